@@ -1,0 +1,10 @@
+"""
+``python -m twisted_tcpclient``
+"""
+
+import sys
+
+from twisted_tcpclient.service import main
+
+if __name__ == "__main__":
+    sys.exit(main())

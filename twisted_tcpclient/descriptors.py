@@ -1,0 +1,180 @@
+"""
+Two ends of our own on descriptors that are not sockets of the reactor's: stdin
+and stdout, or the pipes to a prog.
+
+Twisted's StandardIO is not used: it makes descriptions non-blocking that others
+share and leaves some of them so, keeps still when the reader of stdout goes
+away, and never closes what it has written to.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_DONE
+from twisted.python.failure import Failure
+
+#: Bytes read at a time: what a pipe holds on Linux.
+CHUNK = 65536
+
+
+def _ignore() -> None:
+    """Nobody listens any more."""
+
+
+def _broken_pipe() -> OSError:
+    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+class Source(FileDescriptor):
+    """
+    Reads a descriptor until its end.  A push producer.
+
+    The descriptor is read only when the reactor finds it readable, so it may
+    block: nothing needs to be changed about it.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        fd: int,
+        received: Callable[[bytes], None],
+        ended: Callable[[OSError | None], None],
+    ) -> None:
+        """
+        :param fd: closed at the end.
+        :param received: called with what was read.
+        :param ended: called once: with None at the end of input, or with what
+            went wrong.  Not called if :meth:`close` was.
+        """
+        super().__init__(reactor)
+        self._fd = fd
+        self._received = received
+        self._ended = ended
+        self._error: OSError | None = None
+        self.connected = 1
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once it is closed."""
+        return self._fd
+
+    def doRead(self) -> Exception | None:
+        """Read what there is."""
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._error = error
+            return error
+        if not data:
+            return CONNECTION_DONE
+        self._received(data)
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The end was reached, or reading failed."""
+        if self._fd < 0:
+            return
+        ended = self._ended
+        self.close()
+        ended(self._error)
+
+    def stopProducing(self) -> None:
+        """Whoever consumed this has gone."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading, whatever may still come."""
+        if self._fd < 0:
+            return
+        self._received, self._ended = lambda _: None, lambda _: None
+        self.stopReading()
+        self.connected = 0
+        self.disconnected = 1
+        os.close(self._fd)
+        self._fd = -1
+
+
+class Sink(FileDescriptor):
+    """
+    Writes a descriptor.  A consumer with a buffer.
+
+    :ivar progress: called whenever bytes have left the buffer.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        fd: int,
+        progress: Callable[[], None],
+        ended: Callable[[OSError | None], None],
+    ) -> None:
+        """
+        :param fd: non-blocking; closed at the end.
+        :param ended: called once: with None when :meth:`loseConnection` was
+            called and all is written, or with what went wrong.  Not called if
+            :meth:`close` was.
+        """
+        super().__init__(reactor)
+        self._fd = fd
+        self.progress = progress
+        self._ended = ended
+        self._error: OSError | None = None
+        self.connected = 1
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            # Nothing can be read there: it wakes up when the last reader goes.
+            self.startReading()
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once it is closed."""
+        return self._fd
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        """Write what fits."""
+        try:
+            written = os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._error = error
+            return error
+        self.progress()
+        return written
+
+    def doRead(self) -> Exception | None:
+        """The last reader of the pipe has gone."""
+        self._error = _broken_pipe()
+        return self._error
+
+    def connectionLost(self, reason: Failure) -> None:
+        """All is written, or writing failed."""
+        if self._fd < 0:
+            return
+        if not (self.disconnecting and reason.check(ConnectionDone)):
+            # Reactors call it ConnectionDone too when the other end of a pipe
+            # goes away: only after loseConnection does it mean success.
+            self._error = self._error or _broken_pipe()
+        ended, error = self._ended, self._error
+        self.close()
+        ended(error)
+
+    def close(self) -> None:
+        """Close, whatever may still be in the buffer."""
+        if self._fd < 0:
+            return
+        self.progress, self._ended = _ignore, lambda _: None
+        self.stopReading()
+        self.stopWriting()
+        if self.producer is not None:
+            self.unregisterProducer()
+        self.connected = 0
+        self.disconnected = 1
+        os.close(self._fd)
+        self._fd = -1

@@ -1,0 +1,86 @@
+"""
+STARTTLS in IMAP: RFC 9051, 6.2.1 (RFC 3501, 6.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Line, Parameters, Send
+from twisted_tcpclient.errors import (
+    BadReply,
+    NotOffered,
+    Preauthenticated,
+    Refused,
+)
+
+
+def _words(line: bytes) -> list[bytes]:
+    """The words of a line in upper case, without the brackets of a code."""
+    return line.upper().replace(b"[", b" ").replace(b"]", b" ").split()
+
+
+def _check_greeting(line: bytes) -> None:
+    """Accept ``* OK`` and nothing else."""
+    condition = _words(line)[:2]
+    if condition == [b"*", b"PREAUTH"]:
+        raise Preauthenticated("the server says we are logged in already", line)
+    if condition == [b"*", b"BYE"]:
+        raise Refused("the server refused the connection", line)
+    if condition != [b"*", b"OK"]:
+        raise BadReply("the server does not speak IMAP", line)
+
+
+def _reply(tag: bytes) -> Generator[Line, bytes, tuple[bytes, bytes, list[bytes]]]:
+    """
+    Wait for the reply with our tag: its condition, its text, and the
+    capabilities that came on the way.  All other untagged lines are forgotten,
+    as they may come from anyone.
+    """
+    capabilities: list[bytes] = []
+    while True:
+        line = yield LINE
+        words = _words(line)
+        if line.startswith(tag + b" "):
+            return (
+                words[1] if len(words) > 1 else b"",
+                line[len(tag) + 1 :],
+                capabilities,
+            )
+        if words[:2] == [b"*", b"BYE"]:
+            raise Refused("the server said BYE", line)
+        if words[:2] == [b"*", b"CAPABILITY"]:
+            capabilities = words[2:]
+        elif words[:1] != [b"*"] or line.endswith(b"}"):
+            # Neither a continuation request, nor another tag, nor a literal has
+            # a place in this dialogue.
+            raise BadReply("the server sent what was not asked for", line)
+
+
+def _greeted(line: bytes) -> list[bytes]:
+    """The capabilities that a greeting names, if it does."""
+    code = line.partition(b"[")[2].partition(b"]")[0].upper().split()
+    return code[1:] if code[:1] == [b"CAPABILITY"] else []
+
+
+def dialogue(parameters: Parameters) -> Dialogue:
+    """Greeting, CAPABILITY unless greeted with it, STARTTLS."""
+    greeting = yield LINE
+    _check_greeting(greeting)
+    capabilities = _greeted(greeting)
+    if not capabilities:
+        tag = parameters.tag + b"1"
+        yield Send(tag + b" CAPABILITY\r\n")
+        condition, text, capabilities = yield from _reply(tag)
+        if condition != b"OK":
+            raise NotOffered("the server refused CAPABILITY", text)
+    if b"STARTTLS" not in capabilities:
+        raise NotOffered("the server does not offer STARTTLS")
+    tag = parameters.tag + b"2"
+    yield Send(tag + b" STARTTLS\r\n")
+    condition, text, _ = yield from _reply(tag)
+    if condition != b"OK":
+        raise Refused("the server refused STARTTLS", text)
+
+
+DIALECT = Dialect("imap", 143, "RFC 9051", dialogue)

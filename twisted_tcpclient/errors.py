@@ -1,0 +1,135 @@
+"""
+What can go wrong, as a hierarchy one can catch.
+
+The text of an error is made of our own words and of addresses.  Words of a
+server that has not proved who it is are kept apart, in ``server_text``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class TCPClientError(Exception):
+    """
+    The root of all errors of this package.
+
+    :ivar peer: the Twisted address of the connection the error is about, or
+        None where there was no connection yet.
+    """
+
+    peer: object | None = None
+
+
+class SettingsError(TCPClientError):
+    """A file or a value the user named cannot be used."""
+
+
+class AddressNotFound(TCPClientError):
+    """The host name has no address."""
+
+
+class LookupFailed(TCPClientError):
+    """The look-up of the host name failed; it may work later."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """
+    One address that was tried in vain.
+
+    :ivar address: the address in words: "127.0.0.1 port 25", or "host
+        mail.example.org ip 192.0.2.1 port 25", or "socket /run/smtp".
+    :ivar reason: why it failed, in lower case: "connection refused".
+    """
+
+    address: str
+    reason: str
+
+
+class ConnectFailed(TCPClientError):
+    """
+    No address could be connected to.
+
+    :ivar attempts: one for each address, in the order in which they failed.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        super().__init__("; ".join(f"{a.address}: {a.reason}" for a in attempts))
+        self.attempts = tuple(attempts)
+
+
+class TimedOut(TCPClientError):
+    """A stage was not over when its time was."""
+
+
+class NegotiationFailed(TCPClientError):
+    """
+    STARTTLS did not come about.
+
+    :ivar server_text: what the server said, unauthenticated and unescaped:
+        it may come from anyone and must not reach a terminal as it is.
+    """
+
+    def __init__(self, message: str, server_text: bytes = b"") -> None:
+        super().__init__(message)
+        self.server_text = server_text
+
+
+class NotOffered(NegotiationFailed):
+    """The server does not offer STARTTLS; an attacker may have hidden it."""
+
+
+class Refused(NegotiationFailed):
+    """The server said no: to the connection, or to STARTTLS."""
+
+
+class Preauthenticated(NegotiationFailed):
+    """The server claims that we are logged in: STARTTLS is not possible then."""
+
+
+class InjectedData(NegotiationFailed):
+    """Bytes came in clear where none may come: someone tampers with the line."""
+
+
+class BadReply(NegotiationFailed):
+    """The server does not speak the protocol, or speaks without end."""
+
+
+class Disconnected(NegotiationFailed):
+    """The connection was closed in the middle of the dialogue."""
+
+
+class TLSFailed(TCPClientError):
+    """TLS did not come about, or broke."""
+
+
+class HandshakeFailed(TLSFailed):
+    """The TLS handshake failed for a reason other than the certificate."""
+
+
+class VerificationFailed(TLSFailed):
+    """
+    The certificate is not one to trust.
+
+    :ivar code: OpenSSL's X509_V_ERR number, 0 where it has none.
+    :ivar depth: which certificate, counted from the server's own (0).
+    """
+
+    def __init__(self, message: str, code: int = 0, depth: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.depth = depth
+
+
+class NameMismatch(VerificationFailed):
+    """The certificate is sound, but it is for someone else."""
+
+
+class ConnectionBroken(TCPClientError):
+    """An established connection ended otherwise than by an orderly close."""
+
+
+class LocalFailure(TCPClientError):
+    """Reading or writing on our own side failed."""

@@ -1,0 +1,128 @@
+"""
+What is known of a connection, and how a UCSPI program is told.
+
+Values that came from the network (names, ident, certificates) are printable
+ASCII by the time they are here: see :mod:`twisted_tcpclient.lookup` and
+:mod:`twisted_tcpclient.tls`; :func:`environment` makes sure of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from twisted_tcpclient.report import printable
+
+
+@dataclass(frozen=True)
+class TLSFacts:
+    """
+    An established TLS session.
+
+    :ivar protocol: the version in use, "TLSv1.3".
+    :ivar offered: the highest version that we offered.
+    :ivar cipher: OpenSSL's name of the cipher in use.
+    :ivar server_name: the name sent as SNI, None if none was.
+    :ivar certificate_hash: of the server's certificate, "SHA256:" and hex.
+    :ivar subject: of the server's certificate, as in RFC 4514.
+    """
+
+    protocol: str
+    offered: str
+    cipher: str
+    server_name: str | None = None
+    certificate_hash: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """
+    A connection.  What is unknown is None.
+
+    :ivar protocol: "TCP", "TCP6" or "UNIX", as in PROTO.
+    """
+
+    protocol: str
+    local_ip: str | None = None
+    local_port: int | None = None
+    local_host: str | None = None
+    remote_ip: str | None = None
+    remote_port: int | None = None
+    remote_host: str | None = None
+    remote_info: str | None = None
+    tls: TLSFacts | None = None
+
+
+def observe(transport: Any) -> Facts:
+    """The facts that a transport knows by itself: both of its addresses."""
+    local, remote = transport.getHost(), transport.getPeer()
+    if not isinstance(remote, (IPv4Address, IPv6Address)):
+        return Facts("UNIX")
+    return Facts(
+        protocol="TCP6" if isinstance(remote, IPv6Address) else "TCP",
+        local_ip=local.host,
+        local_port=local.port,
+        remote_ip=remote.host,
+        remote_port=remote.port,
+    )
+
+
+def _tls_variables(tls: TLSFacts | None) -> dict[str, str | None]:
+    """The variables that s6-networking sets for a TLS session."""
+    return {
+        "SSL_PROTOCOL": None if tls is None else tls.protocol,
+        "SSL_CIPHER": None if tls is None else tls.cipher,
+        "SSL_TLS_SNI_SERVERNAME": None if tls is None else tls.server_name,
+        "SSL_PEER_CERT_HASH": None if tls is None else tls.certificate_hash,
+        "SSL_PEER_CERT_SUBJECT": None if tls is None else tls.subject,
+    }
+
+
+def _provider(tls: TLSFacts) -> str:
+    """TLS_PROVIDER, in the form that the C tcpclient gives it."""
+    return (
+        f"tcpclient, TLS Server={tls.protocol},"
+        f" Client={tls.offered}, Ciphers={tls.cipher}"
+    )
+
+
+def variables(facts: Facts, provider: bool = False) -> dict[str, str | None]:
+    """
+    The variables of tcp-environ(5) and of TLS.  None means: not to be set.
+
+    :param provider: whether to set TLS_PROVIDER for a connection with TLS.
+    """
+    return {
+        "PROTO": facts.protocol,
+        "TCPLOCALPORT": None if facts.local_port is None else str(facts.local_port),
+        "TCPLOCALIP": facts.local_ip,
+        "TCPLOCALHOST": facts.local_host,
+        "TCPREMOTEPORT": None if facts.remote_port is None else str(facts.remote_port),
+        "TCPREMOTEIP": facts.remote_ip,
+        "TCPREMOTEHOST": facts.remote_host,
+        "TCPREMOTEINFO": facts.remote_info,
+        **_tls_variables(facts.tls),
+        "TLS_PROVIDER": _provider(facts.tls) if provider and facts.tls else None,
+    }
+
+
+def environment(
+    inherited: Mapping[bytes, bytes], facts: Facts, provider: bool = False
+) -> dict[bytes, bytes]:
+    """
+    The environment for prog: what was inherited, with our variables in it.
+
+    Variables of ours that were inherited and do not apply are removed.
+    """
+    result = dict(inherited)
+    for name, value in variables(facts, provider).items():
+        key = name.encode("ascii")
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = printable(value).encode("ascii")
+    return result

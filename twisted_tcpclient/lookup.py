@@ -1,0 +1,235 @@
+"""
+Finding things out about hosts: addresses, names, and ident (RFC 1413).
+
+Names go through the system's resolver, /etc/hosts and all, in threads of our
+own: they are daemons, so that a resolver which does not answer cannot keep the
+process from ending, as the reactor's thread pool would.
+
+What is only there to be put into a variable is absent on failure, never an
+error.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import Any, TypeVar
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IResolutionReceiver,
+)
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+T = TypeVar("T")
+
+IDENT_PORT = 113
+
+
+def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
+    """
+    The result of a call that blocks, made in a thread that is not waited for.
+
+    Cancelling forgets about the result.
+    """
+    result: Deferred[T] = Deferred()
+
+    def deliver(outcome: T | Failure) -> None:
+        if not result.called:
+            result.callback(outcome)
+
+    def run() -> None:
+        try:
+            outcome: T | Failure = call()
+        except BaseException:
+            outcome = Failure()
+        reactor.callFromThread(deliver, outcome)
+
+    Thread(target=run, daemon=True).start()
+    return result
+
+
+def addresses(
+    host: str, port: int, types: Sequence[type[IAddress]]
+) -> list[IPv4Address | IPv6Address]:
+    """
+    The addresses of a host, in the order that the system prefers (RFC 6724).
+
+    Blocks.
+
+    :raises socket.gaierror: if there is none, or the look-up failed.
+    """
+    families = {
+        socket.AF_INET: IPv4Address,
+        socket.AF_INET6: IPv6Address,
+    }
+    wanted = [family for family, kind in families.items() if kind in types]
+    family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    return [
+        families[socket.AddressFamily(family)]("TCP", sockaddr[0], port)
+        for family, _, _, _, sockaddr in found
+        if family in families
+    ]
+
+
+@implementer(IHostResolution)
+class Resolution:
+    """
+    One look-up under way.
+
+    :ivar failure: why it found nothing, once it is over.
+    """
+
+    failure: Failure | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.looking: Deferred[Any] = Deferred()
+
+    def cancel(self) -> None:
+        """Forget about it."""
+        self.looking.cancel()
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """The system's resolver, without the reactor's thread pool."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """See :class:`twisted.internet.interfaces.IHostnameResolver`."""
+        resolution = Resolution(hostName)
+        types = addressTypes or (IPv4Address, IPv6Address)
+        resolution.looking = in_daemon(
+            self._reactor, lambda: addresses(hostName, portNumber, types)
+        )
+
+        def found(result: list[IPv4Address | IPv6Address]) -> None:
+            for address in result:
+                resolutionReceiver.addressResolved(address)
+
+        def failed(failure: Failure) -> None:
+            resolution.failure = failure
+
+        resolutionReceiver.resolutionBegan(resolution)
+        resolution.looking.addCallbacks(found, failed)
+        resolution.looking.addCallback(
+            lambda _: resolutionReceiver.resolutionComplete()
+        )
+        return resolution
+
+
+def absent(looking: Deferred[T], reactor: Any, timeout: float) -> Deferred[T | None]:
+    """The result, or None when it fails or is not there in time (in seconds)."""
+    looking.addTimeout(timeout, reactor)
+    return looking.addErrback(lambda _: None)
+
+
+def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
+    """The name of an address by reverse DNS, in lower case, or None."""
+
+    def ask() -> str:
+        name, _ = socket.getnameinfo((ip, 0), socket.NI_NAMEREQD)
+        return name.lower()
+
+    return absent(in_daemon(reactor, ask), reactor, timeout)
+
+
+class Ident(LineOnlyReceiver):
+    """
+    Asks one question of an ident server.
+
+    :ivar answer: fires with the user, or fails.
+    """
+
+    MAX_LENGTH = 1000
+    transport: Any
+
+    def __init__(self, remote_port: int, local_port: int) -> None:
+        self._question = b"%d , %d\r\n" % (remote_port, local_port)
+        self.answer: Deferred[str] = Deferred(lambda _: self._hang_up())
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        self.transport.write(self._question)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take the first line for the answer, whatever it is."""
+        self._settle(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """An answer without end is none."""
+        self._settle(b"")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """No answer."""
+        self._settle(b"")
+
+    def _settle(self, line: bytes) -> None:
+        self._hang_up()
+        if not self.answer.called:
+            try:
+                self.answer.callback(parse_ident(line))
+            except ValueError:
+                self.answer.errback()
+
+    def _hang_up(self) -> None:
+        self.transport.abortConnection()
+
+
+def parse_ident(line: bytes) -> str:
+    """
+    The user in the reply of an ident server, in printable ASCII without blanks.
+
+    :raises ValueError: if the line names no user.
+    """
+    fields = line.split(b":", 3)
+    if len(fields) != 4 or fields[1].strip().upper() != b"USERID":
+        raise ValueError(line)
+    user = "".join(chr(c) for c in fields[3] if 0x21 <= c <= 0x7E)
+    if not user:
+        raise ValueError(line)
+    return user
+
+
+def ident(
+    reactor: Any,
+    local: IPv4Address | IPv6Address,
+    remote: IPv4Address | IPv6Address,
+    timeout: float,
+) -> Deferred[str | None]:
+    """
+    The user whom the remote host's ident names as the owner of a connection.
+
+    The question comes from the local address of the connection, as ident
+    servers answer for the pair of hosts that asks (RFC 1413, 4).
+    """
+    endpoint = TCP6ClientEndpoint if ":" in remote.host else TCP4ClientEndpoint
+    connecting = maybeDeferred(
+        endpoint(reactor, remote.host, IDENT_PORT, timeout, (local.host, 0)).connect,
+        Factory.forProtocol(lambda: Ident(remote.port, local.port)),
+    )
+    connecting.addCallback(lambda protocol: protocol.answer)
+    return absent(connecting, reactor, timeout)
+
+
+__all__ = ["Ident", "Resolver", "host_name", "ident"]

@@ -1,0 +1,445 @@
+"""
+The command line: the only reader of argv.
+
+Every value is parsed and checked here, so that what comes after has nothing to
+doubt.  A command line that is wrong raises ``usage.UsageError``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from twisted.python import usage
+
+from twisted_tcpclient import __version__, dialects
+from twisted_tcpclient.errors import SettingsError
+from twisted_tcpclient.help import CERTIFICATES, SYNOPSIS, help_text
+from twisted_tcpclient.report import ERRORS, PROGRESS, SILENT, os_reason, printable
+from twisted_tcpclient.settings import (
+    ConnectSettings,
+    LookupSettings,
+    Settings,
+    TLSSettings,
+)
+
+_GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
+_VERSIONS = ("TLSv1_2", "TLSv1_3")
+
+
+def _number(text: str, what: str) -> int:
+    """A whole number that is not negative, in ASCII digits."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise usage.UsageError(f"{what}: not a number: {printable(text)!r}")
+    return int(text)
+
+
+def _port(text: str, what: str) -> int:
+    number = _number(text, what)
+    if not 0 < number < 65536:
+        raise usage.UsageError(f"{what}: not from 1 to 65535: {number}")
+    return number
+
+
+class Options(usage.Options):
+    """
+    The options of ``tcpclient`` and of ``twist tcpclient``.
+
+    Options that exclude each other write to the same key: the last one wins.
+    """
+
+    synopsis = SYNOPSIS
+    optFlags = [
+        ["tls", None, ""],
+        ["insecure", "k", ""],
+        ["provider", "z", ""],
+        ["crlf", None, ""],
+        ["system-names", "e", ""],
+    ]
+    optParameters = [
+        ["local-host", "l", None, ""],
+        ["certificate", "n", None, ""],
+        ["certificate-directory", "C", None, ""],
+        ["ca-file", "c", None, ""],
+        ["crl-file", "L", None, ""],
+        ["ciphers", "f", None, ""],
+        ["interface", "I", "", ""],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["verbosity"] = ERRORS
+        self["family"] = 0
+        self["nodelay"] = False
+        self["remote-host"] = self["remote-info"] = True
+        self["attempt-delay"], self["attempt-timeout"] = 0.25, 60.0
+        self["idle"], self["lookup-timeout"] = 300, 26
+        self["local-ip"], self["local-port"] = "", 0
+        self["starttls"] = None
+        self["versions"] = ("TLSv1_2", "TLSv1_3")
+        self["arguments"] = ()
+        self["match"] = None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What ``--help`` prints."""
+        return help_text()
+
+    def getSynopsis(self) -> str:
+        """What is printed with an error under ``twist``."""
+        return "Try 'tcpclient --help'.\n"
+
+    def opt_version(self) -> None:
+        """Print the version."""
+        print(f"tcpclient {__version__}")
+        raise SystemExit(0)
+
+    def opt_help(self) -> None:
+        """Print the help."""
+        print(help_text(), end="")
+        raise SystemExit(0)
+
+    def opt_quiet(self) -> None:
+        """Print nothing."""
+        self["verbosity"] = SILENT
+
+    opt_q = opt_quiet
+
+    def opt_errors(self) -> None:
+        """Print errors."""
+        self["verbosity"] = ERRORS
+
+    opt_Q = opt_errors
+
+    def opt_verbose(self) -> None:
+        """Print what happens."""
+        self["verbosity"] = PROGRESS
+
+    opt_v = opt_verbose
+
+    def opt_ipv4(self) -> None:
+        """IPv4 only."""
+        self["family"] = 4
+
+    opt_4 = opt_ipv4
+
+    def opt_ipv6(self) -> None:
+        """IPv6 only."""
+        self["family"] = 6
+
+    opt_6 = opt_ipv6
+
+    def opt_delay(self) -> None:
+        """Leave Nagle's algorithm on."""
+        self["nodelay"] = False
+
+    opt_d = opt_delay
+
+    def opt_no_delay(self) -> None:
+        """Set TCP_NODELAY."""
+        self["nodelay"] = True
+
+    opt_D = opt_no_delay
+
+    def opt_remote_host(self) -> None:
+        """Look up the name of the server."""
+        self["remote-host"] = True
+
+    opt_h = opt_remote_host
+
+    def opt_no_remote_host(self) -> None:
+        """Do not look it up."""
+        self["remote-host"] = False
+
+    opt_H = opt_no_remote_host
+
+    def opt_remote_info(self) -> None:
+        """Ask ident."""
+        self["remote-info"] = True
+
+    opt_r = opt_remote_info
+
+    def opt_no_remote_info(self) -> None:
+        """Do not ask ident."""
+        self["remote-info"] = False
+
+    opt_R = opt_no_remote_info
+
+    def opt_connect_timeout(self, value: str) -> None:
+        """Seconds for each address: X+Y, or X."""
+        first, plus, second = value.partition("+")
+        head = _number(first, "-T")
+        total = head + (_number(second, "-T") if plus else 0)
+        if not total:
+            raise usage.UsageError("-T: 0 seconds are not enough to connect")
+        self["attempt-delay"] = min(head, 0.25)
+        self["attempt-timeout"] = float(total)
+
+    opt_T = opt_connect_timeout
+
+    def opt_local_ip(self, value: str) -> None:
+        """The address to bind to."""
+        try:
+            ip_address(value)
+        except ValueError:
+            raise usage.UsageError(
+                f"-i: not an IP address: {printable(value)!r}"
+            ) from None
+        self["local-ip"] = value
+
+    opt_i = opt_local_ip
+
+    def opt_local_port(self, value: str) -> None:
+        """The port to bind to."""
+        self["local-port"] = 0 if value == "0" else _port(value, "-p")
+
+    opt_p = opt_local_port
+
+    def opt_idle_timeout(self, value: str) -> None:
+        """Seconds without progress."""
+        self["idle"] = _number(value, "-a")
+
+    opt_a = opt_idle_timeout
+
+    def opt_lookup_timeout(self, value: str) -> None:
+        """Seconds for each look-up."""
+        self["lookup-timeout"] = _number(value, "-t")
+
+    opt_t = opt_lookup_timeout
+
+    def opt_starttls(self, value: str) -> None:
+        """The dialect."""
+        try:
+            self["starttls"] = dialects.find(value).name
+        except KeyError:
+            known = ", ".join(dialects.NAMES)
+            raise usage.UsageError(
+                f"-s: no such protocol: {printable(value)!r} (there are: {known})"
+            ) from None
+
+    opt_s = opt_starttls
+
+    def opt_tls_method(self, value: str) -> None:
+        """One version, or a range."""
+        if value == "SSLv23":
+            self["versions"] = _VERSIONS
+            return
+        first, colon, last = value.partition(":")
+        versions = (first, last if colon else first)
+        for version in versions:
+            if version in _GONE:
+                raise usage.UsageError(
+                    f"-M: {version} is gone: it is not secure;"
+                    " there are TLSv1_2 and TLSv1_3"
+                )
+            if version not in _VERSIONS:
+                raise usage.UsageError(
+                    f"-M: no such version: {printable(version)!r}"
+                    " (there are: TLSv1_2, TLSv1_3)"
+                )
+        if versions[0] > versions[1]:
+            raise usage.UsageError(f"-M: the range is empty: {value}")
+        self["versions"] = versions
+
+    opt_M = opt_tls_method
+
+    def opt_match(self, value: str) -> None:
+        """The reference identity."""
+        if not value:
+            # An unset variable in a script must not turn verification off.
+            raise usage.UsageError("-m: the name is empty")
+        self["match"] = value
+
+    opt_m = opt_match
+
+    def parseArgs(self, *arguments: str) -> None:
+        """HOST PORT prog, or SOCKET prog."""
+        self["arguments"] = arguments
+
+    def postOptions(self) -> None:
+        """
+        Make the settings; under ``twist``, also keep its log off stdout.
+
+        :raises SettingsError: see :func:`settings`; under ``twist``, which
+            knows no other, it is a ``usage.UsageError``.
+        """
+        try:
+            self.settings = settings(self, os.environ)
+        except SettingsError as error:
+            if self.parent is None:
+                raise
+            raise usage.UsageError(str(error)) from None
+        if self.parent is not None and self.parent["logFile"] is sys.stdout:
+            self.parent["logFile"] = sys.stderr
+
+
+def _service(text: str) -> int:
+    """A port by number or by name."""
+    if text.isascii() and text.isdigit():
+        return _port(text, "port")
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, UnicodeError):
+        raise SettingsError(
+            f"unable to figure out port number for {printable(text)}"
+        ) from None
+
+
+def _is_socket(host: str) -> bool:
+    return "/" in host or host.startswith("@")
+
+
+def _ciphers(
+    value: str | None, environ: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """
+    The cipher list and the TLS 1.3 suites.
+
+    :raises SettingsError: if the file named for them cannot be read.
+    """
+    if value is None:
+        return environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
+    if "/" in value or os.path.exists(value):
+        value = _first_word(value)
+    names = value.split(":")
+    suites = [name for name in names if name.startswith("TLS_")]
+    others = [name for name in names if name and not name.startswith("TLS_")]
+    return ":".join(others) or None, ":".join(suites) or None
+
+
+def _first_word(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            words = file.read().split()
+    except OSError as error:
+        raise SettingsError(
+            f"unable to read ciphers {printable(path)}: {os_reason(error)}"
+        ) from None
+    if not words:
+        raise SettingsError(f"no ciphers in {printable(path)}")
+    return words[0]
+
+
+def _certificate_file(
+    given: str | None, variable: str | None, default: str, folder: str
+) -> str | None:
+    """
+    The file for one purpose: as given, else from the environment, else the
+    default in the certificate directory if it can be read.
+    """
+    if given:
+        return given
+    if variable:
+        return variable if variable[0] in "./" else os.path.join(folder, variable)
+    path = os.path.join(folder, default)
+    return path if os.access(path, os.R_OK) else None
+
+
+def _reference_identity(host: str, match: str | None) -> str | None:
+    """The name the certificate has to have; None over a UNIX socket."""
+    if match is not None:
+        return match
+    if _is_socket(host):
+        return None
+    if host in ("", "0"):
+        return "localhost"
+    return host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings | None:
+    """What is asked for: by --tls, by -n, or by -s alone."""
+    if not (
+        options["tls"] or options["certificate"] is not None or options["starttls"]
+    ):
+        return None
+    folder = options["certificate-directory"] or environ.get("CERTDIR") or CERTIFICATES
+    name = _reference_identity(host, options["match"])
+    ciphers, suites = _ciphers(options["ciphers"], environ)
+    return TLSSettings(
+        certificate=(
+            None
+            if options["certificate"] is None
+            else _certificate_file(
+                options["certificate"],
+                environ.get("TLS_CERTFILE"),
+                "clientcert.pem",
+                folder,
+            )
+        ),
+        authorities=_certificate_file(
+            options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
+        ),
+        revocations=_certificate_file(
+            options["crl-file"], environ.get("SERVERCRL"), "servercrl.pem", folder
+        ),
+        ciphers=ciphers,
+        suites=suites,
+        minimum=options["versions"][0],
+        maximum=options["versions"][1],
+        name=name,
+        common_name=options["match"] is not None,
+        server_name=name.removesuffix(".") if name and not _is_ip(name) else None,
+        verify=not options["insecure"],
+    )
+
+
+def _family(options: Options) -> int:
+    """The family asked for, or that of the local address."""
+    if options["local-ip"] and not options["family"]:
+        return ip_address(options["local-ip"]).version
+    family: int = options["family"]
+    return family
+
+
+def settings(options: Options, environ: Mapping[str, str]) -> Settings:
+    """
+    The settings for parsed options.
+
+    :raises usage.UsageError: if the command line is wrong.
+    :raises SettingsError: if it names a port or a file that is not there.
+    """
+    arguments: list[str] = list(options["arguments"])
+    if not arguments:
+        raise usage.UsageError("no host given")
+    host = arguments.pop(0)
+    port = None
+    if not _is_socket(host):
+        if not arguments:
+            raise usage.UsageError("no port given")
+        port = _service(arguments.pop(0))
+    return Settings(
+        host=host,
+        port=port,
+        program=tuple(arguments),
+        verbosity=options["verbosity"],
+        connect=ConnectSettings(
+            attempt_delay=options["attempt-delay"],
+            attempt_timeout=options["attempt-timeout"],
+            local_ip=options["local-ip"],
+            local_port=options["local-port"],
+            interface=options["interface"],
+            family=_family(options),
+            nodelay=options["nodelay"],
+        ),
+        lookup=LookupSettings(
+            remote_host=options["remote-host"],
+            remote_info=options["remote-info"],
+            local_host=options["local-host"],
+            timeout=options["lookup-timeout"],
+        ),
+        starttls=options["starttls"],
+        tls=_tls(options, host, environ),
+        idle=options["idle"] or None,
+        provider=bool(options["provider"]),
+        crlf=bool(options["crlf"]),
+    )

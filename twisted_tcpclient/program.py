@@ -1,0 +1,195 @@
+"""
+Prog: a program with a connection on descriptors 6 and 7 (UCSPI).
+
+A connection in clear is handed over whole: prog gets the socket itself, and
+nothing of ours stays between it and the network.  From the console the process
+becomes prog; elsewhere, and always over TLS, prog is a child.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.relay import Local
+from twisted_tcpclient.report import os_reason, printable
+
+#: What the descriptors of UCSPI are for.
+READ, WRITE = 6, 7
+
+#: Python ignores these; a program expects the default.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    A program that exists.
+
+    :ivar path: where it is.
+    :ivar arguments: its own name first.
+    :ivar environment: all of it.
+    """
+
+    path: bytes
+    arguments: tuple[bytes, ...]
+    environment: Mapping[bytes, bytes]
+
+
+def _unable(name: bytes, error: OSError) -> LocalFailure:
+    return LocalFailure(f"unable to run {printable(name)}: {os_reason(error)}")
+
+
+def find(name: bytes, search: bytes) -> bytes:
+    """
+    Where a program is: its name if that is a path, else the first in PATH.
+
+    :raises LocalFailure: if there is none, or none that may be run.
+    """
+    if b"/" in name:
+        candidates = [name]
+    else:
+        candidates = [
+            os.path.join(folder or b".", name) for folder in search.split(b":")
+        ]
+    number = errno.ENOENT
+    for candidate in candidates:
+        if name and os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            number = errno.EACCES
+        elif os.path.exists(candidate) and b"/" in name:
+            number = errno.EACCES
+    raise _unable(name, OSError(number, ""))
+
+
+def detach(transport: Any) -> int:
+    """
+    Take the socket out of a transport and return its descriptor, blocking.
+
+    The transport must not have read or written anything.  It is left without a
+    socket, so that neither its end nor the reactor's shuts the connection down.
+    """
+    transport.stopReading()
+    transport.stopWriting()
+    handle: socket.socket = transport.getHandle()
+    handle.setblocking(True)
+    descriptor = handle.detach()
+    transport.abortConnection()
+    return descriptor
+
+
+class Program(ProcessProtocol):
+    """
+    Prog as a child.
+
+    :ivar exited: fires with its exit status, or 128 plus the signal that
+        killed it, without waiting for its descriptors to be closed: a
+        grandchild may keep them.
+    """
+
+    def __init__(self) -> None:
+        self.exited: Deferred[int] = Deferred()
+
+    def processExited(self, reason: Failure) -> None:
+        """Prog is gone."""
+        error: Any = reason.value
+        self.exited.callback(
+            error.exitCode if error.signal is None else 128 + error.signal
+        )
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to prog, if it is still there."""
+        if not self.exited.called and self.transport is not None:
+            os.kill(self.transport.pid, number)
+
+
+def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Program:
+    """
+    Run prog as a child, with two of our descriptors as its 6 and 7.
+
+    Stdin, stdout and stderr are passed on.
+
+    :raises LocalFailure: if it cannot be run.
+    """
+    program = Program()
+    reading, writing = descriptors
+    try:
+        reactor.spawnProcess(
+            program,
+            command.path,
+            command.arguments,
+            dict(command.environment),
+            childFDs={0: 0, 1: 1, 2: 2, READ: reading, WRITE: writing},
+        )
+    except OSError as error:
+        raise _unable(command.arguments[0], error) from None
+    return program
+
+
+def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
+    """
+    Run prog as a child with pipes on 6 and 7.
+
+    :returns: the child, and our ends of the pipes.
+    :raises LocalFailure: if it cannot be run.
+    """
+    try:
+        from_prog, seven = os.pipe()
+        six, to_prog = os.pipe()
+    except OSError as error:
+        raise LocalFailure(f"unable to create pipe: {os_reason(error)}") from None
+    try:
+        program = spawn(reactor, command, (six, seven))
+    except LocalFailure:
+        os.close(from_prog)
+        os.close(to_prog)
+        raise
+    finally:
+        os.close(six)
+        os.close(seven)
+    os.set_blocking(to_prog, False)
+    return program, Local(from_prog, to_prog, "from prog", "to prog", needed=False)
+
+
+def replace(command: Command, connection: int) -> None:
+    """
+    Become prog, with the connection on 6 and 7.  Does not return.
+
+    :raises LocalFailure: if it cannot be run.
+    """
+    # Out of the way first: the socket itself may be 6 or 7.
+    high = os.dup(connection)
+    while high in (READ, WRITE):
+        high = os.dup(high)
+    for descriptor in (READ, WRITE):
+        os.dup2(high, descriptor, inheritable=True)
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(  # noqa: S606 - what this program is for
+            command.path, command.arguments, command.environment
+        )
+    except OSError as error:
+        raise _unable(command.arguments[0], error) from None
+
+
+def command(arguments: Sequence[str], environment: Mapping[bytes, bytes]) -> Command:
+    """
+    The program that a command line names.
+
+    :raises LocalFailure: if there is none, or none that may be run.
+    """
+    words = tuple(os.fsencode(word) for word in arguments)
+    path = find(words[0], environment.get(b"PATH", os.fsencode(os.defpath)))
+    return Command(path, words, environment)

@@ -1,0 +1,396 @@
+"""
+Racing the addresses of a host (RFC 8305).
+
+The race itself is Twisted's :class:`HostnameEndpoint`.  It falls short in four
+ways: it does not start the next attempt when one fails, it keeps to one family
+until all of its addresses are spent, it reports only the last failure, and it
+drops the zone of an IPv6 address.  All four are mended from outside, by the
+reactor that it is handed: :class:`Track` gives it the addresses in our order,
+hurries it on when an attempt fails, and keeps a record of the failures.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Any, NoReturn
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectBindError
+from twisted.internet.error import TimeoutError as ConnectTimeoutError
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IDelayedCall,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_tcpclient.errors import (
+    AddressNotFound,
+    Attempt,
+    ConnectFailed,
+    LookupFailed,
+    SettingsError,
+)
+from twisted_tcpclient.lookup import Resolution
+from twisted_tcpclient.report import Report, os_reason, place
+from twisted_tcpclient.settings import ConnectSettings
+
+Address = IPv4Address | IPv6Address
+
+#: So long that only a failure starts the next attempt.
+_ONE_AT_A_TIME = 1e9
+
+_KINDS: dict[int, tuple[type[Address], ...]] = {
+    0: (IPv4Address, IPv6Address),
+    4: (IPv4Address,),
+    6: (IPv6Address,),
+}
+
+
+def literals(host: str, port: int) -> list[Address]:
+    """
+    The addresses that a host stands for without any look-up.
+
+    ``0`` and the empty host are this machine, in both families.  Brackets
+    around an address mean nothing.
+    """
+    if host in ("", "0"):
+        return [IPv6Address("TCP", "::1", port), IPv4Address("TCP", "127.0.0.1", port)]
+    bare = host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+    if isIPAddress(bare):
+        return [IPv4Address("TCP", bare, port)]
+    if isIPv6Address(bare):
+        return [IPv6Address("TCP", bare, port)]
+    return []
+
+
+def interleaved(addresses: Iterable[Address]) -> list[Address]:
+    """The addresses with their families taking turns (RFC 8305, 4)."""
+    ordered = list(dict.fromkeys(addresses))
+    first = [a for a in ordered if type(a) is type(ordered[0])]
+    second = [a for a in ordered if type(a) is not type(ordered[0])]
+    turns = chain.from_iterable(zip_longest(first, second))
+    return [address for address in turns if address is not None]
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects what a resolver finds."""
+
+    def __init__(self) -> None:
+        self.found: Deferred[list[Address]] = Deferred(lambda _: self._cancel())
+        self._addresses: list[Any] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self.resolution = resolutionInProgress
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._addresses.append(address)
+
+    def resolutionComplete(self) -> None:
+        if not self.found.called:
+            self.found.callback(self._addresses)
+
+    def _cancel(self) -> None:
+        self.resolution.cancel()
+
+
+def _explain_lookup(host: str, failure: Failure | None) -> Exception:
+    """The error for a look-up that found nothing."""
+    error = failure.value if failure is not None else None
+    if isinstance(error, socket.gaierror) and error.errno not in (
+        socket.EAI_NONAME,
+        socket.EAI_NODATA,
+    ):
+        why = (error.strerror or "unknown").lower()
+        return LookupFailed(
+            f"temporarily unable to figure out IP address for {host}: {why}"
+        )
+    if isinstance(error, UnicodeError):
+        return AddressNotFound(f"no IP address for {host}: not a valid name")
+    return AddressNotFound(f"no IP address for {host}")
+
+
+def resolve(
+    reactor: Any, host: str, port: int, settings: ConnectSettings
+) -> Deferred[list[Address]]:
+    """
+    The addresses of a host, in the order in which to try them.
+
+    :raises AddressNotFound: if there is none of the wanted family.
+    :raises LookupFailed: if the look-up failed, or took too long.
+    """
+    kinds = _KINDS[settings.family]
+    known = literals(host, port)
+    if known:
+        fitting = [address for address in known if isinstance(address, kinds)]
+        if fitting:
+            return succeed(fitting)
+        return fail(AddressNotFound(f"no IPv{settings.family} address for {host}"))
+    receiver = _Receiver()
+
+    def check(found: list[Address]) -> list[Address]:
+        if not found:
+            reason = getattr(receiver.resolution, "failure", None)
+            raise _explain_lookup(host, reason)
+        return interleaved(found)
+
+    def late(failure: Failure) -> NoReturn:
+        failure.trap(TimeoutError)
+        raise LookupFailed(
+            f"temporarily unable to figure out IP address for {host}: timed out"
+        )
+
+    reactor.nameResolver.resolveHostName(
+        receiver, host, portNumber=port, addressTypes=kinds
+    )
+    receiver.found.addTimeout(settings.attempt_timeout, reactor)
+    return receiver.found.addCallbacks(check, late)
+
+
+def reason(error: BaseException | None) -> str:
+    """Why an attempt to connect failed, in a few words."""
+    if isinstance(error, ConnectTimeoutError):
+        return "timed out"
+    number = getattr(error, "osError", None)
+    return os_reason(OSError(number, "")) if number else str(error).lower()
+
+
+class _Entrant(ClientFactory):
+    """One attempt: reports to the track, and passes everything on."""
+
+    noisy = False
+
+    def __init__(self, track: Track, address: str, factory: ClientFactory) -> None:
+        self._track = track
+        self._address = address
+        self._factory = factory
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        self._factory.startedConnecting(connector)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return self._factory.buildProtocol(addr)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._track.failed(self._address, reason.value)
+        self._factory.clientConnectionFailed(connector, reason)
+        self._track.hurry()
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        self._factory.clientConnectionLost(connector, reason)
+
+
+@implementer(IReactorTime, IReactorPluggableNameResolver, IHostnameResolver)
+class Track:
+    """
+    The reactor as one race sees it.
+
+    :ivar attempts: the failures so far.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        addresses: Sequence[Address],
+        settings: ConnectSettings,
+        report: Report,
+    ) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._addresses = addresses
+        self._settings = settings
+        self._report = report
+        self._next: IDelayedCall | None = None
+        self.attempts: list[Attempt] = []
+        # With a fixed port, a second attempt would find it in use.
+        self._delay = _ONE_AT_A_TIME if settings.local_port else settings.attempt_delay
+
+    @property
+    def nameResolver(self) -> Track:
+        """Names have been looked up before the race."""
+        return self
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """Not for this reactor."""
+        raise NotImplementedError
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Give out the addresses in our order."""
+        resolution = Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        for address in self._addresses:
+            resolutionReceiver.addressResolved(address)
+        resolutionReceiver.resolutionComplete()
+        return resolution
+
+    def seconds(self) -> float:
+        """The time."""
+        return float(self._reactor.seconds())
+
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
+        """
+        Only the endpoint's own rhythm comes through here.
+
+        It counts from the start of the race; RFC 8305 counts from the attempt
+        before, which may have been hurried.  So the delay is ours.
+        """
+        self._next = self._reactor.callLater(self._delay, callable, *args, **kw)
+        return self._next
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """The real reactor's."""
+        calls: Sequence[IDelayedCall] = self._reactor.getDelayedCalls()
+        return calls
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: Any = None,
+    ) -> IConnector:
+        """Connect as the real reactor does, with what the settings ask for."""
+        where = place(self._host, host, port)
+        self._report.progress(f"trying {where}")
+        entrant = _Entrant(self, where, factory)
+        connector: IConnector = self._reactor.connectTCP(
+            host, port, entrant, timeout=timeout, bindAddress=bindAddress
+        )
+        if self._settings.interface:
+            # The socket exists and is not connected before the next iteration.
+            _bind_to_device(connector, self._settings.interface)
+        return connector
+
+    def hurry(self) -> None:
+        """An attempt has failed: let the next one start now."""
+        if self._next is not None and self._next.active():
+            self._next.reset(0)
+
+    def failed(self, address: str, error: BaseException | None) -> None:
+        """Keep the reason for the report."""
+        if isinstance(error, ConnectBindError):
+            why = f"unable to bind socket: {reason(error)}"
+        else:
+            why = reason(error)
+        self.attempts.append(Attempt(address, why))
+
+
+def _bind_to_device(connector: Any, interface: str) -> None:
+    """
+    Let a socket use one network interface only.
+
+    :raises SettingsError: if the system does not let us.
+    """
+    option = getattr(socket, "SO_BINDTODEVICE", None)
+    try:
+        if option is None:
+            raise OSError(errno.ENOPROTOOPT, "")
+        connector.transport.getHandle().setsockopt(
+            socket.SOL_SOCKET, option, interface.encode() + b"\0"
+        )
+    except OSError as error:
+        connector.stopConnecting()
+        raise SettingsError(
+            f"unable to bind to interface {interface}: {os_reason(error)}"
+        ) from None
+
+
+@implementer(IStreamClientEndpoint)
+class RacingEndpoint:
+    """Connects to whichever address of a host answers first."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        settings: ConnectSettings | None = None,
+        report: Report | None = None,
+    ) -> None:
+        """
+        :param host: a name, an address (in brackets or not, with a zone or
+            not), or ``0`` for this machine.
+        :param report: told of each attempt.
+        """
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._settings = settings or ConnectSettings()
+        self._report = report or Report(0)
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect.
+
+        Fails with :class:`~twisted_tcpclient.errors.AddressNotFound` or
+        :class:`~twisted_tcpclient.errors.LookupFailed` if the name does not
+        lead to an address, with
+        :class:`~twisted_tcpclient.errors.ConnectFailed` if none of the
+        addresses answers, with :class:`~twisted_tcpclient.errors.SettingsError`
+        if the network interface cannot be used.  Cancelling ends all attempts
+        and fails with :class:`twisted.internet.defer.CancelledError` or
+        :class:`twisted.internet.error.ConnectingCancelledError`.
+        """
+        resolving = resolve(self._reactor, self._host, self._port, self._settings)
+        return resolving.addCallback(
+            lambda addresses: self._race(addresses, protocolFactory)
+        )
+
+    def _race(
+        self, addresses: Sequence[Address], factory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        settings = self._settings
+        track = Track(self._reactor, self._host, addresses, settings, self._report)
+        endpoint = HostnameEndpoint(
+            track,
+            addresses[0].host,
+            self._port,
+            settings.attempt_timeout,
+            self._binding(),
+            settings.attempt_delay,
+        )
+
+        def failed(failure: Failure) -> Failure:
+            if track.attempts and not failure.check(SettingsError):
+                raise ConnectFailed(track.attempts) from None
+            return failure
+
+        return endpoint.connect(factory).addErrback(failed)
+
+    def _binding(self) -> tuple[str, int] | None:
+        settings = self._settings
+        if not settings.local_ip and not settings.local_port:
+            return None
+        return (settings.local_ip, settings.local_port)

@@ -1,0 +1,304 @@
+"""
+Two ends joined: the network, and descriptors of our own.
+
+What happens when one side ends:
+
+- End of input on our side is a half-close.  The server is told (FIN, or
+  close_notify over TLS), and what it still sends is delivered in full.
+- End of input from the server ends the session: what it sent is delivered, and
+  our side is closed.
+- Anything else is an error.  What was received before it is still delivered.
+
+Each side is paused while the other is slow, so memory stays flat.  A session in
+which nothing moves for too long is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_tcpclient.descriptors import Sink, Source
+from twisted_tcpclient.errors import (
+    ConnectionBroken,
+    LocalFailure,
+    TCPClientError,
+    TimedOut,
+)
+from twisted_tcpclient.report import os_reason
+
+#: Tells an orderly end of a transport (None) from one that is an error.
+Diagnosis = Callable[[Any, Failure], "Exception | None"]
+
+
+def plain_diagnosis(transport: Any, reason: Failure) -> Exception | None:
+    """What the end of a connection in clear means."""
+    if reason.check(ConnectionDone):
+        return None
+    return ConnectionBroken("connection reset")
+
+
+@implementer(IHalfCloseableProtocol)
+class Network(Protocol):
+    """
+    The network's end.
+
+    It may be connected long before there is anything to join it to, and over
+    TLS a paused transport still delivers what it has decrypted.  So it keeps
+    what comes, and how it ends, until it is joined.
+    """
+
+    transport: Any
+
+    def __init__(self, diagnose: Diagnosis) -> None:
+        """:param diagnose: what the end of the connection means."""
+        self._diagnose = diagnose
+        self._early: list[Callable[[], None]] = []
+        self._relay: Relay | None = None
+
+    def connectionMade(self) -> None:
+        """Hold back until joined."""
+        self.transport.pauseProducing()
+
+    def join(self, relay: Relay) -> None:
+        """Deliver to that relay from now on, beginning with what has come."""
+        self._relay = relay
+        self.dataReceived = relay.received  # type: ignore[method-assign]
+        early, self._early = self._early, []
+        for event in early:
+            event()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it: there is no relay yet."""
+        self._early.append(lambda: self.dataReceived(data))
+
+    def readConnectionLost(self) -> None:
+        """The server has sent its FIN."""
+        if self._relay is None:
+            self._early.append(self.readConnectionLost)
+        else:
+            self._relay.network_ended()
+
+    def writeConnectionLost(self) -> None:
+        """Our own FIN is out."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        if self._relay is None:
+            self._early.append(lambda: self.connectionLost(reason))
+        else:
+            self._relay.network_lost(self._diagnose(self.transport, reason))
+
+
+class Idle:
+    """Calls when nothing has happened for a while."""
+
+    def __init__(
+        self, clock: IReactorTime, seconds: float | None, expired: Callable[[], None]
+    ) -> None:
+        """:param seconds: None never to call."""
+        self._seconds = seconds
+        self._call: IDelayedCall | None = (
+            None if seconds is None else clock.callLater(seconds, expired)
+        )
+
+    def touch(self) -> None:
+        """Something has happened."""
+        if self._seconds is not None and self._call is not None:
+            self._call.reset(self._seconds)
+
+    def stop(self) -> None:
+        """Never call."""
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+
+@dataclass(frozen=True)
+class Local:
+    """
+    Our own side.
+
+    :ivar reading: the descriptor to read from; closed in the end.
+    :ivar writing: the one to write to, non-blocking; closed in the end.
+    :ivar reads: what is read from, for messages.
+    :ivar writes: what is written to, for messages.
+    :ivar needed: whether it is an error if nobody takes what the server sends.
+        A prog may close 6 and go on writing to 7.
+    """
+
+    reading: int
+    writing: int
+    reads: str
+    writes: str
+    needed: bool
+
+
+class Relay:
+    """
+    Joins a network's end and two descriptors until both are done.
+
+    :ivar finished: fires with None after an orderly end, or fails with a
+        :class:`~twisted_tcpclient.errors.TCPClientError`.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        network: Network,
+        local: Local,
+        *,
+        secure: bool,
+        idle: float | None,
+        translate: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """
+        :param secure: whether the network's transport is TLS.
+        :param idle: seconds without progress until the session is given up.
+        :param translate: applied to what is read before it is sent.
+        """
+        self._transport: Any = network.transport
+        self._local = local
+        self._secure = secure
+        self._error: Exception | None = None
+        self._connected = True
+        self.finished: Deferred[None] = Deferred(self._cancelled)
+        self._idle = Idle(reactor, idle, self._expired)
+        send = self._send if translate is None else self._translating(translate)
+        self._source = Source(reactor, local.reading, send, self._source_ended)
+        self._sink: Sink | None = Sink(
+            reactor, local.writing, self._idle.touch, self._sink_ended
+        )
+        self._transport.registerProducer(self._source, True)
+        self._sink.registerProducer(self._transport, True)
+        network.join(self)
+        self._source.resumeProducing()
+        self._transport.resumeProducing()
+
+    # From the network.
+
+    def received(self, data: bytes) -> None:
+        """The server has sent something."""
+        self._idle.touch()
+        if self._sink is not None:
+            self._sink.write(data)
+
+    def network_ended(self) -> None:
+        """The server will send no more, in good order."""
+        self._source.close()
+        self._close_sink()
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def network_lost(self, error: Exception | None) -> None:
+        """The connection is gone, in good order (None) or not."""
+        self._connected = False
+        self._source.close()
+        self._error = self._error or error
+        self._close_sink()
+        self._check()
+
+    # From our side.
+
+    def _send(self, data: bytes) -> None:
+        self._idle.touch()
+        self._transport.write(data)
+
+    def _translating(
+        self, translate: Callable[[bytes], bytes]
+    ) -> Callable[[bytes], None]:
+        return lambda data: self._send(translate(data))
+
+    def _source_ended(self, error: OSError | None) -> None:
+        if error is not None:
+            why = os_reason(error)
+            self._fail(LocalFailure(f"unable to read {self._local.reads}: {why}"))
+            return
+        # A registered producer would keep the close from ever happening.
+        self._transport.unregisterProducer()
+        if self._secure:
+            # Says close_notify and goes on reading.  The FIN of a half-close
+            # below TLS would say "cut short" instead.
+            self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
+
+    def _sink_ended(self, error: OSError | None) -> None:
+        self._sink = None
+        if error is None or not self._local.needed:
+            self._discard()
+            self._check()
+        else:
+            why = os_reason(error)
+            self._fail(LocalFailure(f"unable to write {self._local.writes}: {why}"))
+
+    def _discard(self) -> None:
+        """Nobody reads any more: let the server go on, as it may be listening."""
+        if self._connected:
+            self._transport.resumeProducing()
+
+    def _close_sink(self) -> None:
+        """Close it once all is written."""
+        if self._sink is not None:
+            if self._sink.producer is not None:
+                self._sink.unregisterProducer()
+            self._sink.loseConnection()
+
+    # The end.
+
+    def _expired(self) -> None:
+        self._idle.stop()
+        self._fail(TimedOut("timed out: nothing was sent or received"))
+
+    def _cancelled(self, finished: Deferred[None]) -> None:
+        self._fail(ConnectionBroken("cancelled"))
+
+    def _fail(self, error: TCPClientError) -> None:
+        """Give up on both sides."""
+        self._error = self._error or error
+        self._source.close()
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+        if self._connected:
+            self._transport.abortConnection()
+        self._check()
+
+    def _check(self) -> None:
+        """Finish once neither side has anything left to do."""
+        if self._connected or self._sink is not None:
+            return
+        self._idle.stop()
+        if not self.finished.called:
+            if self._error is None:
+                self.finished.callback(None)
+            else:
+                self.finished.errback(self._error)
+
+
+def crlf() -> Callable[[bytes], bytes]:
+    """A function that turns LF into CRLF, and remembers where it was."""
+    last = b""
+
+    def translate(data: bytes) -> bytes:
+        nonlocal last
+        joined = last + data
+        # CRLF stays what it is, even where a chunk ends within it.
+        translated = joined.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        result = translated[len(last) :]
+        last = b"\r" if data.endswith(b"\r") else b""
+        return result
+
+    return translate

@@ -1,0 +1,81 @@
+"""
+What is said to the user: whole lines on stderr, of printable ASCII only.
+
+Descriptor 2 is written to directly, as ``twist`` puts its log in the place of
+``sys.stderr``, and as a line must not be lost when the process is replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+SILENT, ERRORS, PROGRESS = range(3)
+
+
+def printable(text: str | bytes) -> str:
+    """The text with all that is not printable ASCII escaped, as Python writes it."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    return "".join(
+        c if " " <= c <= "~" else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
+    )
+
+
+#: djb's words, which scripts may look for, where they differ from the C library's.
+_WORDS = {
+    errno.ENOENT: "file does not exist",
+    errno.EACCES: "access denied",
+    errno.EADDRINUSE: "address already used",
+    errno.EADDRNOTAVAIL: "address not available",
+    errno.ECONNRESET: "connection reset",
+    errno.ETIMEDOUT: "timed out",
+}
+
+
+def os_reason(error: OSError) -> str:
+    """Why the system refused, in a few words in lower case."""
+    if not error.errno:
+        return str(error).lower()
+    return _WORDS.get(error.errno) or os.strerror(error.errno).lower()
+
+
+def place(host: str, ip: str, port: int) -> str:
+    """Where a connection goes, in words: the host as given, and its address."""
+    if ip in (host, host[1:-1]):
+        return f"{ip} port {port}"
+    return f"host {host or '0'} ip {ip} port {port}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    Says what the verbosity allows.
+
+    :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
+    """
+
+    verbosity: int = ERRORS
+
+    def fatal(self, message: str) -> None:
+        """The run has failed."""
+        self._say(ERRORS, f"fatal: {message}")
+
+    def warning(self, message: str) -> None:
+        """Something is not as it should be, and the run goes on."""
+        self._say(ERRORS, f"warning: {message}")
+
+    def progress(self, message: str) -> None:
+        """For ``-v`` only."""
+        self._say(PROGRESS, message)
+
+    def _say(self, level: int, message: str) -> None:
+        if self.verbosity < level:
+            return
+        line = f"tcpclient: {printable(message)}\n".encode("ascii")
+        # Where it fails, nobody can be told that nobody can be told.
+        with suppress(OSError):
+            os.write(2, line)

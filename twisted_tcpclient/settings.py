@@ -1,0 +1,112 @@
+"""
+What the user asked for: frozen values, parsed once, with no opinion of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TLSSettings:
+    """
+    How TLS is to be done.
+
+    :ivar certificate: PEM file with our certificate, its chain and its key.
+    :ivar authorities: PEM file with the CAs to trust; None for the system's.
+    :ivar revocations: PEM file with CRLs; None to check none.
+    :ivar ciphers: OpenSSL cipher list for TLS 1.2; None for the default.
+    :ivar suites: TLS 1.3 cipher suites; None for the default.
+    :ivar minimum: the lowest version, "TLSv1_2" or "TLSv1_3".
+    :ivar maximum: the highest version.
+    :ivar name: the reference identity, a DNS name or an IP address; None to
+        check the chain only, as over a UNIX socket.
+    :ivar common_name: whether a certificate without any DNS or IP name may
+        match by its CN: only for a name the user gave for that purpose.
+    :ivar server_name: the name to send as SNI; None to send none.
+    :ivar verify: False to trust whoever answers.
+    """
+
+    certificate: str | None = None
+    authorities: str | None = None
+    revocations: str | None = None
+    ciphers: str | None = None
+    suites: str | None = None
+    minimum: str = "TLSv1_2"
+    maximum: str = "TLSv1_3"
+    name: str | None = None
+    common_name: bool = False
+    server_name: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class ConnectSettings:
+    """
+    How a TCP connection is to be made.
+
+    :ivar attempt_delay: seconds until the next address joins the race.
+    :ivar attempt_timeout: seconds that one address, and the look-up of the
+        name, may take.
+    :ivar local_ip: the address to bind to, "" for any.
+    :ivar local_port: the port to bind to, 0 for any.
+    :ivar interface: the network interface to bind to, "" for any.
+    :ivar family: 4 or 6 for that family only, 0 for both.
+    :ivar nodelay: whether to set TCP_NODELAY.
+    """
+
+    attempt_delay: float = 0.25
+    attempt_timeout: float = 60.0
+    local_ip: str = ""
+    local_port: int = 0
+    interface: str = ""
+    family: int = 0
+    nodelay: bool = False
+
+
+@dataclass(frozen=True)
+class LookupSettings:
+    """
+    What to find out for prog.
+
+    :ivar remote_host: whether to look up the name of the server.
+    :ivar remote_info: whether to ask the server's ident (RFC 1413).
+    :ivar local_host: our own name; None to look it up.
+    :ivar timeout: seconds that each of the look-ups may take.
+    """
+
+    remote_host: bool = True
+    remote_info: bool = True
+    local_host: str | None = None
+    timeout: float = 26.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    One run.
+
+    :ivar host: a name or an address; the path of a UNIX socket, or ``@`` and an
+        abstract name, where ``port`` is None.
+    :ivar port: 1 to 65535, or None.
+    :ivar program: prog and its arguments; empty for client mode.
+    :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
+    :ivar starttls: the dialect to secure the connection with, or None.
+    :ivar tls: None for a connection in clear.
+    :ivar idle: seconds without any progress after which the session is given
+        up; None for no limit.
+    :ivar provider: whether prog is to have TLS_PROVIDER.
+    :ivar crlf: whether client mode turns LF from stdin into CRLF.
+    """
+
+    host: str
+    port: int | None
+    program: tuple[str, ...] = ()
+    verbosity: int = 1
+    connect: ConnectSettings = field(default_factory=ConnectSettings)
+    lookup: LookupSettings = field(default_factory=LookupSettings)
+    starttls: str | None = None
+    tls: TLSSettings | None = None
+    idle: float | None = 300.0
+    provider: bool = False
+    crlf: bool = False

@@ -1,0 +1,159 @@
+"""
+STARTTLS: the dialogue in clear, and the moment at which it ends.
+
+The rules here hold for every dialect.  Lines, their number and the time they
+take are bounded.  Nothing is sent while something is still unread.  When the
+server has agreed, the buffer must be empty: a TLS server never speaks first,
+so whatever stands there was put in by someone else (CVE-2011-0411 seen from
+the client), and the connection is given up, not cleaned up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+
+from twisted_tcpclient.dialects import Dialect, Parameters, Send, find
+from twisted_tcpclient.errors import (
+    BadReply,
+    Disconnected,
+    InjectedData,
+    NegotiationFailed,
+)
+from twisted_tcpclient.stages import Stage, StagedEndpoint
+
+
+def client_name(host: IAddress) -> bytes:
+    """Our own address as an address literal (RFC 5321, 4.1.3)."""
+    ip = getattr(host, "host", "")
+    if ":" in ip:
+        return b"[IPv6:%s]" % ip.partition("%")[0].encode("ascii")
+    return b"[%s]" % ip.encode("ascii") if ip else b"localhost"
+
+
+class Negotiation(LineReceiver, Stage):
+    """Drives one dialect over a transport, then steps aside."""
+
+    transport: Any
+
+    # Lines end in CRLF; some servers are content with LF.
+    delimiter = b"\n"
+    #: The longest line, in bytes.  The RFCs allow 512 to 8192.
+    MAX_LENGTH = 8192
+    #: The most that a server may say before TLS, in bytes.
+    MAX_TOTAL = 65536
+
+    awaited = "STARTTLS"
+    dialect: Dialect
+
+    def connectionMade(self) -> None:
+        """Begin the dialogue."""
+        Stage.connectionMade(self)
+        self._received = 0
+        self._dialogue = self.dialect.dialogue(
+            Parameters(client=client_name(self.transport.getHost()))
+        )
+        self._advance(lambda: next(self._dialogue))
+
+    def lineReceived(self, line: bytes) -> None:
+        """Hand the dialect its line."""
+        self._received += len(line) + 1
+        if self._received > self.MAX_TOTAL:
+            self.refuse(BadReply("the server speaks without end before TLS"))
+        else:
+            text = line.removesuffix(b"\r")
+            self._advance(lambda: self._dialogue.send(text))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line without end."""
+        self.refuse(BadReply("the server sent a line that is too long"))
+
+    def lost(self, reason: Failure) -> Exception:
+        """The server, or the network, had enough of us."""
+        return Disconnected("the server closed the connection before TLS")
+
+    def _advance(self, step: Callable[[], object]) -> None:
+        """Let the dialect take a step, and say what it says up to its next wait."""
+        try:
+            while isinstance(said := step(), Send):
+                self._require_silence("before it was asked")
+                self.transport.write(said.data)
+                step = lambda: next(self._dialogue)  # noqa: E731
+        except StopIteration:
+            self._finish()
+        except NegotiationFailed as error:
+            self.refuse(error)
+
+    def refuse(self, error: Exception) -> None:
+        """Give up: what is still unread is never looked at."""
+        self.clearLineBuffer()
+        super().refuse(error)
+
+    def _finish(self) -> None:
+        """The server has agreed: nothing may follow in clear."""
+        try:
+            self._require_silence("in clear after agreeing to TLS")
+        except InjectedData as error:
+            self.refuse(error)
+        else:
+            self.open()
+
+    def _require_silence(self, when: str) -> None:
+        if self.clearLineBuffer():
+            raise InjectedData(f"the server sent data {when}")
+
+
+class SMTPNegotiation(Negotiation):
+    """STARTTLS in SMTP."""
+
+    dialect = find("smtp")
+
+
+class POP3Negotiation(Negotiation):
+    """STLS in POP3."""
+
+    dialect = find("pop3")
+
+
+class IMAPNegotiation(Negotiation):
+    """STARTTLS in IMAP."""
+
+    dialect = find("imap")
+
+
+NEGOTIATIONS = {
+    negotiation.dialect.name: negotiation
+    for negotiation in (SMTPNegotiation, POP3Negotiation, IMAPNegotiation)
+}
+
+
+def negotiated(
+    dialect: str,
+    endpoint: IStreamClientEndpoint,
+    clock: IReactorTime,
+    timeout: float | None = None,
+) -> IStreamClientEndpoint:
+    """
+    An endpoint whose connections have come to the point where TLS must begin.
+
+    Meant to be wrapped in TLS and nothing else: see
+    :func:`twisted_tcpclient.endpoints.starttls`.
+
+    :param dialect: its name, such as "smtp".
+    :param timeout: for the whole dialogue, in seconds.
+    """
+    negotiation = NEGOTIATIONS[dialect]
+
+    def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
+        return negotiation(factory, address, clock, timeout)
+
+    return StagedEndpoint(endpoint, build)

@@ -1,0 +1,400 @@
+"""
+TLS: from settings and files to connections that prove who they reach.
+
+The only module that imports OpenSSL.  Certificates are judged in OpenSSL's
+verification callback, where a wrong name stops the handshake just as a wrong
+chain does: before our own certificate is sent.  No exception may leave such a
+callback, so what was found is written down in a :class:`Verdict`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from getpass import getpass
+from ipaddress import ip_address
+from os import O_NOCTTY, O_RDWR, close
+from os import open as os_open
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+from service_identity import (
+    CertificateError,
+    VerificationError,
+)
+from service_identity.hazmat import (
+    DNS_ID,
+    IPAddress_ID,
+    ServiceID,
+    verify_service_identity,
+)
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_tcpclient.errors import (
+    ConnectionBroken,
+    HandshakeFailed,
+    NameMismatch,
+    SettingsError,
+    TLSFailed,
+    VerificationFailed,
+)
+from twisted_tcpclient.facts import TLSFacts
+from twisted_tcpclient.report import os_reason, printable
+from twisted_tcpclient.settings import TLSSettings
+
+_VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
+
+_CODES = SSL.X509VerificationCodes
+
+#: Texts of X509_V_ERR numbers, from the names that pyOpenSSL has for them.
+_REASONS = {
+    code: name.removeprefix("ERR_").lower().replace("_", " ")
+    for name, code in vars(_CODES).items()
+    if name.startswith("ERR_")
+} | {
+    _CODES.ERR_CERT_HAS_EXPIRED: "certificate has expired",
+    _CODES.ERR_CERT_NOT_YET_VALID: "certificate is not yet valid",
+    _CODES.ERR_CERT_REVOKED: "certificate is revoked",
+    _CODES.ERR_CRL_HAS_EXPIRED: "the certificate revocation list has expired",
+    _CODES.ERR_CRL_NOT_YET_VALID: "the certificate revocation list is not yet valid",
+    _CODES.ERR_UNABLE_TO_GET_CRL: "no certificate revocation list of its issuer",
+    _CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: "self-signed certificate",
+    _CODES.ERR_SELF_SIGNED_CERT_IN_CHAIN: "unknown CA (self-signed)",
+    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: (
+        "unknown CA, or an intermediate certificate is missing"
+    ),
+    _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: (
+        "unknown CA, or an intermediate certificate is missing"
+    ),
+}
+
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+
+
+def subject(certificate: x509.Certificate) -> str:
+    """The subject as RFC 4514 writes it, in printable ASCII."""
+    try:
+        return printable(certificate.subject.rfc4514_string())
+    except ValueError:
+        return "(unreadable)"
+
+
+@dataclass
+class Verdict:
+    """What the verification callback found out about one connection."""
+
+    named: bool = False
+    error: VerificationFailed | None = None
+
+
+def _identity(name: str) -> ServiceID:
+    """
+    The reference identity for a DNS name or an IP address.
+
+    :raises ValueError: if it is neither.
+    """
+    bare = name.partition("%")[0]
+    try:
+        ip_address(bare)
+    except ValueError:
+        return DNS_ID(name.removesuffix("."))
+    return IPAddress_ID(bare)
+
+
+def _common_name_matches(certificate: x509.Certificate, name: str) -> bool:
+    """Whether a certificate that has no DNS or IP name has that CN."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return [str(cn.value).lower() for cn in names] == [name.lower()]
+
+
+def _alternatives(certificate: x509.Certificate) -> list[str]:
+    """The DNS and IP names of a certificate, in printable ASCII."""
+    try:
+        names = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        return []
+    dns = names.get_values_for_type(x509.DNSName)
+    ips = names.get_values_for_type(x509.IPAddress)
+    return [printable(name) for name in [*dns, *map(str, ips)]]
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ConnectionCreator:
+    """Makes TLS connections that verify as the settings say."""
+
+    def __init__(self, settings: TLSSettings) -> None:
+        """
+        :raises SettingsError: if a file cannot be used, or no cipher is left.
+        """
+        self._settings = settings
+        try:
+            self._identity = (
+                _identity(settings.name) if settings.name is not None else None
+            )
+        except ValueError:
+            name = printable(settings.name or "")
+            raise SettingsError(f"no certificate can have the name {name!r}") from None
+        self._context = _context(settings, self._judge)
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        """A connection of our own, with the name of the server in its hello."""
+        connection = SSL.Connection(self._context, None)
+        connection.set_app_data(Verdict())
+        if self._settings.server_name:
+            name = self._settings.server_name.encode(
+                "idna" if not self._settings.server_name.isascii() else "ascii"
+            )
+            connection.set_tlsext_host_name(name)
+        return connection
+
+    def accept(self, connection: SSL.Connection) -> None:
+        """
+        Hold a finished handshake against the settings once more.
+
+        :raises VerificationFailed: if the callback was never asked for the name.
+        """
+        verdict: Verdict = connection.get_app_data()
+        if self._settings.verify and self._identity and not verdict.named:
+            raise VerificationFailed("the certificate was not verified")
+
+    def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
+        """Why the handshake failed, in our words."""
+        verdict: Verdict = connection.get_app_data()
+        return verdict.error or HandshakeFailed(
+            f"TLS handshake failed: {explain(reason.value)}"
+        )
+
+    def diagnose(self, transport: Any, reason: Failure) -> Exception | None:
+        """
+        What the end of an established connection means: None if the server
+        said close_notify (RFC 8446, 6.1), as without it anyone may have cut
+        the connection short.
+        """
+        connection: SSL.Connection = transport.getHandle()
+        if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            return None
+        if isinstance(reason.value, SSL.Error):
+            return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
+        return ConnectionBroken("TLS connection cut short: no close_notify")
+
+    def observe(self, connection: SSL.Connection) -> TLSFacts:
+        """What is known of an established session."""
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        return TLSFacts(
+            protocol=connection.get_protocol_version_name(),
+            offered=self._settings.maximum.replace("_", "."),
+            cipher=connection.get_cipher_name() or "",
+            server_name=self._settings.server_name,
+            certificate_hash=(
+                f"SHA256:{certificate.fingerprint(SHA256()).hex()}"
+                if certificate
+                else None
+            ),
+            subject=subject(certificate) if certificate else None,
+        )
+
+    def _judge(
+        self, connection: SSL.Connection, x: crypto.X509, code: int, depth: int, ok: int
+    ) -> bool:
+        """OpenSSL's verification callback: nothing may be raised from here."""
+        verdict: Verdict = connection.get_app_data()
+        if not ok and depth > 0 and code == _CODES.ERR_UNABLE_TO_GET_CRL:
+            # Whoever gives a CRL gives that of the CA they care for; a list of
+            # every CA above it is honoured where there is one, not demanded.
+            return True
+        try:
+            if not ok:
+                raise _failure(x.to_cryptography(), code, depth)
+            if depth == 0 and self._identity is not None:
+                self._check_name(x)
+                verdict.named = True
+        except VerificationFailed as error:
+            verdict.error = verdict.error or error
+            return False
+        except Exception as error:
+            verdict.error = VerificationFailed(
+                f"the certificate cannot be read: {type(error).__name__}"
+            )
+            return False
+        return True
+
+    def _check_name(self, x: crypto.X509) -> None:
+        """
+        Compare the certificate with the reference identity (RFC 9525).
+
+        :raises NameMismatch: if it is for someone else.
+        """
+        assert self._identity is not None
+        name = self._settings.name or ""
+        certificate = x.to_cryptography()
+        known = _alternatives(certificate)
+        if self._settings.common_name and not known:
+            if _common_name_matches(certificate, name):
+                return
+            known = [subject(certificate)]
+        else:
+            try:
+                verify_service_identity(extract_patterns(x), [self._identity], [])
+                return
+            except (VerificationError, CertificateError):
+                pass
+        shown = ", ".join(known[:8]) or "no name at all"
+        raise NameMismatch(
+            f"the certificate is not for {printable(name)} but for {shown}"
+        )
+
+
+def _failure(
+    certificate: x509.Certificate, code: int, depth: int
+) -> VerificationFailed:
+    """The error for one of OpenSSL's verdicts."""
+    reason = _REASONS.get(code, f"verification error {code}")
+    return VerificationFailed(
+        f"certificate verification failed: {reason} ({subject(certificate)[:200]})",
+        code,
+        depth,
+    )
+
+
+def explain(error: BaseException | None) -> str:
+    """An error of OpenSSL's, or of the connection below it, in a few words."""
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
+        reasons = [entry[-1] for entry in error.args[0] if entry[-1]]
+        if reasons:
+            hint = _HINTS.get(reasons[-1], "")
+            return printable(reasons[-1]) + hint
+    if isinstance(error, (SSL.Error, SSL.SysCallError)):
+        return "the connection was closed"
+    return printable(str(error).rstrip(".").partition(": ")[2] or str(error)).lower()
+
+
+_NO_TLS = ": the server does not speak TLS here"
+_HINTS = {
+    "wrong version number": _NO_TLS,
+    "packet length too long": _NO_TLS,
+    "record layer failure": "",
+    "unsupported protocol": ": no common TLS version",
+}
+
+
+def _context(settings: TLSSettings, judge: Callable[..., bool]) -> SSL.Context:
+    """A context with everything in it that the settings name."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_min_proto_version(_VERSIONS[settings.minimum])
+    context.set_max_proto_version(_VERSIONS[settings.maximum])
+    _set_ciphers(context, settings)
+    if settings.certificate is not None:
+        _use_certificate(context, settings.certificate)
+    if settings.verify:
+        context.set_verify(SSL.VERIFY_PEER, judge)
+        _trust(context, settings.authorities)
+        if settings.revocations is not None:
+            _add_revocations(context, settings.revocations)
+    else:
+        context.set_verify(SSL.VERIFY_NONE, None)
+    return context
+
+
+def _set_ciphers(context: SSL.Context, settings: TLSSettings) -> None:
+    """Restrict the ciphers of TLS 1.2 and the suites of TLS 1.3."""
+    for names, restrict in (
+        (settings.ciphers, context.set_cipher_list),
+        (settings.suites, context.set_tls13_ciphersuites),
+    ):
+        if names is not None:
+            try:
+                restrict(names.encode("ascii"))
+            except (SSL.Error, UnicodeEncodeError):
+                raise SettingsError(
+                    f"no usable cipher in {printable(names)!r}"
+                ) from None
+
+
+def _read(path: str, what: str) -> bytes:
+    """
+    The contents of a file the user named.
+
+    :raises SettingsError: if there is none, or it may not be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        why = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise SettingsError(f"unable to read {what} {printable(path)}: {why}") from None
+
+
+def _trust(context: SSL.Context, authorities: str | None) -> None:
+    """Trust the CAs in a file, or those of the system."""
+    if authorities is None:
+        context.set_default_verify_paths()
+        return
+    _read(authorities, "CA certificates")
+    try:
+        context.load_verify_locations(authorities)
+    except SSL.Error:
+        raise SettingsError(f"no CA certificate in {printable(authorities)}") from None
+
+
+def _add_revocations(context: SSL.Context, path: str) -> None:
+    """Honour the CRLs in a file; a server without a current one is refused."""
+    blocks = _CRL.findall(_read(path, "certificate revocation lists"))
+    store = context.get_cert_store()
+    try:
+        if store is None or not blocks:
+            raise ValueError
+        for block in blocks:
+            store.add_crl(x509.load_pem_x509_crl(block))
+    except (ValueError, crypto.Error):
+        raise SettingsError(
+            f"no certificate revocation list in {printable(path)}"
+        ) from None
+    store.set_flags(
+        crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
+    )
+
+
+def _use_certificate(context: SSL.Context, path: str) -> None:
+    """Present the certificate in a PEM file, with its chain and its key."""
+    data = _read(path, "certificate")
+    try:
+        context.use_certificate_chain_file(path)
+    except SSL.Error:
+        raise SettingsError(f"no certificate in {printable(path)}") from None
+    try:
+        key = crypto.load_privatekey(
+            crypto.FILETYPE_PEM, data, lambda *_: _passphrase(path)
+        )
+        context.use_privatekey(key)
+        context.check_privatekey()
+    except (SSL.Error, crypto.Error, ValueError):
+        raise SettingsError(
+            f"no private key of the certificate in {printable(path)}"
+        ) from None
+
+
+def _passphrase(path: str) -> bytes:
+    """
+    Ask on the terminal, and nowhere else: stdin may be someone's mail.
+
+    :raises SettingsError: if there is no terminal.
+    """
+    try:
+        close(os_open("/dev/tty", O_RDWR | O_NOCTTY))
+    except OSError:
+        raise SettingsError(
+            f"the key in {printable(path)} is encrypted,"
+            " and there is no terminal to ask for the passphrase"
+        ) from None
+    return getpass(f"passphrase for {printable(path)}: ").encode()
