@@ -8,9 +8,10 @@ The stages composed: endpoints whose connections may be used at once.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
@@ -20,15 +21,21 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamClientEndpoint,
 )
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
-from twisted_tcpclient.race import reason
+from twisted_tcpclient.race import explain
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls import ConnectionCreator
+
+
+#: What fits into an address of a UNIX socket everywhere on Linux.
+LONGEST_PATH = 107
 
 
 @implementer(IStreamClientEndpoint)
@@ -52,9 +59,13 @@ class SocketEndpoint:
 
         def failed(failure: Failure) -> NoReturn:
             failure.trap(ConnectError, OSError)
-            attempt = Attempt(f"socket {self._path}", reason(failure.value))
+            attempt = Attempt(f"socket {self._path}", explain(failure.value))
             raise ConnectFailed([attempt]) from None
 
+        if len(os.fsencode(self._path)) > LONGEST_PATH:
+            # Twisted would never hear of the attempt again.
+            attempt = Attempt(f"socket {self._path}", "file name too long")
+            return fail(ConnectFailed([attempt]))
         connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
         return connecting.addErrback(failed)
 
@@ -83,6 +94,25 @@ class Handshake(Stage):
         return self._creator.explain(self.transport.getHandle(), reason)
 
 
+class _TLSTransport(BufferingTLSTransport):
+    """
+    Twisted's TLS, which tells a FIN without close_notify from a reset.
+
+    :ivar ended: why the connection below TLS ended.
+    """
+
+    ended = connectionDone
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note the reason; TLS has only one for both."""
+        self.ended = reason
+        super().connectionLost(reason)
+
+
+class _TLSFactory(TLSMemoryBIOFactory):
+    protocol = _TLSTransport
+
+
 @implementer(IStreamClientEndpoint)
 class _TLSEndpoint:
     """
@@ -100,11 +130,7 @@ class _TLSEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect, and begin the handshake."""
-        from twisted.protocols.tls import TLSMemoryBIOFactory
-
-        factory = TLSMemoryBIOFactory(
-            self._creator, True, protocolFactory, clock=self._clock
-        )
+        factory = _TLSFactory(self._creator, True, protocolFactory, clock=self._clock)
         connecting: Deferred[Any] = self._endpoint.connect(factory)
         return connecting.addCallback(lambda tls: tls.wrappedProtocol)
 

@@ -131,5 +131,9 @@ class ConnectionBroken(TCPClientError):
     """An established connection ended otherwise than by an orderly close."""
 
 
+class CutShort(ConnectionBroken):
+    """TLS ended without close_notify: what came before may not be all."""
+
+
 class LocalFailure(TCPClientError):
     """Reading or writing on our own side failed."""

@@ -12,6 +12,7 @@ hurries it on when an attempt fails, and keeps a record of the failures.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
@@ -45,7 +46,6 @@ from twisted_tcpclient.errors import (
     Attempt,
     ConnectFailed,
     LookupFailed,
-    SettingsError,
 )
 from twisted_tcpclient.lookup import Resolution
 from twisted_tcpclient.report import Report, os_reason, place
@@ -164,12 +164,14 @@ def resolve(
     return receiver.found.addCallbacks(check, late)
 
 
-def reason(error: BaseException | None) -> str:
+def explain(error: BaseException | None) -> str:
     """Why an attempt to connect failed, in a few words."""
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
     number = getattr(error, "osError", None)
-    return os_reason(OSError(number, "")) if number else str(error).lower()
+    why = os_reason(OSError(number, "")) if number else str(error).lower()
+    binding = isinstance(error, ConnectBindError)
+    return f"unable to bind socket: {why}" if binding else why
 
 
 class _Entrant(ClientFactory):
@@ -181,6 +183,7 @@ class _Entrant(ClientFactory):
         self._track = track
         self._address = address
         self._factory = factory
+        self._why = ""
 
     def doStart(self) -> None:
         self._factory.doStart()
@@ -194,8 +197,12 @@ class _Entrant(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         return self._factory.buildProtocol(addr)
 
+    def blame(self, why: str) -> None:
+        """Say why this attempt is about to be stopped."""
+        self._why = why
+
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._track.failed(self._address, reason.value)
+        self._track.failed(self._address, self._why or explain(reason.value))
         self._factory.clientConnectionFailed(connector, reason)
         self._track.hurry()
 
@@ -288,9 +295,15 @@ class Track:
         connector: IConnector = self._reactor.connectTCP(
             host, port, entrant, timeout=timeout, bindAddress=bindAddress
         )
-        if self._settings.interface:
+        interface = self._settings.interface
+        if interface:
             # The socket exists and is not connected before the next iteration.
-            _bind_to_device(connector, self._settings.interface)
+            try:
+                _bind_to_device(connector, interface)
+            except OSError as error:
+                why = os_reason(error)
+                entrant.blame(f"unable to bind to interface {interface}: {why}")
+                connector.stopConnecting()
         return connector
 
     def hurry(self) -> None:
@@ -298,12 +311,8 @@ class Track:
         if self._next is not None and self._next.active():
             self._next.reset(0)
 
-    def failed(self, address: str, error: BaseException | None) -> None:
+    def failed(self, address: str, why: str) -> None:
         """Keep the reason for the report."""
-        if isinstance(error, ConnectBindError):
-            why = f"unable to bind socket: {reason(error)}"
-        else:
-            why = reason(error)
         self.attempts.append(Attempt(address, why))
 
 
@@ -311,20 +320,14 @@ def _bind_to_device(connector: Any, interface: str) -> None:
     """
     Let a socket use one network interface only.
 
-    :raises SettingsError: if the system does not let us.
+    :raises OSError: if the system does not let us.
     """
     option = getattr(socket, "SO_BINDTODEVICE", None)
-    try:
-        if option is None:
-            raise OSError(errno.ENOPROTOOPT, "")
-        connector.transport.getHandle().setsockopt(
-            socket.SOL_SOCKET, option, interface.encode() + b"\0"
-        )
-    except OSError as error:
-        connector.stopConnecting()
-        raise SettingsError(
-            f"unable to bind to interface {interface}: {os_reason(error)}"
-        ) from None
+    if option is None:
+        raise OSError(errno.ENOPROTOOPT, "")
+    connector.transport.getHandle().setsockopt(
+        socket.SOL_SOCKET, option, os.fsencode(interface) + b"\0"
+    )
 
 
 @implementer(IStreamClientEndpoint)
@@ -358,8 +361,7 @@ class RacingEndpoint:
         :class:`~twisted_tcpclient.errors.LookupFailed` if the name does not
         lead to an address, with
         :class:`~twisted_tcpclient.errors.ConnectFailed` if none of the
-        addresses answers, with :class:`~twisted_tcpclient.errors.SettingsError`
-        if the network interface cannot be used.  Cancelling ends all attempts
+        addresses answers.  Cancelling ends all attempts
         and fails with :class:`twisted.internet.defer.CancelledError` or
         :class:`twisted.internet.error.ConnectingCancelledError`.
         """
@@ -383,7 +385,10 @@ class RacingEndpoint:
         )
 
         def failed(failure: Failure) -> Failure:
-            if track.attempts and not failure.check(SettingsError):
+            if failure.check(socket.gaierror):
+                # An address whose zone is no interface of this machine.
+                raise AddressNotFound(f"no IP address for {self._host}") from None
+            if track.attempts:
                 raise ConnectFailed(track.attempts) from None
             return failure
 

@@ -4,7 +4,10 @@ Two ends joined: the network, and descriptors of our own.
 What happens when one side ends:
 
 - End of input on our side is a half-close.  The server is told (FIN, or
-  close_notify over TLS), and what it still sends is delivered in full.
+  close_notify over TLS), and what it still sends is delivered in full.  Many
+  servers take close_notify for a hang-up and forget the reply they were about
+  to send (Postfix answers QUIT so), so over TLS a conversation is ended only
+  once the server has been quiet for a moment.
 - End of input from the server ends the session: what it sent is delivered, and
   our side is closed.
 - Anything else is an error.  What was received before it is still delivered.
@@ -33,11 +36,17 @@ from zope.interface import implementer
 from twisted_tcpclient.descriptors import Sink, Source
 from twisted_tcpclient.errors import (
     ConnectionBroken,
+    CutShort,
     LocalFailure,
     TCPClientError,
     TimedOut,
 )
 from twisted_tcpclient.report import os_reason
+
+#: How long a server must be quiet to have no more to say, in seconds.
+QUIET = 1.0
+#: Whoever sends more than this is not in a conversation, in bytes.
+CONVERSATION = 2**20
 
 #: Tells an orderly end of a transport (None) from one that is an error.
 Diagnosis = Callable[[Any, Failure], "Exception | None"]
@@ -67,6 +76,7 @@ class Network(Protocol):
         self._diagnose = diagnose
         self._early: list[Callable[[], None]] = []
         self._relay: Relay | None = None
+        self._lost = False
 
     def connectionMade(self) -> None:
         """Hold back until joined."""
@@ -75,14 +85,17 @@ class Network(Protocol):
     def join(self, relay: Relay) -> None:
         """Deliver to that relay from now on, beginning with what has come."""
         self._relay = relay
-        self.dataReceived = relay.received  # type: ignore[method-assign]
         early, self._early = self._early, []
         for event in early:
             event()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it: there is no relay yet."""
-        self._early.append(lambda: self.dataReceived(data))
+        """Pass it on, or keep it while there is no relay yet."""
+        # Stages forward to the method as they found it: it must not be replaced.
+        if self._relay is None:
+            self._early.append(lambda: self.dataReceived(data))
+        else:
+            self._relay.received(data)
 
     def readConnectionLost(self) -> None:
         """The server has sent its FIN."""
@@ -94,8 +107,14 @@ class Network(Protocol):
     def writeConnectionLost(self) -> None:
         """Our own FIN is out."""
 
+    def abort(self) -> None:
+        """Give the connection up, if it is still there."""
+        if not self._lost:
+            self.transport.abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
+        self._lost = True
         if self._relay is None:
             self._early.append(lambda: self.connectionLost(reason))
         else:
@@ -174,6 +193,9 @@ class Relay:
         self._secure = secure
         self._error: Exception | None = None
         self._connected = True
+        self._clock: IReactorTime = reactor
+        self._sent = 0
+        self._goodbye: IDelayedCall | None = None
         self.finished: Deferred[None] = Deferred(self._cancelled)
         self._idle = Idle(reactor, idle, self._expired)
         send = self._send if translate is None else self._translating(translate)
@@ -192,6 +214,8 @@ class Relay:
     def received(self, data: bytes) -> None:
         """The server has sent something."""
         self._idle.touch()
+        if self._goodbye is not None:
+            self._goodbye.reset(QUIET)
         if self._sink is not None:
             self._sink.write(data)
 
@@ -206,7 +230,9 @@ class Relay:
         """The connection is gone, in good order (None) or not."""
         self._connected = False
         self._source.close()
-        self._error = self._error or error
+        if not (isinstance(error, CutShort) and self._sink is None):
+            # Where nobody reads any more, nothing can have been cut off.
+            self._error = self._error or error
         self._close_sink()
         self._check()
 
@@ -214,6 +240,7 @@ class Relay:
 
     def _send(self, data: bytes) -> None:
         self._idle.touch()
+        self._sent += len(data)
         self._transport.write(data)
 
     def _translating(
@@ -228,16 +255,32 @@ class Relay:
             return
         # A registered producer would keep the close from ever happening.
         self._transport.unregisterProducer()
-        if self._secure:
-            # Says close_notify and goes on reading.  The FIN of a half-close
-            # below TLS would say "cut short" instead.
-            self._transport.loseConnection()
-        else:
+        if not self._secure:
             self._transport.loseWriteConnection()
+        elif self._sink is None or self._sent > CONVERSATION:
+            self._say_goodbye()
+        else:
+            self._goodbye = self._clock.callLater(QUIET, self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        """
+        Say close_notify, and go on reading.
+
+        The FIN of a half-close below TLS would say "cut short" instead.
+        """
+        self._forget_goodbye()
+        self._transport.loseConnection()
+
+    def _forget_goodbye(self) -> None:
+        goodbye, self._goodbye = self._goodbye, None
+        if goodbye is not None and goodbye.active():
+            goodbye.cancel()
 
     def _sink_ended(self, error: OSError | None) -> None:
         self._sink = None
         if error is None or not self._local.needed:
+            if self._goodbye is not None:
+                self._say_goodbye()
             self._discard()
             self._check()
         else:
@@ -273,6 +316,7 @@ class Relay:
             self._sink.close()
             self._sink = None
         if self._connected:
+            self._forget_goodbye()
             self._transport.abortConnection()
         self._check()
 
@@ -281,6 +325,7 @@ class Relay:
         if self._connected or self._sink is not None:
             return
         self._idle.stop()
+        self._forget_goodbye()
         if not self.finished.called:
             if self._error is None:
                 self.finished.callback(None)

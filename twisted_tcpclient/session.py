@@ -107,11 +107,10 @@ class Session:
         if self._settings.program:
             command = program.command(self._settings.program, self._environ)
         network = await self._connect()
-        transport: Any = network.transport
         try:
             return await self._use(network, command)
         except BaseException:
-            transport.abortConnection()
+            network.abort()
             raise
 
     async def _use(self, network: Network, command: program.Command | None) -> int:

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from os import O_NOCTTY, O_RDWR, close
 from os import open as os_open
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,12 +34,14 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 from service_identity.pyopenssl import extract_patterns
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import (
     ConnectionBroken,
+    CutShort,
     HandshakeFailed,
     NameMismatch,
     SettingsError,
@@ -143,12 +146,14 @@ class ConnectionCreator:
         except ValueError:
             name = printable(settings.name or "")
             raise SettingsError(f"no certificate can have the name {name!r}") from None
+        # A connection's own app data is taken by Twisted.
+        self._verdicts: WeakKeyDictionary[SSL.Connection, Verdict] = WeakKeyDictionary()
         self._context = _context(settings, self._judge)
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """A connection of our own, with the name of the server in its hello."""
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(Verdict())
+        self._verdicts[connection] = Verdict()
         if self._settings.server_name:
             name = self._settings.server_name.encode(
                 "idna" if not self._settings.server_name.isascii() else "ascii"
@@ -162,13 +167,13 @@ class ConnectionCreator:
 
         :raises VerificationFailed: if the callback was never asked for the name.
         """
-        verdict: Verdict = connection.get_app_data()
+        verdict = self._verdicts[connection]
         if self._settings.verify and self._identity and not verdict.named:
             raise VerificationFailed("the certificate was not verified")
 
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, in our words."""
-        verdict: Verdict = connection.get_app_data()
+        verdict = self._verdicts[connection]
         return verdict.error or HandshakeFailed(
             f"TLS handshake failed: {explain(reason.value)}"
         )
@@ -178,13 +183,17 @@ class ConnectionCreator:
         What the end of an established connection means: None if the server
         said close_notify (RFC 8446, 6.1), as without it anyone may have cut
         the connection short.
+
+        :param transport: as :func:`twisted_tcpclient.endpoints.secured` makes it.
         """
         connection: SSL.Connection = transport.getHandle()
         if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             return None
         if isinstance(reason.value, SSL.Error):
             return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
-        return ConnectionBroken("TLS connection cut short: no close_notify")
+        if transport.ended.check(ConnectionDone):
+            return CutShort("TLS connection cut short: no close_notify")
+        return ConnectionBroken("connection reset")
 
     def observe(self, connection: SSL.Connection) -> TLSFacts:
         """What is known of an established session."""
@@ -206,7 +215,7 @@ class ConnectionCreator:
         self, connection: SSL.Connection, x: crypto.X509, code: int, depth: int, ok: int
     ) -> bool:
         """OpenSSL's verification callback: nothing may be raised from here."""
-        verdict: Verdict = connection.get_app_data()
+        verdict = self._verdicts[connection]
         if not ok and depth > 0 and code == _CODES.ERR_UNABLE_TO_GET_CRL:
             # Whoever gives a CRL gives that of the CA they care for; a list of
             # every CA above it is honoured where there is one, not demanded.
