@@ -4,7 +4,7 @@
 
 import sys
 
-from twisted_tcpclient.service import main
+from twisted_tcpclient.console import main
 
 if __name__ == "__main__":
     sys.exit(main())

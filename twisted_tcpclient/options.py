@@ -17,7 +17,7 @@ from twisted.python import usage
 
 from twisted_tcpclient import __version__, dialects
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.help import CERTIFICATES, SYNOPSIS, help_text
+from twisted_tcpclient.help import CERTIFICATES, help_text
 from twisted_tcpclient.report import ERRORS, PROGRESS, SILENT, os_reason, printable
 from twisted_tcpclient.settings import (
     ConnectSettings,
@@ -51,7 +51,6 @@ class Options(usage.Options):
     Options that exclude each other write to the same key: the last one wins.
     """
 
-    synopsis = SYNOPSIS
     optFlags = [
         ["tls", None, ""],
         ["insecure", "k", ""],
@@ -84,12 +83,11 @@ class Options(usage.Options):
         self["match"] = None
 
     def getUsage(self, width: int | None = None) -> str:
-        """What ``--help`` prints."""
-        return help_text()
-
-    def getSynopsis(self) -> str:
-        """What is printed with an error under ``twist``."""
-        return "Try 'tcpclient --help'.\n"
+        """
+        What ``twist`` prints after an error: not so much that the error is
+        lost from sight.
+        """
+        return "Try 'twist tcpclient --help'.\n"
 
     def opt_version(self) -> None:
         """Print the version."""
@@ -271,8 +269,17 @@ class Options(usage.Options):
             if self.parent is None:
                 raise
             raise usage.UsageError(str(error)) from None
-        if self.parent is not None and self.parent["logFile"] is sys.stdout:
-            self.parent["logFile"] = sys.stderr
+        if self.parent is not None:
+            self._calm(self.parent)
+
+    def _calm(self, twist: usage.Options) -> None:
+        """Keep the log of ``twist`` off stdout, and to what matters."""
+        from twisted.logger import LogLevel
+
+        if twist["logFile"] is sys.stdout:
+            twist["logFile"] = sys.stderr
+        if twist["logLevel"] is LogLevel.info and self["verbosity"] < PROGRESS:
+            twist["logLevel"] = LogLevel.warn
 
 
 def _service(text: str) -> int:

@@ -187,10 +187,11 @@ class ConnectionCreator:
         :param transport: as :func:`twisted_tcpclient.endpoints.secured` makes it.
         """
         connection: SSL.Connection = transport.getHandle()
+        if isinstance(reason.value, SSL.Error):
+            # First: to OpenSSL a fatal alert is a shutdown as well.
+            return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
         if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             return None
-        if isinstance(reason.value, SSL.Error):
-            return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
         if transport.ended.check(ConnectionDone):
             return CutShort("TLS connection cut short: no close_notify")
         return ConnectionBroken("connection reset")

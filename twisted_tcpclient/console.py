@@ -1,0 +1,141 @@
+"""
+The command, from argv to an exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python import usage
+
+from twisted_tcpclient import program
+from twisted_tcpclient.errors import LocalFailure, SettingsError
+from twisted_tcpclient.options import Options
+from twisted_tcpclient.report import Report
+from twisted_tcpclient.session import TEMPORARY, Session
+
+#: The exit status for a wrong command line.
+USAGE = 100
+
+_SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+)
+
+
+def _occupy_standard_descriptors() -> None:
+    """
+    Give 0, 1 and 2 something where they are closed, lest a socket become one.
+
+    Closed input is empty input.  Closed output stays an error: what is open
+    there cannot be written to.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open("/dev/null", os.O_RDONLY)
+
+
+def _typed(number: int) -> bool:
+    """
+    Whether a signal was typed: then the terminal has sent it to prog as well.
+    """
+    if number not in (signal.SIGINT, signal.SIGTSTP):
+        return False
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+class Console:
+    """One run of the command, from the reactor's start to its end."""
+
+    def __init__(self, reactor: Any, options: Options) -> None:
+        self._reactor = reactor
+        self._session = Session(reactor, options.settings, os.environb, self._hand_over)
+        self._status = TEMPORARY
+        #: What to become once the reactor has ended.
+        self.becoming: tuple[program.Command, int] | None = None
+
+    def run(self) -> int:
+        """Run the reactor until the session is over, and return its status."""
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.run()
+        return self._status
+
+    def _start(self) -> None:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._signalled)
+        self._session.run().addCallback(self._over)
+
+    def _over(self, status: int) -> None:
+        self._status = status
+        self._reactor.stop()
+
+    def _hand_over(self, command: program.Command, connection: int) -> Deferred[int]:
+        self.becoming = (command, connection)
+        return succeed(0)
+
+    def _signalled(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._act, number)
+
+    def _act(self, number: int) -> None:
+        stopping = number in (signal.SIGTSTP, signal.SIGCONT)
+        if self._session.has_child:
+            if not _typed(number):
+                self._session.signal(number)
+        elif not stopping:
+            self._session.signal(number)
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    The command.
+
+    :param arguments: argv without its first; the process's own by default.
+    :returns: the exit status, if the process does not become prog.
+    """
+    _occupy_standard_descriptors()
+    options = Options()
+    report = Report()
+    try:
+        options.parseOptions(sys.argv[1:] if arguments is None else list(arguments))
+    except usage.UsageError as error:
+        report.fatal(f"{error} (try 'tcpclient --help')")
+        return USAGE
+    except SettingsError as error:
+        Report(options["verbosity"]).fatal(str(error))
+        return TEMPORARY
+    from twisted.internet import reactor
+
+    from twisted_tcpclient.lookup import Resolver
+
+    reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
+    console = Console(reactor, options)
+    status = console.run()
+    if console.becoming is not None:
+        try:
+            program.replace(*console.becoming)
+        except LocalFailure as error:
+            Report(options["verbosity"]).fatal(str(error))
+            return TEMPORARY
+    return status
