@@ -24,10 +24,6 @@ from twisted.python.failure import Failure
 CHUNK = 65536
 
 
-def _ignore() -> None:
-    """Nobody listens any more."""
-
-
 def _broken_pipe() -> OSError:
     return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
@@ -106,14 +102,13 @@ class Sink(FileDescriptor):
     """
     Writes a descriptor.  A consumer with a buffer.
 
-    :ivar progress: called whenever bytes have left the buffer.
+    :ivar written: how many bytes have left the buffer.
     """
 
     def __init__(
         self,
         reactor: Any,
         fd: int,
-        progress: Callable[[], None],
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
@@ -124,7 +119,7 @@ class Sink(FileDescriptor):
         """
         super().__init__(reactor)
         self._fd = fd
-        self.progress = progress
+        self.written = 0
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
@@ -145,7 +140,7 @@ class Sink(FileDescriptor):
         except OSError as error:
             self._error = error
             return error
-        self.progress()
+        self.written += written
         return written
 
     def doRead(self) -> Exception | None:
@@ -169,7 +164,7 @@ class Sink(FileDescriptor):
         """Close, whatever may still be in the buffer."""
         if self._fd < 0:
             return
-        self.progress, self._ended = _ignore, lambda _: None
+        self._ended = lambda _: None
         self.stopReading()
         self.stopWriting()
         if self.producer is not None:

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fcntl import ioctl
+from sys import byteorder
+from termios import TIOCOUTQ
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -122,27 +125,65 @@ class Network(Protocol):
 
 
 class Idle:
-    """Calls when nothing has happened for a while."""
+    """
+    Calls when nothing has moved for a while.
+
+    It looks now and then at what has been done instead of being told of each
+    byte: that costs the bytes nothing, and sees those move that the kernel
+    still holds.
+    """
+
+    #: How often to look in the time that is waited for.
+    LOOKS = 8
 
     def __init__(
-        self, clock: IReactorTime, seconds: float | None, expired: Callable[[], None]
+        self,
+        clock: IReactorTime,
+        seconds: float | None,
+        progress: Callable[[], object],
+        expired: Callable[[], None],
     ) -> None:
-        """:param seconds: None never to call."""
+        """
+        :param seconds: None never to call.
+        :param progress: returns something else whenever something has moved.
+        """
+        self._clock = clock
         self._seconds = seconds
-        self._call: IDelayedCall | None = (
-            None if seconds is None else clock.callLater(seconds, expired)
-        )
+        self._progress = progress
+        self._expired = expired
+        self._seen = progress()
+        self._since = clock.seconds()
+        self._call: IDelayedCall | None = None
+        self._wait()
 
-    def touch(self) -> None:
-        """Something has happened."""
-        if self._seconds is not None and self._call is not None:
-            self._call.reset(self._seconds)
+    def _wait(self) -> None:
+        if self._seconds is not None:
+            pause = self._seconds / self.LOOKS
+            self._call = self._clock.callLater(pause, self._look)
+
+    def _look(self) -> None:
+        now, seen = self._clock.seconds(), self._progress()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        if self._seconds is not None and now - self._since >= self._seconds:
+            self._expired()
+        else:
+            self._wait()
 
     def stop(self) -> None:
         """Never call."""
+        self._seconds = None
         if self._call is not None and self._call.active():
             self._call.cancel()
-        self._call = None
+
+
+def unsent(transport: Any) -> int:
+    """How many bytes the kernel still holds for the peer, where it tells."""
+    try:
+        held = ioctl(transport.fileno(), TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):
+        return 0
+    return int.from_bytes(held, byteorder)
 
 
 @dataclass(frozen=True)
@@ -194,15 +235,13 @@ class Relay:
         self._error: Exception | None = None
         self._connected = True
         self._clock: IReactorTime = reactor
-        self._sent = 0
+        self._sent = self._received = 0
         self._goodbye: IDelayedCall | None = None
         self.finished: Deferred[None] = Deferred(self._cancelled)
-        self._idle = Idle(reactor, idle, self._expired)
         send = self._send if translate is None else self._translating(translate)
         self._source = Source(reactor, local.reading, send, self._source_ended)
-        self._sink: Sink | None = Sink(
-            reactor, local.writing, self._idle.touch, self._sink_ended
-        )
+        self._sink: Sink | None = Sink(reactor, local.writing, self._sink_ended)
+        self._idle = Idle(reactor, idle, self._progress, self._expired)
         self._transport.registerProducer(self._source, True)
         self._sink.registerProducer(self._transport, True)
         network.join(self)
@@ -213,7 +252,7 @@ class Relay:
 
     def received(self, data: bytes) -> None:
         """The server has sent something."""
-        self._idle.touch()
+        self._received += len(data)
         if self._goodbye is not None:
             self._goodbye.reset(QUIET)
         if self._sink is not None:
@@ -239,7 +278,6 @@ class Relay:
     # From our side.
 
     def _send(self, data: bytes) -> None:
-        self._idle.touch()
         self._sent += len(data)
         self._transport.write(data)
 
@@ -300,6 +338,12 @@ class Relay:
             self._sink.loseConnection()
 
     # The end.
+
+    def _progress(self) -> tuple[int, ...]:
+        """What has moved so far, in either direction and at either end."""
+        written = 0 if self._sink is None else self._sink.written
+        kernel = unsent(self._transport) if self._connected else 0
+        return self._sent, self._received, written, kernel
 
     def _expired(self) -> None:
         self._idle.stop()

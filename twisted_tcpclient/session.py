@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -212,12 +212,13 @@ class Session:
         facts = self._facts(transport)
         if self._settings.port is None:
             return facts
-        remote_host, local_host, remote_info = self._lookups(transport)
+        names = await gatherResults(self._lookups(transport))
+        remote_host, local_host, remote_info = names
         return replace(
             facts,
-            remote_host=await remote_host,
-            local_host=await local_host,
-            remote_info=await remote_info,
+            remote_host=remote_host,
+            local_host=local_host,
+            remote_info=remote_info,
         )
 
     def _lookups(self, transport: Any) -> list[Deferred[str | None]]:
