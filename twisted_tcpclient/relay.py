@@ -94,7 +94,6 @@ class Network(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass it on, or keep it while there is no relay yet."""
-        # Stages forward to the method as they found it: it must not be replaced.
         if self._relay is None:
             self._early.append(lambda: self.dataReceived(data))
         else:

@@ -79,15 +79,14 @@ class Stage(Protocol):
             following = self._factory.buildProtocol(self._address)
             if following is None:
                 raise NoProtocol()
+            self._next = following
+            self.dataReceived = self._forward  # type: ignore[method-assign]
+            following.makeConnection(self.transport)
         except BaseException:
             self.transport.abortConnection()
             self.ready.errback()
-            return
-        self._next = following
-        # Forwarding costs nothing: the transport finds the method itself.
-        self.dataReceived = following.dataReceived  # type: ignore[method-assign]
-        following.makeConnection(self.transport)
-        self.ready.callback(following)
+        else:
+            self.ready.callback(following)
 
     def refuse(self, error: Exception) -> None:
         """The condition will not be met: close, and fail with that error."""
@@ -95,6 +94,7 @@ class Stage(Protocol):
             return
         if isinstance(error, TCPClientError):
             error.peer = self.transport.getPeer()
+        self.dataReceived = self._ignore  # type: ignore[method-assign]
         self.transport.abortConnection()
         self.ready.errback(error)
 
@@ -108,6 +108,13 @@ class Stage(Protocol):
             self._next.connectionLost(reason)
         elif self._waiting:
             self.refuse(self.lost(reason))
+
+    def _forward(self, data: bytes) -> None:
+        assert self._next is not None
+        self._next.dataReceived(data)
+
+    def _ignore(self, data: bytes) -> None:
+        """An aborted transport may still deliver what it has read."""
 
     def _settle(self) -> bool:
         """True the first time only: what is decided stays decided."""
