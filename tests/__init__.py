@@ -1,0 +1,3 @@
+"""
+The tests.  ``make test`` runs them, with :mod:`tests.run`.
+"""

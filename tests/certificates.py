@@ -1,0 +1,357 @@
+"""Certificates for the tests, issued on the spot by authorities that are thrown away.
+
+An `Authority` issues every kind of certificate that a test needs: good ones, and each
+way of being wrong.  `shared()` gives the usual ones as files, made once a process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+@dataclass(frozen=True)
+class Period:
+    """The time in which a certificate, or a revocation list, holds."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def hours(cls, start: float, end: float) -> Period:
+        """Return a period given in hours from now; what is past is negative."""
+        now = datetime.now(timezone.utc)
+        return cls(now + timedelta(hours=start), now + timedelta(hours=end))
+
+
+EXPIRED = Period.hours(-48, -24)
+CURRENT = Period.hours(-1, 24)
+FUTURE = Period.hours(24, 48)
+
+
+def key_usage(*allowed: str) -> x509.KeyUsage:
+    """Return a KeyUsage of the bits that are named, as `cryptography` names them."""
+    bits = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{bit: bit in allowed for bit in bits})
+
+
+SIGNING = key_usage("digital_signature")
+ISSUING = key_usage("key_cert_sign", "crl_sign")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate, its private key, and the intermediates between it and the root."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+    def without_intermediates(self) -> Identity:
+        """Return the identity that a server shows when it forgets its chain."""
+        return replace(self, intermediates=())
+
+    def key_pem(self, passphrase: str | None = None) -> bytes:
+        """Return the private key, encrypted if there is a passphrase."""
+        return self.key.private_bytes(
+            Encoding.PEM,
+            PrivateFormat.PKCS8,
+            BestAvailableEncryption(passphrase.encode())
+            if passphrase
+            else NoEncryption(),
+        )
+
+    def chain_pem(self) -> bytes:
+        """Return the certificate, then its intermediates."""
+        return _pem(self.certificate, *self.intermediates)
+
+    def save(self, path: Path, passphrase: str | None = None) -> Path:
+        """Write key and chain into one file, the form that most programs take."""
+        path.write_bytes(self.key_pem(passphrase) + self.chain_pem())
+        return path
+
+    def save_key(self, path: Path, passphrase: str | None = None) -> Path:
+        """Write the private key alone."""
+        path.write_bytes(self.key_pem(passphrase))
+        return path
+
+    def save_chain(self, path: Path) -> Path:
+        """Write the certificate and its intermediates, without the key."""
+        path.write_bytes(self.chain_pem())
+        return path
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Who may issue certificates: a root, or an intermediate below another."""
+
+    identity: Identity
+
+    @classmethod
+    def root(cls, name: str = "Test Root", valid: Period = CURRENT) -> Authority:
+        """Make an authority that vouches for itself."""
+        key = _new_key()
+        draft = _authority_draft(_subject(name), key, valid)
+        return cls(Identity(_signed_by_itself(draft, name, key), key))
+
+    def intermediate(
+        self, name: str = "Test Intermediate", valid: Period = CURRENT
+    ) -> Authority:
+        """Make an authority for which this one vouches."""
+        key = _new_key()
+        return Authority(self._issue(_authority_draft(_subject(name), key, valid), key))
+
+    def server(
+        self,
+        names: Sequence[str] = (),
+        addresses: Sequence[str] = (),
+        *,
+        common_name: str | None = None,
+        valid: Period = CURRENT,
+        usage: x509.KeyUsage = SIGNING,
+        purposes: Sequence[ObjectIdentifier] = (SERVER,),
+    ) -> Identity:
+        """Issue a server certificate; with neither names nor addresses it has no SAN.
+
+        The common name is the first of the names unless it is given.
+        """
+        key = _new_key()
+        subject = _subject(common_name or _first(names))
+        draft = _named(_draft(subject, key, valid), names, addresses)
+        return self._issue(_restricted(draft, usage, purposes), key)
+
+    def client(
+        self,
+        common_name: str = "Test Client",
+        *,
+        valid: Period = CURRENT,
+        usage: x509.KeyUsage = SIGNING,
+        purposes: Sequence[ObjectIdentifier] = (CLIENT,),
+    ) -> Identity:
+        """Issue a client certificate."""
+        key = _new_key()
+        draft = _draft(_subject(common_name), key, valid)
+        return self._issue(_restricted(draft, usage, purposes), key)
+
+    def revocations(
+        self, *revoked: Identity, valid: Period = CURRENT
+    ) -> x509.CertificateRevocationList:
+        """Sign a list of revoked certificates; `valid` may make it an expired one."""
+        draft = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.identity.certificate.subject)
+            .last_update(valid.start)
+            .next_update(valid.end)
+            .add_extension(_identifier(self.identity.key), critical=False)
+            .add_extension(x509.CRLNumber(1), critical=False)
+        )
+        for identity in revoked:
+            entry = (
+                x509.RevokedCertificateBuilder()
+                .serial_number(identity.certificate.serial_number)
+                .revocation_date(valid.start)
+            )
+            draft = draft.add_revoked_certificate(entry.build())
+        return draft.sign(self.identity.key, SHA256())
+
+    def save(self, path: Path) -> Path:
+        """Write the certificate of this authority, without its key."""
+        return save_certificates(path, self.identity.certificate)
+
+    def _issue(
+        self, draft: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey
+    ) -> Identity:
+        issuer = self.identity.certificate.subject
+        draft = draft.issuer_name(issuer).add_extension(
+            _identifier(self.identity.key), critical=False
+        )
+        return Identity(draft.sign(self.identity.key, SHA256()), key, self._path())
+
+    def _path(self) -> tuple[x509.Certificate, ...]:
+        certificate = self.identity.certificate
+        # Nobody sends a root: who trusts it has it.
+        if certificate.issuer == certificate.subject:
+            return ()
+        return (certificate, *self.identity.intermediates)
+
+
+def self_signed(
+    names: Sequence[str] = (),
+    addresses: Sequence[str] = (),
+    *,
+    common_name: str | None = None,
+    valid: Period = CURRENT,
+) -> Identity:
+    """Make a server certificate that no authority vouches for."""
+    key = _new_key()
+    common_name = common_name or _first(names)
+    draft = _named(_draft(_subject(common_name), key, valid), names, addresses)
+    draft = _restricted(draft, SIGNING, (SERVER,))
+    return Identity(_signed_by_itself(draft, common_name, key), key)
+
+
+def save_certificates(path: Path, *certificates: x509.Certificate) -> Path:
+    """Write certificates into one file, such as one of trusted roots."""
+    path.write_bytes(_pem(*certificates))
+    return path
+
+
+def save_revocations(path: Path, *lists: x509.CertificateRevocationList) -> Path:
+    """Write revocation lists into one file."""
+    path.write_bytes(_pem(*lists))
+    return path
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The files that most tests need, and who and what is in them."""
+
+    directory: Path
+    authority: Authority
+    ca: Path
+    revocations: Path
+    server_identity: Identity
+    server: Path
+    client_identity: Identity
+    client: Path
+    encrypted_client: Path
+    passphrase: str
+    stranger: Authority
+    stranger_ca: Path
+
+
+@functools.cache
+def shared() -> Shared:
+    """Make the usual files once a process; they are removed when it ends.
+
+    `server` is valid for localhost, mail.example.test, 127.0.0.1 and ::1.  `server` and
+    `client` hold key and chain; `encrypted_client` is `client` with its key under
+    `passphrase`.  `revocations` is a current list of nothing.  `stranger` is another
+    authority, which did not issue any of these.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="certificates-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    authority, stranger = Authority.root(), Authority.root("Test Stranger")
+    server = authority.server(("localhost", "mail.example.test"), ("127.0.0.1", "::1"))
+    client = authority.client()
+    passphrase = "open sesame"
+    return Shared(
+        directory=directory,
+        authority=authority,
+        ca=authority.save(directory / "ca.pem"),
+        revocations=save_revocations(directory / "crl.pem", authority.revocations()),
+        server_identity=server,
+        server=server.save(directory / "server.pem"),
+        client_identity=client,
+        client=client.save(directory / "client.pem"),
+        encrypted_client=client.save(directory / "encrypted-client.pem", passphrase),
+        passphrase=passphrase,
+        stranger=stranger,
+        stranger_ca=stranger.save(directory / "stranger-ca.pem"),
+    )
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _pem(*objects: x509.Certificate | x509.CertificateRevocationList) -> bytes:
+    return b"".join(each.public_bytes(Encoding.PEM) for each in objects)
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] if names else "Test Server"
+
+
+def _subject(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _identifier(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _draft(
+    subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid: Period
+) -> x509.CertificateBuilder:
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(valid.start)
+        .not_valid_after(valid.end)
+        .add_extension(identifier, critical=False)
+    )
+
+
+def _authority_draft(
+    subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid: Period
+) -> x509.CertificateBuilder:
+    return (
+        _draft(subject, key, valid)
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .add_extension(ISSUING, critical=True)
+    )
+
+
+def _named(
+    draft: x509.CertificateBuilder, names: Sequence[str], addresses: Sequence[str]
+) -> x509.CertificateBuilder:
+    if not names and not addresses:
+        return draft
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
+    return draft.add_extension(
+        x509.SubjectAlternativeName(alternatives), critical=False
+    )
+
+
+def _restricted(
+    draft: x509.CertificateBuilder,
+    usage: x509.KeyUsage,
+    purposes: Sequence[ObjectIdentifier],
+) -> x509.CertificateBuilder:
+    return (
+        draft.add_extension(x509.BasicConstraints(False, None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    )
+
+
+def _signed_by_itself(
+    draft: x509.CertificateBuilder, name: str, key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    return draft.issuer_name(_subject(name)).sign(key, SHA256())

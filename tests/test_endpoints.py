@@ -1,0 +1,544 @@
+"""
+The stages composed: connected means secured, and everything else is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionDone,
+)
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.certificates import EXPIRED, Identity, self_signed, shared
+from tests.transcripts import (
+    GOOD,
+    PEER,
+    Attempt,
+    Conversation,
+    Handshake,
+    Recorder,
+    Recorders,
+    TLSServer,
+    Wire,
+    answers,
+)
+from twisted_tcpclient.endpoints import Handshake as HandshakeStage
+from twisted_tcpclient.endpoints import SocketEndpoint, secured, starttls
+from twisted_tcpclient.errors import (
+    ConnectFailed,
+    HandshakeFailed,
+    NameMismatch,
+    TCPClientError,
+    TimedOut,
+    TLSFailed,
+    VerificationFailed,
+)
+from twisted_tcpclient.race import RacingEndpoint
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator
+
+reactor: Any = global_reactor
+
+TIMEOUT = 30
+
+#: A fatal alert, handshake_failure.
+ALERT = b"\x15\x03\x01\x00\x02\x02\x28"
+
+
+def trusting(**others: Any) -> ConnectionCreator:
+    """Connections that trust the tests' authority, to localhost."""
+    settings = {"authorities": str(shared().ca), "name": "localhost", **others}
+    return ConnectionCreator(TLSSettings(**settings))
+
+
+def implicit(
+    tcp: IStreamClientEndpoint, clock: MemoryReactorClock
+) -> IStreamClientEndpoint:
+    """TLS from the first byte."""
+    return secured(trusting(), tcp, clock, TIMEOUT)
+
+
+class HandshakeTests(SynchronousTestCase):
+    """TLS from the first byte, with a server in memory."""
+
+    def test_connected_means_secured(self) -> None:
+        """
+        ``connect`` does not fire, and nothing is built, before the handshake is
+        over; then it does, and what it fires with is connected.
+        """
+        handshake = Handshake(implicit, TLSServer())
+        self.assertTrue(handshake.undecided)
+        self.assertEqual(handshake.factory.built, [])
+        handshake.finish()
+        (following,) = handshake.factory.built
+        self.assertIs(handshake.result, following)
+        self.assertEqual(following.made, 1)
+        self.assertEqual(following.transport.getPeer(), PEER)
+        self.assertIsInstance(following.transport.getHandle(), SSL.Connection)
+
+    def test_carries(self) -> None:
+        """What is written on one side arrives on the other, and so does the end."""
+        handshake = Handshake(implicit, TLSServer())
+        handshake.finish()
+        handshake.result.transport.write(b"question")
+        handshake.server.transport.write(b"answer")
+        handshake.finish()
+        self.assertEqual(handshake.server.received, b"question")
+        self.assertEqual(handshake.result.received, b"answer")
+        handshake.server.transport.loseConnection()
+        handshake.finish()
+        (reason,) = handshake.result.lost
+        self.assertTrue(reason.check(ConnectionDone))
+        self.assertEqual(handshake.left, [])
+
+    def test_data_with_the_handshake(self) -> None:
+        """What the server says as soon as it can reaches the right protocol."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            handshake = Handshake(implicit, TLSServer(versions=(version, version)))
+            handshake.server.transport.write(b"hello")
+            handshake.finish()
+            self.assertEqual(handshake.result.received, b"hello")
+
+    def test_no_deadline_left(self) -> None:
+        """The time for the handshake does not run on after it."""
+        handshake = Handshake(implicit, TLSServer())
+        handshake.finish()
+        self.assertEqual(handshake.left, [])
+
+    def test_no_deadline(self) -> None:
+        """No time limit, no deadline."""
+        handshake = Handshake(
+            lambda tcp, clock: secured(trusting(), tcp, clock), TLSServer()
+        )
+        handshake.reactor.advance(10**6)
+        handshake.finish()
+        self.assertIsNotNone(handshake.result)
+
+    def test_deadline(self) -> None:
+        """A handshake that takes too long is given up, and says so."""
+        conversation = Conversation(implicit)
+        conversation.reactor.advance(TIMEOUT - 0.1)
+        self.assertTrue(conversation.undecided)
+        conversation.reactor.advance(0.1)
+        self.assertIsInstance(conversation.error, TimedOut)
+        self.assertIn("handshake", str(conversation.error))
+        self.assertEqual(conversation.error.peer, PEER)
+        self.assertTrue(conversation.wire.disconnected)
+        conversation.hang_up()
+        self.assertEqual(conversation.left, [])
+        self.assertEqual(conversation.factory.built, [])
+
+    def test_cancelled(self) -> None:
+        """Cancelling in the handshake aborts the connection and leaves nothing."""
+        conversation = Conversation(implicit)
+        conversation.connecting.cancel()
+        self.assertIsInstance(conversation.error, ConnectingCancelledError)
+        self.assertTrue(conversation.wire.disconnected)
+        conversation.hang_up()
+        self.assertEqual(conversation.left, [])
+        self.assertEqual(conversation.factory.built, [])
+
+    def test_not_connected(self) -> None:
+        """The failure of the endpoint below is passed on as it is."""
+        attempt = Attempt(implicit)
+        ((_, _, factory, _, _),) = attempt.reactor.tcpClients
+        error = ConnectError("no")
+        factory.clientConnectionFailed(attempt.reactor.connectors[0], Failure(error))
+        self.assertIs(attempt.error, error)
+        self.assertEqual(attempt.left, [])
+
+    def broken(self, *segments: bytes) -> Any:
+        """Whatever the server says in place of a handshake is a failure."""
+        conversation = Conversation(implicit)
+        for segment in segments:
+            conversation.hear(segment)
+        conversation.hang_up()
+        self.assertIsInstance(conversation.error, HandshakeFailed)
+        self.assertNotIsInstance(conversation.error, VerificationFailed)
+        self.assertEqual(conversation.factory.built, [])
+        self.assertEqual(conversation.left, [])
+        message = str(conversation.error)
+        self.assertTrue(message.startswith("TLS handshake failed: "), message)
+        # It ends up in the middle of a line.
+        self.assertRegex(message, r"\A[ -~]*[^.]\Z")
+        return conversation.error
+
+    def test_no_tls(self) -> None:
+        """A server that greets in clear does not speak TLS: the message says so."""
+        for greeting in (b"220 mx.example.org ESMTP\r\n", b"* OK ready\r\n"):
+            self.assertIn("does not speak TLS", str(self.broken(greeting)))
+
+    def test_closed(self) -> None:
+        """A server that closes in place of a handshake is a failure too."""
+        self.assertRegex(str(self.broken()), "connection (was closed|lost)")
+
+    def test_alert(self) -> None:
+        """An alert in place of a handshake is a failure with its name."""
+        self.assertIn("handshake failure", str(self.broken(ALERT)))
+
+    def test_no_common_version(self) -> None:
+        """So is the lack of a common version."""
+        only_new = {"minimum": "TLSv1_3"}
+        handshake = Handshake(
+            lambda tcp, clock: secured(trusting(**only_new), tcp, clock),
+            TLSServer(versions=(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)),
+        )
+        handshake.finish()
+        self.assertIsInstance(handshake.error, HandshakeFailed)
+        self.assertIn("version", str(handshake.error))
+
+    def test_certificate(self) -> None:
+        """A certificate that is not to be trusted is a failure with its own type."""
+        handshake = Handshake(implicit, TLSServer(shared().stranger.server(["x"])))
+        handshake.finish()
+        self.assertIsInstance(handshake.error, VerificationFailed)
+        self.assertEqual(handshake.error.peer, PEER)
+        self.assertEqual(handshake.factory.built, [])
+        self.assertEqual(handshake.left, [])
+
+    def test_listens_to_tls(self) -> None:
+        """
+        The stage is asked by TLS itself whether it listens; only what says so
+        as a class is told.
+        """
+        self.assertTrue(IHandshakeListener.implementedBy(HandshakeStage))
+
+
+class FakeCreator:
+    """Accepts or does not."""
+
+    def __init__(self, error: TLSFailed | None = None) -> None:
+        self.error = error
+        self.asked = 0
+
+    def accept(self, connection: object) -> None:
+        """As told."""
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+
+
+class Tunnel(Wire):
+    """A transport that could be TLS."""
+
+    def getHandle(self) -> object:
+        """Nobody looks at it."""
+        return object()
+
+
+class HandshakeStageTests(SynchronousTestCase):
+    """The stage by itself."""
+
+    def held(self, creator: Any) -> tuple[HandshakeStage, Tunnel, Recorders]:
+        """A stage that waits for a handshake."""
+        factory = Recorders()
+        stage = HandshakeStage(creator, factory, PEER, Clock(), None)
+        tunnel = Tunnel()
+        stage.makeConnection(tunnel)
+        return stage, tunnel, factory
+
+    def test_renegotiation(self) -> None:
+        """A second handshake builds no second protocol."""
+        stage, _, factory = self.held(FakeCreator())
+        stage.handshakeCompleted()
+        stage.handshakeCompleted()
+        self.assertEqual(len(factory.built), 1)
+
+    def test_not_accepted(self) -> None:
+        """A handshake that was completed is still held against the settings."""
+        stage, tunnel, factory = self.held(FakeCreator(VerificationFailed("no")))
+        stage.handshakeCompleted()
+        self.failureResultOf(stage.ready, VerificationFailed)
+        self.assertTrue(tunnel.disconnected)
+        self.assertEqual(factory.built, [])
+
+
+class SecuredDialects:
+    """STARTTLS and then TLS with a real TLS server; mixed in below."""
+
+    dialect = ""
+
+    def handshake(
+        self: Any,
+        identity: Identity | None = None,
+        creator: ConnectionCreator | None = None,
+    ) -> Any:
+        """The dialogue, and the handshake after it, to the end."""
+        self.attempt = Handshake(
+            lambda tcp, clock: starttls(
+                self.dialect, creator or trusting(), tcp, clock, TIMEOUT
+            ),
+            TLSServer(identity),
+            GOOD[self.dialect],
+        )
+        self.attempt.finish()
+        return self.attempt
+
+    def refused(
+        self: Any, identity: Identity, error: type[Exception], why: str
+    ) -> None:
+        """A server with that identity is refused, and hears nothing but TLS."""
+        attempt = self.handshake(identity)
+        self.assertIs(type(attempt.error), error)
+        self.assertIn(why, str(attempt.error))
+        self.assertEqual(attempt.factory.built, [])
+        self.assertEqual(attempt.server.received, b"")
+        self.assertEqual(attempt.left, [])
+        self.in_clear(attempt)
+
+    def in_clear(self: Any, attempt: Handshake) -> None:
+        """Check that nothing was said in clear beyond the dialogue."""
+        said = attempt.clear
+        tag = said.partition(b" ")[0][:-1]
+        self.assertEqual(said, answers(GOOD[self.dialect], tag))
+
+    def test_secured(self: Any) -> None:
+        """After the dialogue there is TLS, and the application's protocol above it."""
+        attempt = self.handshake()
+        self.assertIs(attempt.result, attempt.factory.built[0])
+        attempt.result.transport.write(b"question")
+        attempt.server.transport.write(b"answer")
+        attempt.finish()
+        self.assertEqual(attempt.server.received, b"question")
+        self.assertEqual(attempt.result.received, b"answer")
+        self.in_clear(attempt)
+        self.assertEqual(attempt.left, [])
+
+    def test_certificate_T_1_self_signed(self: Any) -> None:
+        """A self-signed certificate is refused."""
+        self.refused(self_signed(["localhost"]), VerificationFailed, "self-signed")
+
+    def test_certificate_T_2_wrong_name(self: Any) -> None:
+        """A certificate for another name is refused."""
+        identity = shared().authority.server(["evil.example"])
+        self.refused(identity, NameMismatch, "evil.example")
+
+    def test_certificate_T_3_expired(self: Any) -> None:
+        """A certificate past its date is refused."""
+        identity = shared().authority.server(["localhost"], valid=EXPIRED)
+        self.refused(identity, VerificationFailed, "expired")
+
+    def test_certificate_T_4_untrusted(self: Any) -> None:
+        """A certificate of an unknown authority is refused."""
+        identity = shared().stranger.server(["localhost"])
+        self.refused(identity, VerificationFailed, "unknown CA")
+
+    def test_insecure(self: Any) -> None:
+        """All of these are accepted only where verification was turned off."""
+        for identity in (
+            self_signed(["localhost"]),
+            shared().authority.server(["evil.example"]),
+            shared().authority.server(["localhost"], valid=EXPIRED),
+            shared().stranger.server(["localhost"]),
+        ):
+            attempt = self.handshake(identity, trusting(verify=False))
+            self.assertIsNotNone(attempt.result, attempt.error)
+
+
+class SecuredSMTPTests(SecuredDialects, SynchronousTestCase):
+    """SMTP with a real TLS server."""
+
+    dialect = "smtp"
+
+
+class SecuredPOP3Tests(SecuredDialects, SynchronousTestCase):
+    """POP3 with a real TLS server."""
+
+    dialect = "pop3"
+
+
+class SecuredIMAPTests(SecuredDialects, SynchronousTestCase):
+    """IMAP with a real TLS server."""
+
+    dialect = "imap"
+
+
+class Peer(Protocol):
+    """A server's side: greets, and tells of its beginning and its end."""
+
+    def __init__(self) -> None:
+        self.made: Deferred[Peer] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        self.received = b""
+
+    def connectionMade(self) -> None:
+        """Greet."""
+        assert self.transport is not None
+        self.transport.write(b"hello")
+        self.made.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell."""
+        self.gone.callback(None)
+
+
+class Greeted(Recorder):
+    """A client's side: waits for the greeting, and for the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.greeted: Deferred[None] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Tell of the greeting."""
+        super().dataReceived(data)
+        if self.received == b"hello":
+            self.greeted.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell."""
+        super().connectionLost(reason)
+        self.gone.callback(None)
+
+
+class LoopbackTests(TestCase):
+    """Real sockets."""
+
+    timeout = 60
+
+    def listen(self, endpoint: IStreamServerEndpoint, peer: Peer, tls: bool) -> Any:
+        """A server for one connection."""
+        factory: Any = Factory.forProtocol(lambda: peer)
+        if tls:
+            factory = TLSMemoryBIOFactory(TLSServer(), False, factory)
+        port: Any = self.successResultOf(endpoint.listen(factory))
+        self.addCleanup(port.stopListening)
+        return port
+
+    @inlineCallbacks
+    def converse(self, endpoint: IStreamClientEndpoint, peer: Peer) -> Any:
+        """Connect, be greeted, answer, and leave, with nothing left behind."""
+        client: Any = yield endpoint.connect(Factory.forProtocol(Greeted))
+        yield client.greeted
+        client.transport.write(b"bye")
+        client.transport.loseConnection()
+        yield client.gone
+        yield peer.gone
+        self.assertEqual(peer.received, b"bye")
+
+    @inlineCallbacks
+    def test_tcp(self) -> Any:
+        """TLS over TCP: a name raced, a certificate verified, bytes both ways."""
+        peer = Peer()
+        port = self.listen(
+            TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), peer, True
+        )
+        endpoint = RacingEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        creator = trusting(name="127.0.0.1")
+        yield self.converse(secured(creator, endpoint, reactor, 60), peer)
+
+    @inlineCallbacks
+    def test_unix(self) -> Any:
+        """UNIX sockets, with TLS and without, by path and by abstract name."""
+        name = os.urandom(8).hex()
+        for path, address in ((name, name), ("@" + name, "\0" + name)):
+            for tls in (False, True):
+                peer = Peer()
+                port = self.listen(UNIXServerEndpoint(reactor, address), peer, tls)
+                endpoint: Any = SocketEndpoint(reactor, path, 30)
+                if tls:
+                    endpoint = secured(trusting(name=None), endpoint, reactor, 60)
+                yield self.converse(endpoint, peer)
+                yield port.stopListening()
+
+    @inlineCallbacks
+    def failed(self, path: str) -> Any:
+        """Why a socket cannot be connected to."""
+        endpoint = SocketEndpoint(reactor, path, 30)
+        error = yield self.assertFailure(endpoint.connect(Recorders()), ConnectFailed)
+        (attempt,) = error.attempts
+        self.assertEqual(attempt.address, f"socket {path}")
+        return attempt.reason
+
+    @inlineCallbacks
+    def test_no_socket(self) -> Any:
+        """A path with nothing there is named, and the reason is in djb's words."""
+        reason = yield self.failed(os.path.abspath("missing"))
+        self.assertEqual(reason, "file does not exist")
+
+    @inlineCallbacks
+    def test_nobody_listens(self) -> Any:
+        """So is a socket that nobody listens on, and a file that is none."""
+        path = os.path.abspath("dead")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+        self.assertEqual((yield self.failed(path)), "connection refused")
+        with open("file", "w"):
+            pass
+        self.assertEqual((yield self.failed("./file")), "connection refused")
+        self.assertEqual((yield self.failed("@nobody-there")), "connection refused")
+
+    @inlineCallbacks
+    def test_long_path(self) -> Any:
+        """A path that fits into no address is an error, not a wait without end."""
+        for path in ("/" + "x" * 200, "@" + "x" * 108, "/" + "\xe9" * 54):
+            reason = yield self.failed(path)
+            self.assertIn("too long", reason)
+
+    def test_longest_path(self) -> None:
+        """A path that just fits is tried."""
+        memory = MemoryReactorClock()
+        for path in ("/" + "x" * 106, "@" + "x" * 106):
+            SocketEndpoint(memory, path, 30).connect(Recorders())
+        self.assertEqual(len(memory.unixClients), 2)
+
+
+class SocketEndpointTests(SynchronousTestCase):
+    """UNIX sockets in memory."""
+
+    def test_abstract(self) -> None:
+        """``@`` stands for the NUL that an abstract name begins with."""
+        memory = MemoryReactorClock()
+        SocketEndpoint(memory, "@name", 7).connect(Recorders())
+        ((address, _, timeout, _),) = memory.unixClients
+        self.assertEqual((address, timeout), ("\0name", 7))
+
+    def test_cancelled(self) -> None:
+        """Cancelling ends the attempt, and is no failure to connect."""
+        memory = MemoryReactorClock()
+        connecting = SocketEndpoint(memory, "/socket", 7).connect(Recorders())
+        connecting.cancel()
+        self.assertTrue(memory.connectors[0].stoppedConnecting)
+        self.failureResultOf(connecting, ConnectingCancelledError)
+
+
+class ErrorTests(SynchronousTestCase):
+    """What an application may catch."""
+
+    def test_root(self) -> None:
+        """Whatever may go wrong on the way is below one root."""
+        for error in (
+            ConnectFailed,
+            HandshakeFailed,
+            NameMismatch,
+            TimedOut,
+            VerificationFailed,
+        ):
+            self.assertTrue(issubclass(error, TCPClientError))
+        self.assertTrue(issubclass(NameMismatch, VerificationFailed))
+        self.assertFalse(issubclass(HandshakeFailed, VerificationFailed))

@@ -1,0 +1,865 @@
+"""
+TLS: who is trusted, what is said of those who are not, and what a file may be.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import (
+    CLIENT,
+    CURRENT,
+    EXPIRED,
+    FUTURE,
+    Authority,
+    Identity,
+    save_certificates,
+    save_revocations,
+    self_signed,
+    shared,
+)
+from tests.transcripts import Handshake, TLSServer
+from twisted_tcpclient.endpoints import secured
+from twisted_tcpclient.errors import (
+    ConnectionBroken,
+    CutShort,
+    HandshakeFailed,
+    NameMismatch,
+    SettingsError,
+    VerificationFailed,
+)
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator
+
+TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
+TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Trust(SynchronousTestCase):
+    """Shakes hands with servers in memory."""
+
+    def setUp(self) -> None:
+        """The usual authority, and a place for files."""
+        self.authority = shared().authority
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def shake(
+        self, server: Identity | TLSServer | None = None, **settings: Any
+    ) -> Handshake:
+        """A handshake with these settings, over, and not cancelled."""
+        settings = {"authorities": str(shared().ca), "name": "localhost", **settings}
+        self.creator = ConnectionCreator(TLSSettings(**settings))
+        tls = server if isinstance(server, TLSServer) else TLSServer(server)
+        handshake = Handshake(
+            lambda tcp, clock: secured(self.creator, tcp, clock, 30), tls
+        )
+        handshake.factory.diagnose = self.creator.diagnose
+        handshake.finish()
+        return handshake
+
+    def accepts(
+        self, server: Identity | TLSServer | None = None, **settings: Any
+    ) -> Handshake:
+        """The server is the one we look for."""
+        handshake = self.shake(server, **settings)
+        self.assertIsNotNone(handshake.result, handshake.error)
+        return handshake
+
+    def refuses(
+        self,
+        why: str,
+        server: Identity | TLSServer | None = None,
+        error: type[Exception] = VerificationFailed,
+        **settings: Any,
+    ) -> Any:
+        """The server is not, for that reason, and nothing was built for it."""
+        handshake = self.shake(server, **settings)
+        self.assertIs(type(handshake.error), error)
+        self.assertIn(why, str(handshake.error))
+        # It is going to be shown, on one line.
+        self.assertRegex(str(handshake.error), r"\A[ -~]*\Z")
+        self.assertEqual(handshake.factory.built, [])
+        self.assertEqual(handshake.left, [])
+        return handshake.error
+
+
+class NameTests(Trust):
+    """The reference identity."""
+
+    def test_names(self) -> None:
+        """Every DNS name in the certificate is good, in any case."""
+        for name in (
+            "localhost",
+            "mail.example.test",
+            "LocalHost",
+            "MAIL.EXAMPLE.TEST",
+            "localhost.",
+        ):
+            self.accepts(name=name)
+
+    def test_addresses(self) -> None:
+        """Every IP address is, however it is written; a zone says nothing."""
+        for name in ("127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "::1%lo"):
+            self.accepts(name=name)
+
+    def test_wildcard(self) -> None:
+        """A wildcard stands for one label, the first."""
+        server = self.authority.server(["*.example.test"])
+        self.accepts(server, name="mx.example.test")
+        for name in ("example.test", "a.b.example.test", "mx.example.test.test"):
+            self.refuses("not for", server, NameMismatch, name=name)
+
+    def test_wrong_name(self) -> None:
+        """A sound certificate for others is refused; the message names them."""
+        for name in ("example.test", "xlocalhost", "localhost.test", "test"):
+            error = self.refuses(f"not for {name}", None, NameMismatch, name=name)
+            self.assertIn("localhost, mail.example.test, 127.0.0.1, ::1", str(error))
+
+    def test_wrong_address(self) -> None:
+        """An address is not good for another one."""
+        for name in ("127.0.0.2", "::2", "::ffff:127.0.0.1"):
+            self.refuses(f"not for {name}", None, NameMismatch, name=name)
+
+    def test_address_is_no_name(self) -> None:
+        """An address among the DNS names is no address, and the reverse."""
+        named = self.authority.server(["192.0.2.1"])
+        self.refuses("not for", named, NameMismatch, name="192.0.2.1")
+        numbered = self.authority.server((), ["127.0.0.1"])
+        self.refuses("not for", numbered, NameMismatch, name="localhost")
+
+    def test_many_names(self) -> None:
+        """The message names some of the names, not hundreds."""
+        names = [f"host{n}.example.test" for n in range(500)]
+        error = self.refuses("host0", self.authority.server(names), NameMismatch)
+        self.assertLess(len(str(error)), 400)
+
+    def test_common_name(self) -> None:
+        """The CN counts only where the user gave the name, and in any case then."""
+        server = self.authority.server(common_name="old.example.test")
+        self.accepts(server, name="old.example.test", common_name=True)
+        self.accepts(server, name="OLD.example.test", common_name=True)
+        error = self.refuses("no name at all", server, NameMismatch, name="old.test")
+        self.assertNotIn("old.example.test", str(error))
+        self.refuses("no name at all", server, NameMismatch, name="old.example.test")
+
+    def test_wrong_common_name(self) -> None:
+        """Another CN is another server; wildcards mean nothing there."""
+        for cn in ("new.example.test", "*.example.test", "old.example.test."):
+            self.refuses(
+                cn,
+                self.authority.server(common_name=cn),
+                NameMismatch,
+                name="old.example.test",
+                common_name=True,
+            )
+
+    def test_common_name_beside_others(self) -> None:
+        """The CN does not count where there is a DNS or an IP name (RFC 9525)."""
+        for server in (
+            self.authority.server(["a.test"], common_name="b.test"),
+            self.authority.server((), ["192.0.2.1"], common_name="b.test"),
+        ):
+            self.refuses("not for", server, NameMismatch, name="b.test")
+            self.refuses(
+                "not for", server, NameMismatch, name="b.test", common_name=True
+            )
+
+    def test_common_name_with_san(self) -> None:
+        """A name that the user gave may be any of the certificate's."""
+        self.accepts(name="mail.example.test", common_name=True)
+
+    def test_no_name(self) -> None:
+        """Without a name, as over a UNIX socket, the chain alone counts."""
+        self.accepts(self.authority.server(["whoever.test"]), name=None)
+        self.refuses("unknown CA", shared().stranger.server(["x"]), name=None)
+
+    def test_international_name(self) -> None:
+        """A name that is not ASCII is compared, and sent, in its ASCII form."""
+        server = TLSServer(self.authority.server(["xn--bcher-kva.example"]))
+        self.accepts(server, name="b\xfccher.example", server_name="b\xfccher.example")
+        self.assertEqual(server.names, [b"xn--bcher-kva.example"])
+
+    def test_impossible_name(self) -> None:
+        """What cannot be in a certificate is an error at once."""
+        for name in ("", ".", "a b", "a\nb", "user@host", "\u2603" * 70, "1"):
+            settings = TLSSettings(authorities=str(shared().ca), name=name)
+            error = self.assertRaises(SettingsError, ConnectionCreator, settings)
+            self.assertRegex(str(error), r"\A[ -~]*\Z")
+
+    def test_server_name(self) -> None:
+        """SNI is what the settings say, and nothing where they say nothing."""
+        for name, sent in (("mail.example.test", b"mail.example.test"), (None, None)):
+            server = TLSServer()
+            handshake = self.accepts(server, server_name=name)
+            self.assertEqual(server.names, [sent])
+            facts = self.creator.observe(handshake.result.transport.getHandle())
+            self.assertEqual(facts.server_name, name)
+
+
+def poisoned(*parts: tuple[x509.ObjectIdentifier, str], names: list[str]) -> Identity:
+    """A certificate of our authority with whatever in its names."""
+    issuer = shared().authority.identity
+    key = ec.generate_private_key(ec.SECP256R1())
+    draft = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(*part) for part in parts]))
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(CURRENT.start)
+        .not_valid_after(CURRENT.end)
+    )
+    if names:
+        draft = draft.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False
+        )
+    return Identity(draft.sign(issuer.key, SHA256()), key)
+
+
+class PoisonTests(Trust):
+    """Certificates made to be shown."""
+
+    #: Clears the screen, rings, ends the line, and what is a CSI of one byte.
+    EVIL = "evil\x1b[2J\x07\r\ntcpclient: all is well\x7f\x9b1m\u202e\u2028"
+
+    def test_in_subject(self) -> None:
+        """Control characters in a subject do not reach a message as they are."""
+        server = poisoned((NameOID.COMMON_NAME, self.EVIL), names=[])
+        error = self.refuses(
+            "evil", server, NameMismatch, name="good.test", common_name=True
+        )
+        self.assertIn("\\x1b", str(error))
+
+    def test_in_names(self) -> None:
+        """Nor do those in DNS names."""
+        evil = self.EVIL.encode("ascii", "ignore").decode()
+        server = poisoned((NameOID.COMMON_NAME, "x"), names=[evil, "other.test"])
+        error = self.refuses("not for localhost", server, NameMismatch)
+        self.assertNotIn("\x1b", str(error))
+
+    def test_in_untrusted_subject(self) -> None:
+        """Nor do those of somebody whom nobody vouches for."""
+        stranger = self_signed(common_name=self.EVIL)
+        self.refuses("evil", stranger)
+
+    def test_long_subject(self) -> None:
+        """Nor does a subject without end fill the screen."""
+        parts = [(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60)] * 50
+        server = poisoned(*parts, names=["localhost"])
+        ca = str(shared().stranger_ca)
+        error = self.refuses("unknown CA", server, authorities=ca)
+        self.assertLess(len(str(error)), 400)
+
+    def test_nul(self) -> None:
+        """A name does not end at a NUL, neither to be compared nor to be shown."""
+        for trick in ("localhost\0.evil.test", "\0localhost"):
+            server = poisoned((NameOID.COMMON_NAME, trick), names=[])
+            error = self.refuses("\\00", server, NameMismatch, common_name=True)
+            self.assertNotIn("\0", str(error))
+            server = poisoned((NameOID.COMMON_NAME, "x"), names=[trick])
+            error = self.shake(server).error
+            self.assertIsInstance(error, VerificationFailed)
+            self.assertNotIn("\0", str(error))
+
+    def test_in_facts(self) -> None:
+        """What prog is told of the subject is printable too."""
+        server = poisoned((NameOID.COMMON_NAME, self.EVIL), names=["localhost"])
+        handshake = self.accepts(server)
+        facts = self.creator.observe(handshake.result.transport.getHandle())
+        assert facts.subject is not None
+        self.assertRegex(facts.subject, r"\A[ -~]*\Z")
+        self.assertIn("evil", facts.subject)
+
+
+class ChainTests(Trust):
+    """The way from a certificate to somebody who is trusted."""
+
+    def test_expired(self) -> None:
+        """A certificate past its date is refused."""
+        server = self.authority.server(["localhost"], valid=EXPIRED)
+        error = self.refuses("certificate has expired (CN=localhost)", server)
+        self.assertEqual((error.code, error.depth), (10, 0))
+
+    def test_not_yet_valid(self) -> None:
+        """A certificate before its date is refused."""
+        server = self.authority.server(["localhost"], valid=FUTURE)
+        self.refuses("certificate is not yet valid", server)
+
+    def test_unknown_authority(self) -> None:
+        """A certificate of somebody whom we do not know is refused."""
+        self.refuses("unknown CA", authorities=str(shared().stranger_ca))
+
+    def test_namesake(self) -> None:
+        """An authority of the same name is not the same authority."""
+        self.refuses("", Authority.root().server(["localhost"]))
+
+    def test_self_signed(self) -> None:
+        """A certificate that vouches for itself is refused."""
+        self.refuses("self-signed certificate", self_signed(["localhost"]))
+
+    def test_self_signed_and_trusted(self) -> None:
+        """Unless it is the very one that we were told to trust."""
+        server = self_signed(["localhost"])
+        ca = save_certificates(self.directory / "ca.pem", server.certificate)
+        self.accepts(server, authorities=str(ca))
+        self.refuses("not for", server, NameMismatch, authorities=str(ca), name="x.y")
+
+    def test_intermediate(self) -> None:
+        """A chain is followed, if the server sends it."""
+        server = self.authority.intermediate().server(["localhost"])
+        self.accepts(server)
+        error = self.refuses("intermediate", server.without_intermediates())
+        self.assertEqual(error.depth, 0)
+
+    def test_intermediate_expired(self) -> None:
+        """Every certificate on the way must be valid; the message names which."""
+        server = self.authority.intermediate("Old", EXPIRED).server(["localhost"])
+        error = self.refuses("expired (CN=Old)", server)
+        self.assertEqual(error.depth, 1)
+
+    def test_leaf_is_no_authority(self) -> None:
+        """A server's certificate vouches for nobody."""
+        leaf = Authority(self.authority.server(["localhost"]))
+        self.refuses("", leaf.server(["localhost"]))
+
+    def test_purpose(self) -> None:
+        """A client's certificate is not a server's."""
+        server = self.authority.server(["localhost"], purposes=[CLIENT])
+        self.refuses("purpose", server)
+
+    def test_insecure(self) -> None:
+        """All of this is accepted where verification is off, and only there."""
+        for server in (
+            self_signed(["localhost"]),
+            self.authority.server(["x.test"]),
+            self.authority.server(["localhost"], valid=EXPIRED),
+            shared().stranger.server(["localhost"]),
+        ):
+            self.accepts(server, verify=False)
+
+    def test_insecure_asks_no_files(self) -> None:
+        """Where nothing is verified no authority is looked for."""
+        self.accepts(verify=False, authorities=None)
+
+    def test_system(self) -> None:
+        """Without a file the system's authorities are trusted, and nobody else."""
+        for ca, check in (
+            (shared().ca, self.accepts),
+            (shared().stranger_ca, lambda **settings: self.refuses("CA", **settings)),
+        ):
+            before = os.environ.get("SSL_CERT_FILE")
+            os.environ["SSL_CERT_FILE"] = str(ca)
+            try:
+                check(authorities=None)
+            finally:
+                del os.environ["SSL_CERT_FILE"]
+                if before is not None:
+                    os.environ["SSL_CERT_FILE"] = before
+
+    def test_only_once(self) -> None:
+        """One connection's verdict is not another's."""
+        self.accepts()
+        first = self.creator
+        for name in ("x.test", "localhost"):
+            server = TLSServer(self.authority.server([name]))
+            handshake = Handshake(
+                lambda tcp, clock: secured(first, tcp, clock, 30), server
+            )
+            handshake.finish()
+            self.assertEqual(handshake.result is not None, name == "localhost")
+
+    def test_accepted_only_if_verified(self) -> None:
+        """A handshake in which nobody asked for the name is not accepted."""
+        settings = TLSSettings(authorities=str(shared().ca), name="localhost")
+        creator = ConnectionCreator(settings)
+        connection = creator.clientConnectionForTLS(None)
+        self.assertRaises(VerificationFailed, creator.accept, connection)
+
+
+class RevocationTests(Trust):
+    """Lists of certificates that are not to be trusted any more."""
+
+    def lists(self, *lists: x509.CertificateRevocationList) -> str:
+        """A file with them."""
+        return str(save_revocations(self.directory / "crl.pem", *lists))
+
+    def test_revoked(self) -> None:
+        """A certificate on the list is refused."""
+        server = self.authority.server(["localhost"])
+        crl = self.lists(self.authority.revocations(server))
+        error = self.refuses("certificate is revoked", server, revocations=crl)
+        self.assertEqual(error.code, 23)
+
+    def test_not_revoked(self) -> None:
+        """Others are not."""
+        other = self.authority.server(["localhost"])
+        self.accepts(revocations=self.lists(self.authority.revocations(other)))
+        self.accepts(revocations=str(shared().revocations))
+
+    def test_expired(self) -> None:
+        """A list past its date is refused, with a message of its own."""
+        crl = self.lists(self.authority.revocations(valid=EXPIRED))
+        self.refuses("revocation list has expired", revocations=crl)
+
+    def test_not_yet_valid(self) -> None:
+        """So is one before its date."""
+        crl = self.lists(self.authority.revocations(valid=FUTURE))
+        self.refuses("revocation list is not yet valid", revocations=crl)
+
+    def test_of_another(self) -> None:
+        """The list of another authority is no list."""
+        crl = self.lists(shared().stranger.revocations())
+        self.refuses("no certificate revocation list", revocations=crl)
+
+    def test_forged(self) -> None:
+        """Nor is one that somebody else has signed in the name of ours."""
+        forger = Authority.root()
+        self.refuses("", revocations=self.lists(forger.revocations()))
+
+    def test_several(self) -> None:
+        """A file may hold the lists of many authorities."""
+        server = self.authority.server(["localhost"])
+        crl = self.lists(
+            shared().stranger.revocations(), self.authority.revocations(server)
+        )
+        self.refuses("revoked", server, revocations=crl)
+        self.accepts(revocations=crl)
+
+    def test_chain(self) -> None:
+        """
+        In a chain the list of the last authority is needed; those above it are
+        honoured where there are any.
+        """
+        intermediate = self.authority.intermediate()
+        server = intermediate.server(["localhost"])
+        own = intermediate.revocations()
+        self.accepts(server, revocations=self.lists(own))
+        self.accepts(server, revocations=self.lists(own, self.authority.revocations()))
+        above = self.authority.revocations(intermediate.identity)
+        error = self.refuses("revoked", server, revocations=self.lists(own, above))
+        self.assertEqual(error.depth, 1)
+        error = self.refuses(
+            "no certificate revocation list",
+            server,
+            revocations=self.lists(self.authority.revocations()),
+        )
+        self.assertEqual(error.depth, 0)
+
+    def test_name_still_counts(self) -> None:
+        """A list that is not there does not make up for a wrong name."""
+        intermediate = self.authority.intermediate()
+        crl = self.lists(intermediate.revocations())
+        server = intermediate.server(["x.test"])
+        self.refuses("not for", server, NameMismatch, revocations=crl)
+
+
+class ClientCertificateTests(Trust):
+    """Who we are."""
+
+    #: The subject of the client certificate.
+    CLIENT = "CN=Test Client"
+
+    def test_presented(self) -> None:
+        """Our certificate is shown to a server that asks for it."""
+        for versions in (TLS1_2, TLS1_3):
+            server = TLSServer(insists=True, versions=versions)
+            handshake = self.accepts(server, certificate=str(shared().client))
+            handshake.server.transport.write(b"welcome")
+            handshake.finish()
+            self.assertEqual(handshake.result.received, b"welcome")
+            self.assertEqual(server.clients, [self.CLIENT])
+
+    def test_with_chain(self) -> None:
+        """It is shown with its intermediates."""
+        client = self.authority.intermediate().client()
+        path = client.save(self.directory / "client.pem")
+        server = TLSServer(insists=True)
+        self.accepts(server, certificate=str(path))
+        self.assertEqual(server.clients, [self.CLIENT])
+
+    def test_certificate_first(self) -> None:
+        """In the file key and certificates may come in either order."""
+        path = self.directory / "client.pem"
+        client = shared().client_identity
+        path.write_bytes(client.chain_pem() + client.key_pem())
+        server = TLSServer(insists=True)
+        self.accepts(server, certificate=str(path))
+        self.assertEqual(server.clients, [self.CLIENT])
+
+    def test_not_asked_for(self) -> None:
+        """It is not shown to a server that does not ask."""
+        server = TLSServer()
+        self.accepts(server, certificate=str(shared().client))
+        self.assertEqual(server.clients, [])
+
+    def test_optional(self) -> None:
+        """We may have none where a server would be content without."""
+        server = TLSServer(asks=True)
+        self.accepts(server)
+        self.assertEqual(server.clients, [])
+
+    def test_not_to_strangers(self) -> None:
+        """
+        A server that is not the one we look for does not learn who we are: the
+        handshake ends before our certificate is sent.
+        """
+        for versions in (TLS1_2, TLS1_3):
+            for identity, error in (
+                (self.authority.server(["evil.test"]), NameMismatch),
+                (shared().stranger.server(["localhost"]), VerificationFailed),
+            ):
+                server = TLSServer(identity, asks=True, versions=versions)
+                self.refuses(
+                    "",
+                    server,
+                    error,
+                    certificate=str(shared().client),
+                    name="good.test",
+                )
+                self.assertEqual(server.clients, [])
+
+    def test_missing(self) -> None:
+        """TLS 1.2: a server that insists on one fails the handshake without."""
+        server = TLSServer(insists=True, versions=TLS1_2)
+        self.refuses("handshake", server, HandshakeFailed)
+
+    def test_missing_in_1_3(self) -> None:
+        """
+        TLS 1.3: the server says so only after the handshake.  The end of the
+        connection is an error then, which names the reason.
+        """
+        handshake = self.shake(TLSServer(insists=True, versions=TLS1_3))
+        (error,) = handshake.result.diagnoses
+        self.assertIs(type(error), ConnectionBroken)
+        self.assertIn("certificate required", str(error))
+
+    def test_refused_in_1_3(self) -> None:
+        """The same for a certificate that the server does not like."""
+        path = shared().stranger.client().save(self.directory / "client.pem")
+        server = TLSServer(insists=True, versions=TLS1_3)
+        handshake = self.shake(server, certificate=str(path))
+        (error,) = handshake.result.diagnoses
+        self.assertIs(type(error), ConnectionBroken)
+        self.assertIn("unknown ca", str(error))
+
+
+class EndTests(Trust):
+    """How a connection ended."""
+
+    def ended(self, handshake: Handshake) -> Exception | None:
+        """What is made of the end."""
+        (diagnosis,) = handshake.result.diagnoses
+        assert diagnosis is None or isinstance(diagnosis, Exception)
+        return diagnosis
+
+    def test_closed(self) -> None:
+        """After close_notify all is well."""
+        handshake = self.accepts()
+        handshake.server.transport.loseConnection()
+        handshake.finish()
+        self.assertIsNone(self.ended(handshake))
+
+    def test_cut_short(self) -> None:
+        """A FIN without close_notify may be anyone's: what came may not be all."""
+        for versions in (TLS1_2, TLS1_3):
+            handshake = self.accepts(TLSServer(versions=versions))
+            handshake.server.transport.write(b"half of it")
+            handshake.finish()
+            handshake.cut()
+            self.assertEqual(handshake.result.received, b"half of it")
+            self.assertIs(type(self.ended(handshake)), CutShort)
+
+    def test_reset(self) -> None:
+        """A reset is another error."""
+        handshake = self.accepts()
+        handshake.protocol.connectionLost(Failure(ConnectionLost()))
+        error = self.ended(handshake)
+        self.assertIs(type(error), ConnectionBroken)
+        self.assertEqual(str(error), "connection reset")
+
+    def test_garbage(self) -> None:
+        """What is no TLS, in the middle of TLS, is an error with a reason."""
+        handshake = self.accepts()
+        handshake.protocol.dataReceived(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        handshake.finish()
+        error = self.ended(handshake)
+        self.assertIs(type(error), ConnectionBroken)
+        self.assertRegex(str(error), r"\ATLS failed: [ -~]+\Z")
+
+    def test_both(self) -> None:
+        """A FIN right behind close_notify is the orderly end that it is."""
+        handshake = self.accepts()
+        handshake.server.transport.loseConnection()
+        handshake.cut()
+        self.assertIsNone(self.ended(handshake))
+        (reason,) = handshake.result.lost
+        self.assertTrue(reason.check(ConnectionDone))
+
+
+class SettingsTests(Trust):
+    """Versions and ciphers."""
+
+    def observed(self, **settings: Any) -> Any:
+        """The facts about a session with these settings."""
+        handshake = self.accepts(**settings)
+        return self.creator.observe(handshake.result.transport.getHandle())
+
+    def test_versions(self) -> None:
+        """The best version within bounds is used, and the highest one is told."""
+        for low, high, used in (
+            ("TLSv1_2", "TLSv1_3", "TLSv1.3"),
+            ("TLSv1_2", "TLSv1_2", "TLSv1.2"),
+            ("TLSv1_3", "TLSv1_3", "TLSv1.3"),
+        ):
+            facts = self.observed(minimum=low, maximum=high)
+            self.assertEqual(facts.protocol, used)
+            self.assertEqual(facts.offered, high.replace("_", "."))
+
+    def test_bounds(self) -> None:
+        """A server out of bounds is refused, with a reason."""
+        for setting, versions in (("TLSv1_3", TLS1_2), ("TLSv1_2", TLS1_3)):
+            self.refuses(
+                "version",
+                TLSServer(versions=versions),
+                HandshakeFailed,
+                minimum=setting,
+                maximum=setting,
+            )
+
+    def test_ciphers(self) -> None:
+        """A cipher list restricts TLS 1.2."""
+        cipher = "ECDHE-ECDSA-AES128-GCM-SHA256"
+        facts = self.observed(ciphers=cipher, maximum="TLSv1_2")
+        self.assertEqual(facts.cipher, cipher)
+
+    def test_suites(self) -> None:
+        """Cipher suites restrict TLS 1.3."""
+        suite = "TLS_CHACHA20_POLY1305_SHA256"
+        self.assertEqual(self.observed(suites=suite).cipher, suite)
+
+    def test_no_common_cipher(self) -> None:
+        """A server with none of them fails the handshake."""
+        server = TLSServer(versions=TLS1_2, ciphers=b"ECDHE-ECDSA-AES128-GCM-SHA256")
+        self.refuses(
+            "handshake failure",
+            server,
+            HandshakeFailed,
+            ciphers="ECDHE-ECDSA-AES256-GCM-SHA384",
+        )
+
+    def test_no_such_cipher(self) -> None:
+        """A list without a single cipher is an error at once, quoted printably."""
+        for name in ("NO-SUCH-CIPHER", "caf\xe9", "\x1b[2J", ""):
+            for which in ("ciphers", "suites"):
+                if (name, which) == ("", "suites"):
+                    continue
+                settings: Any = {which: name, "verify": False}
+                error = self.assertRaises(
+                    SettingsError, ConnectionCreator, TLSSettings(**settings)
+                )
+                self.assertIn("no usable cipher", str(error))
+                self.assertRegex(str(error), r"\A[ -~]*\Z")
+
+    def test_facts(self) -> None:
+        """The session's facts are the certificate's own, and OpenSSL's names."""
+        facts = self.observed(server_name="localhost")
+        certificate = shared().server_identity.certificate
+        self.assertEqual(facts.subject, "CN=localhost")
+        self.assertEqual(
+            facts.certificate_hash, "SHA256:" + certificate.fingerprint(SHA256()).hex()
+        )
+        self.assertRegex(facts.cipher, r"\ATLS_[A-Z0-9_]+\Z")
+        self.assertEqual(facts.server_name, "localhost")
+
+
+class FileTests(Trust):
+    """Files that the user named."""
+
+    def fails(self, why: str, **settings: Any) -> str:
+        """The files are an error, at once; the message is one printable line."""
+        error = self.assertRaises(
+            SettingsError, ConnectionCreator, TLSSettings(**settings)
+        )
+        self.assertIn(why, str(error))
+        self.assertRegex(str(error), r"\A[ -~]*\Z")
+        return str(error)
+
+    def file(self, content: bytes, name: str = "file.pem") -> str:
+        """A file with that in it."""
+        path = self.directory / name
+        path.write_bytes(content)
+        return str(path)
+
+    def test_missing(self) -> None:
+        """A file that is not there is named, with the reason."""
+        for which, what in (
+            ("certificate", "certificate"),
+            ("authorities", "CA certificates"),
+            ("revocations", "certificate revocation lists"),
+        ):
+            settings = {"authorities": str(shared().ca), which: "no/such\nfile"}
+            message = self.fails(f"unable to read {what} no/such", **settings)
+            self.assertIn("file does not exist", message)
+
+    def test_directory(self) -> None:
+        """A directory is no file."""
+        for which in ("certificate", "authorities", "revocations"):
+            settings = {"authorities": str(shared().ca), which: str(self.directory)}
+            self.fails("is a directory", **settings)
+
+    def test_impossible(self) -> None:
+        """Nor is a path with a NUL in it."""
+        for which in ("certificate", "authorities", "revocations"):
+            settings = {"authorities": str(shared().ca), which: "a\0b"}
+            self.fails("unable to read", **settings)
+
+    def test_garbage(self) -> None:
+        """A file without what it is named for says so."""
+        for content in (b"", b"garbage", bytes(range(256)), self.marked(b"JUNK")):
+            path = self.file(content)
+            self.fails("no certificate in", certificate=path)
+            self.fails("no CA certificate in", authorities=path)
+            self.fails_as_list(path)
+
+    def test_garbled(self) -> None:
+        """Nor is the right mark enough, if what it holds cannot be read."""
+        path = self.file(self.marked(b"CERTIFICATE"))
+        self.fails("no certificate in", certificate=path)
+        self.fails("no CA certificate in", authorities=path)
+        self.fails_as_list(self.file(self.marked(b"X509 CRL")))
+
+    def test_mistaken(self) -> None:
+        """A file of certificates is no file of revocation lists."""
+        self.fails_as_list(str(shared().ca))
+
+    def marked(self, what: bytes) -> bytes:
+        """Something that calls itself that."""
+        return b"-----BEGIN %s-----\nAAAA\n-----END %s-----\n" % (what, what)
+
+    def fails_as_list(self, path: str) -> None:
+        """The file is no file of revocation lists."""
+        self.fails(
+            "no certificate revocation list in",
+            authorities=str(shared().ca),
+            revocations=path,
+        )
+
+    def test_without_key(self) -> None:
+        """A certificate is of no use without its key."""
+        chain = shared().client_identity.chain_pem()
+        self.fails("no private key", certificate=self.file(chain))
+
+    def test_key_of_another(self) -> None:
+        """Nor with the key of another."""
+        other = shared().server_identity.key_pem()
+        chain = shared().client_identity.chain_pem()
+        self.fails("no private key", certificate=self.file(other + chain))
+
+    def test_key_only(self) -> None:
+        """Nor is a key without a certificate."""
+        key = shared().client_identity.key_pem()
+        self.fails("no certificate in", certificate=self.file(key))
+
+
+#: Makes connections with a certificate, and says how that went.
+_ASKING = """
+import sys
+from twisted_tcpclient.errors import SettingsError
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator
+try:
+    ConnectionCreator(TLSSettings(certificate=sys.argv[1]))
+except SettingsError as error:
+    sys.exit(str(error))
+print("in order")
+"""
+
+
+class PassphraseTests(SynchronousTestCase):
+    """A key under a passphrase, asked for on the terminal, and nowhere else."""
+
+    def test_no_terminal(self) -> None:
+        """
+        Without a terminal it is an error.  Standard input is left alone: it is
+        somebody's mail.
+        """
+        process = subprocess.run(
+            [sys.executable, "-c", _ASKING, str(shared().encrypted_client)],
+            cwd=ROOT,
+            input=shared().passphrase + "\n",
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(process.stdout, "")
+        self.assertIn("encrypted, and there is no terminal", process.stderr)
+        self.assertEqual(process.stderr.count("\n"), 1)
+
+    def ask(self, answer: str) -> str:
+        """What is said on a terminal on which somebody answers."""
+        ours, theirs = os.openpty()
+        # The leader of a session that opens a terminal comes to be controlled
+        # by it.
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import os, sys; os.open(sys.argv[2], os.O_RDWR)" + _ASKING,
+                str(shared().encrypted_client),
+                os.ttyname(theirs),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        said = b""
+        with os.fdopen(ours, "r+b", 0) as stream:
+            while data := self.read(stream):
+                said += data
+                if said.endswith(b": ") and answer:
+                    stream.write(answer.encode() + b"\n")
+                    answer = ""
+        process.wait()
+        return said.decode()
+
+    def read(self, stream: IO[bytes]) -> bytes:
+        """What is said, nothing at the end."""
+        try:
+            return stream.read(1024)
+        except OSError:
+            # So Linux tells that nobody has the terminal open any more.
+            return b""
+
+    def test_terminal(self) -> None:
+        """On a terminal the passphrase is asked for, and not shown."""
+        said = self.ask(shared().passphrase)
+        self.assertIn("in order", said)
+        self.assertNotIn(shared().passphrase, said)
+        self.assertIn(str(shared().encrypted_client), said)
+
+    def test_wrong(self) -> None:
+        """A wrong passphrase is an error."""
+        for answer in ("wrong", "\n", "x" * 2000):
+            said = self.ask(answer)
+            self.assertNotIn("in order", said)
+            self.assertNotIn("Traceback", said)

@@ -1,0 +1,474 @@
+"""
+Dialogues as RFCs print them, and connections in memory to hold them on.
+
+A transcript has one line for each line that is said::
+
+    S: 220 mx.example.org       the server says this, in a segment of its own,
+    S+ 250 too early            or in the segment of the line before;
+    C: EHLO [192.0.2.1]         the client has to say this, and nothing else
+
+``{tag}`` stands for the tag of the client's commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump
+from twisted.test.iosim import connect as join
+from zope.interface import implementer
+
+from tests.certificates import Identity, shared
+from twisted_tcpclient.dialects import Parameters, Send, find
+from twisted_tcpclient.errors import NegotiationFailed
+
+HOST = IPv4Address("TCP", "192.0.2.1", 40000)
+PEER = IPv4Address("TCP", "192.0.2.25", 25)
+
+#: What a server says, and what the client answers, up to the point of TLS.
+SMTP = """
+    S: 220 mx.example.org ESMTP
+    C: EHLO [192.0.2.1]
+    S: 250-mx.example.org
+    S: 250-STARTTLS
+    S: 250 SIZE 10000000
+    C: STARTTLS
+    S: 220 Go ahead
+"""
+POP3 = """
+    S: +OK POP3 ready <1896.697170952@example.org>
+    C: CAPA
+    S: +OK Capability list follows
+    S: TOP
+    S: STLS
+    S: .
+    C: STLS
+    S: +OK Begin TLS negotiation
+"""
+IMAP = """
+    S: * OK IMAP4rev2 server ready
+    C: {tag}1 CAPABILITY
+    S: * CAPABILITY IMAP4rev2 STARTTLS LOGINDISABLED
+    S: {tag}1 OK CAPABILITY completed
+    C: {tag}2 STARTTLS
+    S: {tag}2 OK Begin TLS negotiation now
+"""
+GOOD = {"smtp": SMTP, "pop3": POP3, "imap": IMAP}
+
+
+@dataclass(frozen=True)
+class Said:
+    """Something that one side says: whole lines, in one segment."""
+
+    by_server: bool
+    data: bytes
+
+    def tagged(self, tag: bytes) -> bytes:
+        """The bytes, with the client's tag in them."""
+        return self.data.replace(b"{tag}", tag)
+
+
+def parse(transcript: str) -> list[Said]:
+    """What is said, in order."""
+    result: list[Said] = []
+    for line in filter(None, map(str.lstrip, transcript.splitlines())):
+        mark, text = line[:2], line[2:].removeprefix(" ")
+        data = text.encode("latin-1") + b"\r\n"
+        if mark == "S+":
+            result[-1] = replace(result[-1], data=result[-1].data + data)
+        elif mark in ("S:", "C:"):
+            result.append(Said(mark == "S:", data))
+        else:
+            raise ValueError(f"neither S: nor C: nor S+: {line!r}")
+    return result
+
+
+def turns(transcript: str) -> list[Said]:
+    """What is said, with all that one side says in a row in one piece."""
+    result: list[Said] = []
+    for said in parse(transcript):
+        if result and result[-1].by_server == said.by_server:
+            said = replace(said, data=result.pop().data + said.data)
+        result.append(said)
+    return result
+
+
+def answers(transcript: str, tag: bytes = b"") -> bytes:
+    """All that the client has to say."""
+    return b"".join(s.tagged(tag) for s in parse(transcript) if not s.by_server)
+
+
+class Talk:
+    """
+    A dialect on its own: no lines to split, no transport, no time.
+
+    :ivar agreed: whether the server has agreed to start TLS.
+    :ivar error: why it never will.
+    """
+
+    def __init__(self, dialect: str, tag: bytes = b"tag") -> None:
+        self.agreed = False
+        self.error: NegotiationFailed | None = None
+        self._tag = tag
+        self._unread = b""
+        self._dialogue = find(dialect).dialogue(Parameters(b"[192.0.2.1]", tag))
+        self._advance(lambda: next(self._dialogue))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be said."""
+        return self.agreed or self.error is not None
+
+    def hear(self, line: bytes) -> None:
+        """The server says a line."""
+        self._advance(lambda: self._dialogue.send(line))
+
+    def take(self) -> bytes:
+        """What the client has said since the last time."""
+        said, self._unread = self._unread, b""
+        return said
+
+    def play(self, transcript: str) -> None:
+        """
+        Hold this dialogue.
+
+        :raises AssertionError: where the client departs from it.
+        """
+        for said in parse(transcript):
+            assert not self.over, f"over before {said!r}: {self.error!r}"
+            if said.by_server:
+                for line in said.tagged(self._tag).split(b"\r\n")[:-1]:
+                    self.hear(line)
+            else:
+                heard = self.take()
+                assert heard == said.tagged(self._tag), (heard, said)
+        assert not self._unread, f"said without being asked: {self._unread!r}"
+
+    def _advance(self, step: Callable[[], object]) -> None:
+        try:
+            while isinstance(said := step(), Send):
+                self._unread += said.data
+                step = lambda: next(self._dialogue)  # noqa: E731
+        except StopIteration:
+            self.agreed = True
+        except NegotiationFailed as error:
+            self.error = error
+
+
+#: What to make of the end of a connection, as it ends.
+Diagnosis = Callable[[Any, Failure], object]
+
+
+class Recorder(Protocol):
+    """
+    Writes down what it is told.
+
+    :ivar diagnoses: what each end of the connection, at that moment, meant.
+    """
+
+    transport: Any
+
+    def __init__(self, diagnose: Diagnosis | None = None) -> None:
+        self._diagnose = diagnose
+        self.diagnoses: list[object] = []
+        self.made = 0
+        self.received = b""
+        self.lost: list[Failure] = []
+
+    def connectionMade(self) -> None:
+        """Count."""
+        self.made += 1
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Keep the reason."""
+        self.lost.append(reason)
+        if self._diagnose is not None:
+            self.diagnoses.append(self._diagnose(self.transport, reason))
+
+
+class Recorders(ClientFactory):
+    """Builds recorders, and keeps them."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.built: list[Recorder] = []
+        self.diagnose: Diagnosis | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Recorder:
+        """One more."""
+        self.built.append(Recorder(self.diagnose))
+        return self.built[-1]
+
+
+class Wire(StringTransport):
+    """
+    A transport in memory.
+
+    :ivar late: what was written after it had been closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(HOST, PEER)
+        self.late = b""
+        self._read = 0
+
+    def write(self, data: bytes) -> None:
+        """Keep it, on the right pile."""
+        if self.disconnecting:
+            self.late += data
+        else:
+            super().write(data)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        said: bytes = self.value()[self._read :]
+        self._read += len(said)
+        return said
+
+
+Stages = Callable[[IStreamClientEndpoint, MemoryReactorClock], IStreamClientEndpoint]
+
+
+class Attempt:
+    """
+    A connection in memory that is being made through an endpoint of ours.
+
+    :ivar result: the protocol that ``connect`` fired with.
+    :ivar error: what it failed with.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        """:param stages: what to wrap around the endpoint in memory."""
+        self.reactor = MemoryReactorClock()
+        self.factory = Recorders()
+        self.result: Any = None
+        self.error: Any = None
+        tcp = TCP4ClientEndpoint(self.reactor, PEER.host, PEER.port)
+        self.connecting: Deferred[Any] = stages(tcp, self.reactor).connect(self.factory)
+        self.connecting.addCallbacks(self._succeeded, self._failed)
+        self.protocol: Any = None
+
+    def build(self) -> Any:
+        """What the reactor builds when the stream is up."""
+        ((_, _, factory, _, _),) = self.reactor.tcpClients
+        self.protocol = factory.buildProtocol(PEER)
+        return self.protocol
+
+    @property
+    def undecided(self) -> bool:
+        """Whether ``connect`` has neither fired nor failed."""
+        return self.result is None and self.error is None
+
+    @property
+    def left(self) -> Sequence[object]:
+        """What is left behind for later."""
+        calls: Sequence[object] = self.reactor.getDelayedCalls()
+        return calls
+
+    def _succeeded(self, protocol: object) -> None:
+        self.result = protocol
+
+    def _failed(self, failure: Failure) -> None:
+        self.error = failure.value
+
+
+class Conversation(Attempt):
+    """
+    A connection in memory with a server that says what it is told to.
+
+    :ivar wire: the client's transport.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__(stages)
+        self.wire = Wire()
+        self._tag = b""
+        self.build().makeConnection(self.wire)
+
+    def hear(self, data: bytes) -> None:
+        """Some bytes arrive, in one segment."""
+        self.protocol.dataReceived(data)
+
+    def hang_up(self, reason: Exception | None = None) -> None:
+        """The connection is gone."""
+        self.wire.disconnecting = True
+        self.protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+    def heard(self) -> bytes:
+        """What the client has said since the last time."""
+        said = self.wire.take()
+        if said.endswith((b"1 CAPABILITY\r\n", b"2 STARTTLS\r\n")):
+            self._tag = said.partition(b" ")[0][:-1]
+        return said
+
+    def play(self, transcript: str) -> bytes:
+        """
+        Hold this dialogue, and return all that the client has to have said.
+
+        :raises AssertionError: where the client departs from it.
+        """
+        for _ in self.steps(transcript):
+            pass
+        return answers(transcript, self._tag)
+
+    def steps(self, transcript: str) -> Generator[Said, None, None]:
+        """The dialogue, one segment at a time."""
+        for said in parse(transcript):
+            if said.by_server:
+                self.hear(said.tagged(self._tag))
+            else:
+                heard = self.heard()
+                assert heard == said.tagged(self._tag), (heard, said, self.error)
+            yield said
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class TLSServer:
+    """
+    A TLS server's side of handshakes.
+
+    :ivar names: the names that clients sent as SNI; None where there was none.
+    :ivar clients: the subjects of the client certificates that came.
+    """
+
+    def __init__(
+        self,
+        identity: Identity | None = None,
+        *,
+        asks: bool = False,
+        insists: bool = False,
+        versions: tuple[int, int] = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION),
+        ciphers: bytes | None = None,
+    ) -> None:
+        """
+        :param asks: whether to ask for a client certificate, of our authority.
+        :param insists: whether to go without one.
+        """
+        identity = identity or shared().server_identity
+        self.names: list[bytes | None] = []
+        self.clients: list[str] = []
+        self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(versions[0])
+        context.set_max_proto_version(versions[1])
+        if ciphers is not None:
+            context.set_cipher_list(ciphers)
+        context.use_certificate(identity.certificate)
+        context.use_privatekey(identity.key)
+        for certificate in identity.intermediates:
+            context.add_extra_chain_cert(certificate)
+        context.set_tlsext_servername_callback(self._named)
+        if asks or insists:
+            context.load_verify_locations(str(shared().ca))
+            mode = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if insists else 0
+            context.set_verify(SSL.VERIFY_PEER | mode, self._judge)
+
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        """One more connection."""
+        return SSL.Connection(self._context, None)
+
+    def _named(self, connection: SSL.Connection) -> None:
+        self.names.append(connection.get_servername())
+
+    def _judge(self, _: object, x509: Any, number: int, depth: int, ok: int) -> bool:
+        if depth == 0:
+            self.clients.append(x509.to_cryptography().subject.rfc4514_string())
+        return bool(ok)
+
+
+class Doorman(Protocol):
+    """A server that says one side of a transcript, and then starts TLS."""
+
+    def __init__(self, transcript: str, tls: IProtocol) -> None:
+        self._turns = turns(transcript)
+        self._tls = tls
+        self.clear = b""
+
+    def connectionMade(self) -> None:
+        """Greet."""
+        self._speak(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer; what is said is not looked at, but for the tag."""
+        self.clear += data
+        assert not self._turns.pop(0).by_server
+        self._speak(data.partition(b" ")[0][:-1])
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Pass it on, if TLS has begun."""
+        if not self._turns:
+            self._tls.connectionLost(reason)
+
+    def _speak(self, tag: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(self._turns.pop(0).tagged(tag))
+        if not self._turns:
+            self.dataReceived = self._tls.dataReceived  # type: ignore[method-assign]
+            self._tls.makeConnection(self.transport)
+
+
+class Handshake(Attempt):
+    """
+    A connection in memory with a TLS server.
+
+    :ivar server: the protocol above TLS on the server's side.
+    """
+
+    def __init__(
+        self, stages: Stages, server: TLSServer, transcript: str | None = None
+    ) -> None:
+        """:param transcript: what to say before TLS."""
+        super().__init__(stages)
+        factory = Recorders()
+        tls = TLSMemoryBIOFactory(server, False, factory, clock=self.reactor)
+        protocol: Any = tls.buildProtocol(PEER)
+        (self.server,) = factory.built
+        self._door = protocol
+        if transcript is not None:
+            self._door = Doorman(transcript, protocol)
+        self.transport = FakeTransport(self.build(), False, HOST, PEER)
+        self._server_transport = FakeTransport(self._door, True, PEER, HOST)
+        self.pump: IOPump = join(
+            self._door,
+            self._server_transport,
+            self.protocol,
+            self.transport,
+            greet=False,
+            clock=self.reactor,
+        )
+
+    @property
+    def clear(self) -> bytes:
+        """What the client said before TLS."""
+        clear: bytes = self._door.clear
+        return clear
+
+    def finish(self) -> None:
+        """Let both sides say all that they have to say."""
+        self.pump.flush()
+
+    def cut(self) -> None:
+        """The connection ends below TLS: no close_notify."""
+        self._server_transport.loseConnection()
+        self.finish()
