@@ -37,6 +37,13 @@ def _number(text: str, what: str) -> int:
     return int(text)
 
 
+def _not_empty(text: str, what: str) -> str:
+    """An unset variable in a script must not turn a check off."""
+    if not text:
+        raise usage.UsageError(f"{what}: the name is empty")
+    return text
+
+
 def _port(text: str, what: str) -> int:
     number = _number(text, what)
     if not 0 < number < 65536:
@@ -62,8 +69,6 @@ class Options(usage.Options):
         ["local-host", "l", None, ""],
         ["certificate", "n", None, ""],
         ["certificate-directory", "C", None, ""],
-        ["ca-file", "c", None, ""],
-        ["crl-file", "L", None, ""],
         ["ciphers", "f", None, ""],
         ["interface", "I", "", ""],
     ]
@@ -80,7 +85,7 @@ class Options(usage.Options):
         self["starttls"] = None
         self["versions"] = ("TLSv1_2", "TLSv1_3")
         self["arguments"] = ()
-        self["match"] = None
+        self["match"] = self["ca-file"] = self["crl-file"] = None
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -245,12 +250,21 @@ class Options(usage.Options):
 
     def opt_match(self, value: str) -> None:
         """The reference identity."""
-        if not value:
-            # An unset variable in a script must not turn verification off.
-            raise usage.UsageError("-m: the name is empty")
-        self["match"] = value
+        self["match"] = _not_empty(value, "-m")
 
     opt_m = opt_match
+
+    def opt_ca_file(self, value: str) -> None:
+        """The CAs to trust."""
+        self["ca-file"] = _not_empty(value, "-c")
+
+    opt_c = opt_ca_file
+
+    def opt_crl_file(self, value: str) -> None:
+        """The revocation lists."""
+        self["crl-file"] = _not_empty(value, "-L")
+
+    opt_L = opt_crl_file
 
     def parseArgs(self, *arguments: str) -> None:
         """HOST PORT prog, or SOCKET prog."""
@@ -307,7 +321,8 @@ def _ciphers(
     :raises SettingsError: if the file named for them cannot be read.
     """
     if value is None:
-        return environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
+        lists = environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
+        return lists[0] or None, lists[1] or None
     if "/" in value or os.path.exists(value):
         value = _first_word(value)
     names = value.split(":")

@@ -15,14 +15,21 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, NoReturn
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,
+    fail,
+    succeed,
+)
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectBindError
+from twisted.internet.error import ConnectBindError, ConnectingCancelledError
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
 from twisted.internet.interfaces import (
     IAddress,
@@ -96,6 +103,7 @@ class _Receiver:
     def __init__(self) -> None:
         self.found: Deferred[list[Address]] = Deferred(lambda _: self._cancel())
         self._addresses: list[Any] = []
+        self._cancelled = False
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         self.resolution = resolutionInProgress
@@ -104,11 +112,15 @@ class _Receiver:
         self._addresses.append(address)
 
     def resolutionComplete(self) -> None:
-        if not self.found.called:
+        # A look-up that is cancelled completes too, but that is no result.
+        if not (self.found.called or self._cancelled):
             self.found.callback(self._addresses)
 
     def _cancel(self) -> None:
-        self.resolution.cancel()
+        self._cancelled = True
+        # Twisted's own resolver cannot: its answer comes to nobody.
+        with suppress(NotImplementedError):
+            self.resolution.cancel()
 
 
 def _explain_lookup(host: str, failure: Failure | None) -> Exception:
@@ -195,7 +207,11 @@ class _Entrant(ClientFactory):
         self._factory.startedConnecting(connector)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return self._factory.buildProtocol(addr)
+        protocol = self._factory.buildProtocol(addr)
+        if protocol is None:
+            # Which is a failure, too, but nobody calls it one.
+            self._track.hurry()
+        return protocol
 
     def blame(self, why: str) -> None:
         """Say why this attempt is about to be stopped."""
@@ -232,6 +248,8 @@ class Track:
         self._settings = settings
         self._report = report
         self._next: IDelayedCall | None = None
+        self._hurried = False
+        self._started = 0
         self.attempts: list[Attempt] = []
         # With a fixed port, a second attempt would find it in use.
         self._delay = _ONE_AT_A_TIME if settings.local_port else settings.attempt_delay
@@ -270,9 +288,17 @@ class Track:
         Only the endpoint's own rhythm comes through here.
 
         It counts from the start of the race; RFC 8305 counts from the attempt
-        before, which may have been hurried.  So the delay is ours.
+        before, which may have been hurried.  So the delay is ours.  Once all
+        have started, only a failure makes any difference.
         """
-        self._next = self._reactor.callLater(self._delay, callable, *args, **kw)
+        if self._hurried:
+            delay = 0.0
+        elif self._started == len(self._addresses):
+            delay = _ONE_AT_A_TIME
+        else:
+            delay = self._delay
+        self._hurried = False
+        self._next = self._reactor.callLater(delay, callable, *args, **kw)
         return self._next
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
@@ -289,12 +315,17 @@ class Track:
         bindAddress: Any = None,
     ) -> IConnector:
         """Connect as the real reactor does, with what the settings ask for."""
+        self._started += 1
         where = place(self._host, host, port)
         self._report.progress(f"trying {where}")
         entrant = _Entrant(self, where, factory)
-        connector: IConnector = self._reactor.connectTCP(
-            host, port, entrant, timeout=timeout, bindAddress=bindAddress
-        )
+        try:
+            connector: IConnector = self._reactor.connectTCP(
+                host, port, entrant, timeout=timeout, bindAddress=bindAddress
+            )
+        except BaseException:
+            self.hurry()
+            raise
         interface = self._settings.interface
         if interface:
             # The socket exists and is not connected before the next iteration.
@@ -310,6 +341,9 @@ class Track:
         """An attempt has failed: let the next one start now."""
         if self._next is not None and self._next.active():
             self._next.reset(0)
+        else:
+            # It failed at once, before the next one was arranged.
+            self._hurried = True
 
     def failed(self, address: str, why: str) -> None:
         """Keep the reason for the report."""
@@ -388,7 +422,9 @@ class RacingEndpoint:
             if failure.check(socket.gaierror):
                 # An address whose zone is no interface of this machine.
                 raise AddressNotFound(f"no IP address for {self._host}") from None
-            if track.attempts:
+            if track.attempts and not failure.check(
+                CancelledError, ConnectingCancelledError
+            ):
                 raise ConnectFailed(track.attempts) from None
             return failure
 

@@ -386,7 +386,7 @@ def crlf() -> Callable[[bytes], bytes]:
         # CRLF stays what it is, even where a chunk ends within it.
         translated = joined.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         result = translated[len(last) :]
-        last = b"\r" if data.endswith(b"\r") else b""
+        last = b"\r" if joined.endswith(b"\r") else b""
         return result
 
     return translate

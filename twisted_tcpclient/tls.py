@@ -20,7 +20,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from service_identity import (
@@ -81,10 +80,10 @@ _REASONS = {
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
-def subject(certificate: x509.Certificate) -> str:
+def subject(certificate: crypto.X509) -> str:
     """The subject as RFC 4514 writes it, in printable ASCII."""
     try:
-        return printable(certificate.subject.rfc4514_string())
+        return printable(certificate.to_cryptography().subject.rfc4514_string())
     except ValueError:
         return "(unreadable)"
 
@@ -198,16 +197,15 @@ class ConnectionCreator:
 
     def observe(self, connection: SSL.Connection) -> TLSFacts:
         """What is known of an established session."""
-        certificate = connection.get_peer_certificate(as_cryptography=True)
+        certificate = connection.get_peer_certificate()
+        digest = certificate.digest("sha256") if certificate else b""
         return TLSFacts(
             protocol=connection.get_protocol_version_name(),
             offered=self._settings.maximum.replace("_", "."),
             cipher=connection.get_cipher_name() or "",
             server_name=self._settings.server_name,
             certificate_hash=(
-                f"SHA256:{certificate.fingerprint(SHA256()).hex()}"
-                if certificate
-                else None
+                f"SHA256:{digest.decode().replace(':', '').lower()}" if digest else None
             ),
             subject=subject(certificate) if certificate else None,
         )
@@ -223,7 +221,7 @@ class ConnectionCreator:
             return True
         try:
             if not ok:
-                raise _failure(x.to_cryptography(), code, depth)
+                raise _failure(x, code, depth)
             if depth == 0 and self._identity is not None:
                 self._check_name(x)
                 verdict.named = True
@@ -250,7 +248,7 @@ class ConnectionCreator:
         if self._settings.common_name and not known:
             if _common_name_matches(certificate, name):
                 return
-            known = [subject(certificate)]
+            known = [subject(x)]
         else:
             try:
                 verify_service_identity(extract_patterns(x), [self._identity], [])
@@ -263,9 +261,7 @@ class ConnectionCreator:
         )
 
 
-def _failure(
-    certificate: x509.Certificate, code: int, depth: int
-) -> VerificationFailed:
+def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFailed:
     """The error for one of OpenSSL's verdicts."""
     reason = _REASONS.get(code, f"verification error {code}")
     return VerificationFailed(
@@ -284,7 +280,8 @@ def explain(error: BaseException | None) -> str:
             return printable(reasons[-1]) + hint
     if isinstance(error, (SSL.Error, SSL.SysCallError)):
         return "the connection was closed"
-    return printable(str(error).rstrip(".").partition(": ")[2] or str(error)).lower()
+    words = str(error).rstrip(".")
+    return printable(words.partition(": ")[2] or words).lower()
 
 
 _NO_TLS = ": the server does not speak TLS here"
