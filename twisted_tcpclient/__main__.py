@@ -1,10 +1,28 @@
 """
-``python -m twisted_tcpclient``
+The command's first steps: ``tcpclient``, or ``python -m twisted_tcpclient``.
+
+Light on purpose: whoever types Ctrl-C while the rest is loaded gets an end, not
+a traceback.
 """
 
+import os
+import signal
 import sys
 
-from twisted_tcpclient.console import main
+
+def main() -> int:
+    """Run the command, and return its exit status."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        from twisted_tcpclient.console import run
+
+        return run(sys.argv[1:])
+    except OSError as error:
+        # Out of descriptors or memory before there was anything to do it with.
+        os.write(2, f"tcpclient: fatal: {error.strerror}\n".lower().encode())
+        return 111
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +69,9 @@ class Console:
         self._reactor = reactor
         self._session = Session(reactor, options.settings, os.environb, self._hand_over)
         self._status = TEMPORARY
+        # Whoever started us with a signal ignored, as nohup does, means it.
+        self._ignored = [n for n in _SIGNALS if signal.getsignal(n) is signal.SIG_IGN]
+        self._pending: list[int] = []
         #: What to become once the reactor has ended.
         self.becoming: tuple[program.Command, int] | None = None
 
@@ -81,8 +83,8 @@ class Console:
 
     def _start(self) -> None:
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._signalled)
+            ignored = number in self._ignored
+            signal.signal(number, signal.SIG_IGN if ignored else self._signalled)
         self._session.run().addCallback(self._over)
 
     def _over(self, status: int) -> None:
@@ -93,10 +95,20 @@ class Console:
         self.becoming = (command, connection)
         return succeed(0)
 
+    def let_go(self) -> None:
+        """Give signals back to the system; one that came too late ends us."""
+        for number in _SIGNALS:
+            if number not in self._ignored:
+                signal.signal(number, signal.SIG_DFL)
+        for pending in self._pending:
+            os.kill(os.getpid(), pending)
+
     def _signalled(self, number: int, frame: object) -> None:
+        self._pending.append(number)
         self._reactor.callFromThread(self._act, number)
 
     def _act(self, number: int) -> None:
+        self._pending.remove(number)
         stopping = number in (signal.SIGTSTP, signal.SIGCONT)
         if self._session.has_child:
             if not _typed(number):
@@ -107,18 +119,18 @@ class Console:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str]) -> int:
     """
     The command.
 
-    :param arguments: argv without its first; the process's own by default.
+    :param arguments: argv without its first.
     :returns: the exit status, if the process does not become prog.
     """
     _occupy_standard_descriptors()
     options = Options()
     report = Report()
     try:
-        options.parseOptions(sys.argv[1:] if arguments is None else list(arguments))
+        options.parseOptions(list(arguments))
     except usage.UsageError as error:
         report.fatal(f"{error} (try 'tcpclient --help')")
         return USAGE
@@ -133,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(reactor, options)
     status = console.run()
     if console.becoming is not None:
+        console.let_go()
         try:
             program.replace(*console.becoming)
         except LocalFailure as error:

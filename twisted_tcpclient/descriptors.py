@@ -13,6 +13,8 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
+from fcntl import F_GETFL, fcntl
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -26,6 +28,46 @@ CHUNK = 65536
 
 def _broken_pipe() -> OSError:
     return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+@dataclass(frozen=True)
+class Output:
+    """
+    A descriptor to write to that does not block.
+
+    :ivar fd: ours to close.
+    :ivar restore: to be called in the end.
+    """
+
+    fd: int
+    restore: Callable[[], None]
+
+
+def output(fd: int) -> Output:
+    """
+    A way to write to a descriptor that others may share, without blocking.
+
+    A terminal or a pipe is opened anew where the system can (Linux), as its
+    description is not ours to change: a shell reads from the same terminal.
+    Otherwise the description is changed, and changed back in the end.
+
+    :raises OSError: if it is not open.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode) or os.isatty(fd):
+        try:
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            return Output(os.open(f"/proc/self/fd/{fd}", flags), _nothing)
+        except OSError:
+            pass
+    blocking = os.get_blocking(fd)
+    ours = os.dup(fd)
+    os.set_blocking(ours, False)
+    return Output(ours, lambda: os.set_blocking(fd, blocking))
+
+
+def _nothing() -> None:
+    """Nothing was changed."""
 
 
 class Source(FileDescriptor):
@@ -123,7 +165,8 @@ class Sink(FileDescriptor):
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        write_only = fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+        if write_only and stat.S_ISFIFO(os.fstat(fd).st_mode):
             # Nothing can be read there: it wakes up when the last reader goes.
             self.startReading()
 

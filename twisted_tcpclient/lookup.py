@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IAddress,
@@ -139,9 +139,17 @@ class Resolver:
 
 
 def absent(looking: Deferred[T], reactor: Any, timeout: float) -> Deferred[T | None]:
-    """The result, or None when it fails or is not there in time (in seconds)."""
-    looking.addTimeout(timeout, reactor)
-    return looking.addErrback(lambda _: None)
+    """
+    The result, or None when it fails or is not there in time (in seconds).
+
+    Cancelling is no result: whoever cancels wants no more of any of it.
+    """
+
+    def failed(failure: Failure) -> None:
+        if failure.check(CancelledError):
+            failure.raiseException()
+
+    return looking.addTimeout(timeout, reactor).addErrback(failed)
 
 
 def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
@@ -166,7 +174,7 @@ class Ident(LineOnlyReceiver):
 
     def __init__(self, remote_port: int, local_port: int) -> None:
         self._question = b"%d , %d\r\n" % (remote_port, local_port)
-        self.answer: Deferred[str] = Deferred(lambda _: self._hang_up())
+        self.answer: Deferred[str] = Deferred(self._cancelled)
 
     def connectionMade(self) -> None:
         """Ask."""
@@ -191,6 +199,10 @@ class Ident(LineOnlyReceiver):
                 self.answer.callback(parse_ident(line))
             except ValueError:
                 self.answer.errback()
+
+    def _cancelled(self, answer: Deferred[str]) -> None:
+        answer.errback(CancelledError())
+        self._hang_up()
 
     def _hang_up(self) -> None:
         self.transport.abortConnection()

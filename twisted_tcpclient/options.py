@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from typing import NoReturn
 
 from twisted.python import usage
 
@@ -28,6 +29,23 @@ from twisted_tcpclient.settings import (
 
 _GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
 _VERSIONS = ("TLSv1_2", "TLSv1_3")
+
+
+def _print(text: str) -> NoReturn:
+    """
+    Print what was asked for, and exit.
+
+    :raises SettingsError: if it cannot be printed.
+    """
+    data = text.encode()
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise SettingsError(
+            f"unable to write standard output: {os_reason(error)}"
+        ) from None
+    raise SystemExit(0)
 
 
 def _number(text: str, what: str) -> int:
@@ -96,13 +114,11 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version."""
-        print(f"tcpclient {__version__}")
-        raise SystemExit(0)
+        _print(f"tcpclient {__version__}\n")
 
     def opt_help(self) -> None:
         """Print the help."""
-        print(help_text(), end="")
-        raise SystemExit(0)
+        _print(help_text())
 
     def opt_quiet(self) -> None:
         """Print nothing."""
@@ -345,18 +361,22 @@ def _first_word(path: str) -> str:
 
 
 def _certificate_file(
-    given: str | None, variable: str | None, default: str, folder: str
+    given: str | None,
+    variable: str | None,
+    default: str,
+    folder: str,
+    usable: Callable[[str], bool] = lambda path: os.access(path, os.R_OK),
 ) -> str | None:
     """
     The file for one purpose: as given, else from the environment, else the
-    default in the certificate directory if it can be read.
+    default in the certificate directory if it can be used.
     """
     if given:
         return given
     if variable:
         return variable if variable[0] in "./" else os.path.join(folder, variable)
     path = os.path.join(folder, default)
-    return path if os.access(path, os.R_OK) else None
+    return path if usable(path) else None
 
 
 def _reference_identity(host: str, match: str | None) -> str | None:
@@ -402,7 +422,12 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
             options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
         ),
         revocations=_certificate_file(
-            options["crl-file"], environ.get("SERVERCRL"), "servercrl.pem", folder
+            options["crl-file"],
+            environ.get("SERVERCRL"),
+            "servercrl.pem",
+            folder,
+            # One that cannot be read is an error: to check nothing is less safe.
+            os.path.lexists,
         ),
         ciphers=ciphers,
         suites=suites,
@@ -420,6 +445,8 @@ def _family(options: Options) -> int:
     if options["local-ip"] and not options["family"]:
         return ip_address(options["local-ip"]).version
     family: int = options["family"]
+    if options["local-ip"] and ip_address(options["local-ip"]).version != family:
+        raise usage.UsageError(f"-i and -{family} do not go together")
     return family
 
 

@@ -7,7 +7,7 @@ What happens when one side ends:
   close_notify over TLS), and what it still sends is delivered in full.  Many
   servers take close_notify for a hang-up and forget the reply they were about
   to send (Postfix answers QUIT so), so over TLS a conversation is ended only
-  once the server has been quiet for a moment.
+  once the server has been quiet for a moment, or has talked for a minute.
 - End of input from the server ends the session: what it sent is delivered, and
   our side is closed.
 - Anything else is an error.  What was received before it is still delivered.
@@ -30,6 +30,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
+    IPushProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, connectionDone
@@ -48,6 +49,10 @@ from twisted_tcpclient.report import os_reason
 
 #: How long a server must be quiet to have no more to say, in seconds.
 QUIET = 1.0
+#: How long a server may talk before it is told that we have no more to say.
+PATIENCE = 60.0
+#: How long to wait for the server's close when nobody is left to hear it.
+LINGER = 5.0
 #: Whoever sends more than this is not in a conversation, in bytes.
 CONVERSATION = 2**20
 
@@ -185,6 +190,33 @@ def unsent(transport: Any) -> int:
     return int.from_bytes(held, byteorder)
 
 
+@implementer(IPushProducer)
+class _Tap:
+    """
+    The network as the producer for our side.
+
+    :ivar stalled: whether our side is slow: then the server is not quiet, it is
+        not listened to.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.stalled = False
+
+    def pauseProducing(self) -> None:
+        """Our side is slow."""
+        self.stalled = True
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Our side is ready."""
+        self.stalled = False
+        self._transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Our side is gone; what that means is decided elsewhere."""
+
+
 @dataclass(frozen=True)
 class Local:
     """
@@ -235,14 +267,19 @@ class Relay:
         self._connected = True
         self._clock: IReactorTime = reactor
         self._sent = self._received = 0
-        self._goodbye: IDelayedCall | None = None
+        self._held = 0
+        self._left = False
+        #: The next step towards the end that waits for its time.
+        self._later: IDelayedCall | None = None
+        self._latest = 0.0
+        self._tap = _Tap(self._transport)
         self.finished: Deferred[None] = Deferred(self._cancelled)
         send = self._send if translate is None else self._translating(translate)
         self._source = Source(reactor, local.reading, send, self._source_ended)
         self._sink: Sink | None = Sink(reactor, local.writing, self._sink_ended)
         self._idle = Idle(reactor, idle, self._progress, self._expired)
         self._transport.registerProducer(self._source, True)
-        self._sink.registerProducer(self._transport, True)
+        self._sink.registerProducer(self._tap, True)
         network.join(self)
         self._source.resumeProducing()
         self._transport.resumeProducing()
@@ -251,11 +288,14 @@ class Relay:
 
     def received(self, data: bytes) -> None:
         """The server has sent something."""
+        if self._sink is None:
+            # Nobody reads any more.
+            return
         self._received += len(data)
-        if self._goodbye is not None:
-            self._goodbye.reset(QUIET)
-        if self._sink is not None:
-            self._sink.write(data)
+        self._sink.write(data)
+        if self._later is not None:
+            left = self._latest - self._clock.seconds()
+            self._later.reset(max(0, min(QUIET, left)))
 
     def network_ended(self) -> None:
         """The server will send no more, in good order."""
@@ -268,7 +308,7 @@ class Relay:
         """The connection is gone, in good order (None) or not."""
         self._connected = False
         self._source.close()
-        if not (isinstance(error, CutShort) and self._sink is None):
+        if not (self._left or (isinstance(error, CutShort) and self._sink is None)):
             # Where nobody reads any more, nothing can have been cut off.
             self._error = self._error or error
         self._close_sink()
@@ -297,7 +337,15 @@ class Relay:
         elif self._sink is None or self._sent > CONVERSATION:
             self._say_goodbye()
         else:
-            self._goodbye = self._clock.callLater(QUIET, self._say_goodbye)
+            self._latest = self._clock.seconds() + PATIENCE
+            self._wait(QUIET, self._quiet)
+
+    def _quiet(self) -> None:
+        """The server has been quiet, or was not listened to."""
+        if self._tap.stalled:
+            self._wait(QUIET, self._quiet)
+        else:
+            self._say_goodbye()
 
     def _say_goodbye(self) -> None:
         """
@@ -305,18 +353,39 @@ class Relay:
 
         The FIN of a half-close below TLS would say "cut short" instead.
         """
-        self._forget_goodbye()
+        self._forget_later()
         self._transport.loseConnection()
+        if self._sink is None:
+            self._wait(LINGER, self._leave)
 
-    def _forget_goodbye(self) -> None:
-        goodbye, self._goodbye = self._goodbye, None
-        if goodbye is not None and goodbye.active():
-            goodbye.cancel()
+    def _leave(self) -> None:
+        """
+        Nobody is left, and the server does not close: go, as soon as it has all
+        that was sent, or takes no more of it.
+        """
+        self._later = None
+        held = unsent(self._transport)
+        if held and held != self._held:
+            self._held = held
+            self._wait(LINGER, self._leave)
+        elif held:
+            self._fail(ConnectionBroken("the server does not take what was sent"))
+        else:
+            self._left = True
+            self._transport.abortConnection()
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._later = self._clock.callLater(seconds, then)
+
+    def _forget_later(self) -> None:
+        later, self._later = self._later, None
+        if later is not None and later.active():
+            later.cancel()
 
     def _sink_ended(self, error: OSError | None) -> None:
         self._sink = None
         if error is None or not self._local.needed:
-            if self._goodbye is not None:
+            if self._connected and self._secure and self._source.fileno() < 0:
                 self._say_goodbye()
             self._discard()
             self._check()
@@ -359,7 +428,7 @@ class Relay:
             self._sink.close()
             self._sink = None
         if self._connected:
-            self._forget_goodbye()
+            self._forget_later()
             self._transport.abortConnection()
         self._check()
 
@@ -368,7 +437,7 @@ class Relay:
         if self._connected or self._sink is not None:
             return
         self._idle.stop()
-        self._forget_goodbye()
+        self._forget_later()
         if not self.finished.called:
             if self._error is None:
                 self.finished.callback(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -78,4 +79,12 @@ class Report:
         line = f"tcpclient: {printable(message)}\n".encode("ascii")
         # Where it fails, nobody can be told that nobody can be told.
         with suppress(OSError):
-            os.write(2, line)
+            if _ready(2):
+                os.write(2, line)
+
+
+def _ready(fd: int) -> bool:
+    """Whether a descriptor takes a line, soon: its reader may have stalled."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    return bool(waiting.poll(1000))

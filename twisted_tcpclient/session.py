@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import program
+from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.errors import (
     ConnectFailed,
     LocalFailure,
@@ -32,7 +33,7 @@ from twisted_tcpclient.relay import (
     crlf,
     plain_diagnosis,
 )
-from twisted_tcpclient.report import Report, place, printable
+from twisted_tcpclient.report import Report, os_reason, place, printable
 from twisted_tcpclient.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,14 +88,14 @@ class Session:
     @property
     def has_child(self) -> bool:
         """Whether prog runs as a child of ours."""
-        return self._program is not None
+        return self._program is not None and not self._program.exited.called
 
     def signal(self, number: int) -> None:
         """
         Act on a signal: prog is given it, where there is one.  Otherwise the
         session ends.
         """
-        if self._program is not None:
+        if self._program is not None and self.has_child:
             self._program.signal(number)
         elif self._running is not None:
             self._ended_by = number
@@ -212,7 +213,7 @@ class Session:
         facts = self._facts(transport)
         if self._settings.port is None:
             return facts
-        names = await gatherResults(self._lookups(transport))
+        names = await gatherResults(self._lookups(transport), consumeErrors=True)
         remote_host, local_host, remote_info = names
         return replace(
             facts,
@@ -246,23 +247,24 @@ class Session:
     async def _client(self, network: Network) -> int:
         """Join stdin and stdout to the network."""
         settings = self._settings
-        # Others share the description: a shell's terminal, for one.
-        blocking = os.get_blocking(1)
-        local = Local(
-            os.dup(0), os.dup(1), "standard input", "standard output", needed=True
-        )
-        os.set_blocking(1, False)
+        try:
+            written = output(1)
+            reading = os.dup(0)
+        except OSError as error:
+            why = os_reason(error)
+            raise LocalFailure(f"no standard input or output: {why}") from None
+        names = "standard input", "standard output"
         try:
             await Relay(
                 self._reactor,
                 network,
-                local,
+                Local(reading, written.fd, *names, needed=True),
                 secure=settings.tls is not None,
                 idle=settings.idle,
                 translate=crlf() if settings.crlf else None,
             ).finished
         finally:
-            os.set_blocking(1, blocking)
+            written.restore()
         return 0
 
     async def _pipe(self, network: Network, command: program.Command) -> int:

@@ -9,13 +9,14 @@ callback, so what was found is written down in a :class:`Verdict`.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from getpass import getpass
-from ipaddress import ip_address
-from os import O_NOCTTY, O_RDWR, close
-from os import open as os_open
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,11 +29,13 @@ from service_identity import (
 )
 from service_identity.hazmat import (
     DNS_ID,
+    CertificatePattern,
+    DNSPattern,
     IPAddress_ID,
+    IPAddressPattern,
     ServiceID,
     verify_service_identity,
 )
-from service_identity.pyopenssl import extract_patterns
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
@@ -77,22 +80,32 @@ _REASONS = {
     ),
 }
 
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----.+?"
+    rb"-----END (X509 |TRUSTED )?CERTIFICATE-----",
+    re.DOTALL,
+)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def subject(certificate: crypto.X509) -> str:
     """The subject as RFC 4514 writes it, in printable ASCII."""
     try:
-        return printable(certificate.to_cryptography().subject.rfc4514_string())
+        name = certificate.to_cryptography().subject.rfc4514_string()
+        return printable(name[:_SHOWN])
     except ValueError:
         return "(unreadable)"
+
+
+#: How much of a subject is shown, and told to prog, in characters.
+_SHOWN = 1024
 
 
 @dataclass
 class Verdict:
     """What the verification callback found out about one connection."""
 
-    named: bool = False
+    judged: bool = False
     error: VerificationFailed | None = None
 
 
@@ -116,17 +129,29 @@ def _common_name_matches(certificate: x509.Certificate, name: str) -> bool:
     return [str(cn.value).lower() for cn in names] == [name.lower()]
 
 
-def _alternatives(certificate: x509.Certificate) -> list[str]:
-    """The DNS and IP names of a certificate, in printable ASCII."""
+def _alternatives(
+    certificate: x509.Certificate,
+) -> tuple[list[str], list[IPv4Address | IPv6Address]]:
+    """The DNS names and the IP addresses of a certificate."""
     try:
         names = certificate.extensions.get_extension_for_class(
             x509.SubjectAlternativeName
         ).value
     except x509.ExtensionNotFound:
-        return []
-    dns = names.get_values_for_type(x509.DNSName)
+        return [], []
     ips = names.get_values_for_type(x509.IPAddress)
-    return [printable(name) for name in [*dns, *map(str, ips)]]
+    hosts = [ip for ip in ips if isinstance(ip, (IPv4Address, IPv6Address))]
+    return names.get_values_for_type(x509.DNSName), hosts
+
+
+def _patterns(certificate: x509.Certificate) -> list[CertificatePattern]:
+    """What the certificate is for.  A name that makes no sense is for nobody."""
+    dns, ips = _alternatives(certificate)
+    patterns: list[CertificatePattern] = [IPAddressPattern(ip) for ip in ips]
+    for name in dns:
+        with suppress(CertificateError, UnicodeEncodeError):
+            patterns.append(DNSPattern.from_bytes(name.encode("ascii")))
+    return patterns
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -164,11 +189,11 @@ class ConnectionCreator:
         """
         Hold a finished handshake against the settings once more.
 
-        :raises VerificationFailed: if the callback was never asked for the name.
+        :raises VerificationFailed: if no certificate was ever judged, as when an
+            anonymous cipher was allowed.
         """
-        verdict = self._verdicts[connection]
-        if self._settings.verify and self._identity and not verdict.named:
-            raise VerificationFailed("the certificate was not verified")
+        if self._settings.verify and not self._verdicts[connection].judged:
+            raise VerificationFailed("the server has shown no certificate")
 
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, in our words."""
@@ -222,9 +247,10 @@ class ConnectionCreator:
         try:
             if not ok:
                 raise _failure(x, code, depth)
-            if depth == 0 and self._identity is not None:
-                self._check_name(x)
-                verdict.named = True
+            if depth == 0:
+                if self._identity is not None:
+                    self._check_name(x)
+                verdict.judged = True
         except VerificationFailed as error:
             verdict.error = verdict.error or error
             return False
@@ -244,14 +270,15 @@ class ConnectionCreator:
         assert self._identity is not None
         name = self._settings.name or ""
         certificate = x.to_cryptography()
-        known = _alternatives(certificate)
+        dns, ips = _alternatives(certificate)
+        known = [printable(str(each)) for each in [*dns, *ips]]
         if self._settings.common_name and not known:
             if _common_name_matches(certificate, name):
                 return
             known = [subject(x)]
         else:
             try:
-                verify_service_identity(extract_patterns(x), [self._identity], [])
+                verify_service_identity(_patterns(certificate), [self._identity], [])
                 return
             except (VerificationError, CertificateError):
                 pass
@@ -342,15 +369,32 @@ def _read(path: str, what: str) -> bytes:
         raise SettingsError(f"unable to read {what} {printable(path)}: {why}") from None
 
 
+def _certificates(data: bytes) -> list[crypto.X509]:
+    """
+    The certificates in a PEM file, read by OpenSSL, which is less strict with
+    the old CAs that systems still list.
+
+    :raises ValueError: if there is none.
+    :raises crypto.Error: if one is damaged.
+    """
+    blocks = [match.group() for match in _CERTIFICATE.finditer(data)]
+    if not blocks:
+        raise ValueError("no certificate")
+    return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+
+
 def _trust(context: SSL.Context, authorities: str | None) -> None:
     """Trust the CAs in a file, or those of the system."""
     if authorities is None:
         context.set_default_verify_paths()
         return
-    _read(authorities, "CA certificates")
+    data = _read(authorities, "CA certificates")
+    store = context.get_cert_store()
     try:
-        context.load_verify_locations(authorities)
-    except SSL.Error:
+        assert store is not None
+        for certificate in _certificates(data):
+            store.add_cert(certificate)
+    except (ValueError, crypto.Error):
         raise SettingsError(f"no CA certificate in {printable(authorities)}") from None
 
 
@@ -373,22 +417,47 @@ def _add_revocations(context: SSL.Context, path: str) -> None:
 
 
 def _use_certificate(context: SSL.Context, path: str) -> None:
-    """Present the certificate in a PEM file, with its chain and its key."""
+    """
+    Present the certificate in a PEM file, with its chain and its key.
+
+    The file is read once: it may be a pipe from another program.
+    """
     data = _read(path, "certificate")
     try:
-        context.use_certificate_chain_file(path)
-    except SSL.Error:
+        own, *chain = _certificates(data)
+        context.use_certificate(own)
+        for certificate in chain:
+            context.add_extra_chain_cert(certificate)
+    except (ValueError, SSL.Error, crypto.Error):
         raise SettingsError(f"no certificate in {printable(path)}") from None
     try:
-        key = crypto.load_privatekey(
-            crypto.FILETYPE_PEM, data, lambda *_: _passphrase(path)
-        )
-        context.use_privatekey(key)
+        context.use_privatekey(_private_key(data, path))
         context.check_privatekey()
     except (SSL.Error, crypto.Error, ValueError):
         raise SettingsError(
             f"no private key of the certificate in {printable(path)}"
         ) from None
+
+
+def _private_key(data: bytes, path: str) -> crypto.PKey:
+    """
+    The key in a PEM file.
+
+    The user is asked for a passphrase outside of OpenSSL's callback, so that
+    a signal can end the asking.
+    """
+    asked: list[int] = []
+
+    def decline(*_: object) -> bytes:
+        asked.append(1)
+        return b""
+
+    try:
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, data, decline)
+    except (crypto.Error, ValueError):
+        if not asked:
+            raise
+    return crypto.load_privatekey(crypto.FILETYPE_PEM, data, _passphrase(path))
 
 
 def _passphrase(path: str) -> bytes:
@@ -398,10 +467,43 @@ def _passphrase(path: str) -> bytes:
     :raises SettingsError: if there is no terminal.
     """
     try:
-        close(os_open("/dev/tty", O_RDWR | O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise SettingsError(
             f"the key in {printable(path)} is encrypted,"
             " and there is no terminal to ask for the passphrase"
         ) from None
-    return getpass(f"passphrase for {printable(path)}: ").encode()
+    try:
+        with _mortal():
+            return getpass(f"passphrase for {printable(path)}: ").encode()
+    except EOFError:
+        raise SettingsError(f"no passphrase for {printable(path)}") from None
+
+
+class _Signalled(BaseException):
+    """A signal came while the user was asked."""
+
+
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """
+    Let signals end the process, as nothing has begun yet, but not before
+    whatever is inside has cleaned up: the terminal has to get its echo back.
+    """
+
+    def die(number: int, frame: object) -> None:
+        raise _Signalled(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, die) for number in numbers}
+    stopping = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        yield
+    except _Signalled as signalled:
+        (number,) = signalled.args
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGTSTP, stopping)
+        for number, handler in before.items():
+            signal.signal(number, handler)
