@@ -8,11 +8,11 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.transcripts import GOOD, IMAP, POP3, SMTP, Conversation, Talk, turns
+from tests.transcripts import GOOD, IMAP, POP3, SMTP, Conversation, Talk, patient, turns
 from twisted_tcpclient import dialects
 from twisted_tcpclient.dialects import Parameters
 from twisted_tcpclient.errors import (
@@ -549,7 +549,7 @@ def lines_like(dialect: str) -> st.SearchStrategy[bytes]:
 class PropertyTests(SynchronousTestCase):
     """What holds for all dialogues."""
 
-    @settings(deadline=None)
+    @patient
     @given(st.sampled_from(EVERY), st.sets(st.integers(1, 120)), st.booleans())
     @example(("smtp", SMTP), set(range(120)), False)
     @example(("pop3", POP3), set(range(120)), False)
@@ -597,25 +597,25 @@ class PropertyTests(SynchronousTestCase):
         if talk.agreed:
             self.assertRegex(said, rb"(STARTTLS|STLS)\r\n\Z")
 
-    @settings(deadline=None)
+    @patient
     @given(st.lists(lines_like("smtp"), max_size=12))
     def test_arbitrary_smtp(self, lines: list[bytes]) -> None:
         """Any lines at all end in a known error, in agreement, or in waiting."""
         self.check_arbitrary("smtp", lines)
 
-    @settings(deadline=None)
+    @patient
     @given(st.lists(lines_like("pop3"), max_size=12))
     def test_arbitrary_pop3(self, lines: list[bytes]) -> None:
         """Any lines at all end in a known error, in agreement, or in waiting."""
         self.check_arbitrary("pop3", lines)
 
-    @settings(deadline=None)
+    @patient
     @given(st.lists(lines_like("imap"), max_size=12))
     def test_arbitrary_imap(self, lines: list[bytes]) -> None:
         """Any lines at all end in a known error, in agreement, or in waiting."""
         self.check_arbitrary("imap", lines)
 
-    @settings(deadline=None)
+    @patient
     @given(st.sampled_from(sorted(GOOD)), st.lists(st.binary(max_size=40), max_size=8))
     def test_arbitrary_bytes(self, dialect: str, segments: list[bytes]) -> None:
         """

@@ -496,7 +496,12 @@ class LoopbackTests(TestCase):
     @inlineCallbacks
     def test_long_path(self) -> Any:
         """A path that fits into no address is an error, not a wait without end."""
-        for path in ("/" + "x" * 200, "@" + "x" * 108, "/" + "\xe9" * 54):
+        for path in (
+            "/" + "x" * 107,
+            "/" + "x" * 200,
+            "@" + "x" * 108,
+            "/" + "\xe9" * 54,
+        ):
             reason = yield self.failed(path)
             self.assertIn("too long", reason)
 

@@ -851,6 +851,12 @@ class NegotiationTests(SynchronousTestCase):
         conversation.hear(b"220 " + b"x" * length + b"\r\n")
         self.assertEqual(conversation.heard(), b"EHLO [192.0.2.1]\r\n")
 
+    def test_line_ends(self) -> None:
+        """Nothing but its end is taken from a line: a dot and a blank end no list."""
+        conversation = self.converse("pop3")
+        conversation.play(POP3.replace("S: TOP", "S: . \nS: .\t"))
+        self.assertIsNotNone(conversation.result)
+
     def test_total_counts_all_lines(self) -> None:
         """The bound on all that is said holds over the whole dialogue."""
         conversation = self.converse("imap")

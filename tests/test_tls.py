@@ -7,14 +7,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID, NameOID
+from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,7 +44,7 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.tls import ConnectionCreator, explain
 
 TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
 TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
@@ -212,7 +214,11 @@ class NameTests(Trust):
             self.assertEqual(facts.server_name, name)
 
 
-def poisoned(*parts: tuple[x509.ObjectIdentifier, str], names: list[str]) -> Identity:
+def poisoned(
+    *parts: tuple[x509.ObjectIdentifier, str],
+    names: list[str],
+    extension: x509.ExtensionType | None = None,
+) -> Identity:
     """A certificate of our authority with whatever in its names."""
     issuer = shared().authority.identity
     key = ec.generate_private_key(ec.SECP256R1())
@@ -226,9 +232,9 @@ def poisoned(*parts: tuple[x509.ObjectIdentifier, str], names: list[str]) -> Ide
         .not_valid_after(CURRENT.end)
     )
     if names:
-        draft = draft.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False
-        )
+        extension = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    if extension is not None:
+        draft = draft.add_extension(extension, critical=False)
     return Identity(draft.sign(issuer.key, SHA256()), key)
 
 
@@ -276,6 +282,45 @@ class PoisonTests(Trust):
             error = self.shake(server).error
             self.assertIsInstance(error, VerificationFailed)
             self.assertNotIn("\0", str(error))
+
+    def garbled(self, tag: bytes) -> Identity:
+        """A certificate whose subject is no text in any encoding."""
+        identity = self_signed(["localhost"], common_name="GARBLED!")
+        der = identity.certificate.public_bytes(Encoding.DER)
+        bad = tag + b"\x08\xff\xfe\x1b[2J\xc3\x28"
+        garbled = der.replace(b"\x0c\x08GARBLED!", bad)
+        certificate: Any = crypto.load_certificate(crypto.FILETYPE_ASN1, garbled)
+        return replace(identity, certificate=certificate)
+
+    #: A string of any bytes, and one that not all libraries accept with them.
+    TELETEX, PRINTABLE = b"\x14", b"\x13"
+
+    def test_unreadable_subject(self) -> None:
+        """A subject that cannot be read is not shown at all."""
+        self.refuses("(unreadable)", self.garbled(self.TELETEX))
+
+    def test_unreadable(self) -> None:
+        """A certificate that cannot be read at all is not to be trusted."""
+        self.refuses("(unreadable)", self.garbled(self.PRINTABLE))
+
+    def test_unreadable_in_facts(self) -> None:
+        """Where nobody verifies either will do, and prog is told what can be told."""
+        for tag in (self.TELETEX, self.PRINTABLE):
+            handshake = self.accepts(self.garbled(tag), verify=False)
+            facts = self.creator.observe(handshake.result.transport.getHandle())
+            self.assertIn(facts.subject, (None, "(unreadable)"))
+
+    def test_unreadable_names(self) -> None:
+        """A certificate whose names cannot be read is for nobody."""
+        oid = ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+        for names in (b"\x82\x04\xff\xfe\xfd\xfc", b"\x87\x03abc"):
+            alternatives = b"\x30" + bytes([len(names)]) + names
+            extension = x509.UnrecognizedExtension(oid, alternatives)
+            server = poisoned(
+                (NameOID.COMMON_NAME, "localhost"), names=[], extension=extension
+            )
+            for common_name in (False, True):
+                self.refuses("", server, common_name=common_name)
 
     def test_in_facts(self) -> None:
         """What prog is told of the subject is printable too."""
@@ -610,6 +655,32 @@ class EndTests(Trust):
         self.assertIsNone(self.ended(handshake))
         (reason,) = handshake.result.lost
         self.assertTrue(reason.check(ConnectionDone))
+
+
+class ExplainTests(SynchronousTestCase):
+    """Errors of OpenSSL's, in a few words."""
+
+    def test_table(self) -> None:
+        """The last reason that it gives, or what is known without one."""
+        for error, words in (
+            (SSL.Error([("", "", "first"), ("", "", "second")]), "second"),
+            (SSL.Error([("", "", "some\x1bthing"), ("", "", "")]), "some\\x1bthing"),
+            (SSL.Error([]), "the connection was closed"),
+            (SSL.Error([("", "", "")]), "the connection was closed"),
+            (SSL.Error(), "the connection was closed"),
+            (SSL.SysCallError(-1, "Unexpected EOF"), "the connection was closed"),
+            (ConnectionDone(), "connection was closed cleanly"),
+            (ValueError("What?"), "what?"),
+        ):
+            self.assertEqual(explain(error), words)
+
+    def test_hints(self) -> None:
+        """Where the usual cause is known it is said."""
+        for reason in ("wrong version number", "packet length too long"):
+            words = explain(SSL.Error([("", "", reason)]))
+            self.assertEqual(words, f"{reason}: the server does not speak TLS here")
+        words = explain(SSL.Error([("", "", "unsupported protocol")]))
+        self.assertEqual(words, "unsupported protocol: no common TLS version")
 
 
 class SettingsTests(Trust):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -38,6 +39,9 @@ from zope.interface import implementer
 from tests.certificates import Identity, shared
 from twisted_tcpclient.dialects import Parameters, Send, find
 from twisted_tcpclient.errors import NegotiationFailed
+
+#: For Hypothesis: how fast a machine is says nothing about a program.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HOST = IPv4Address("TCP", "192.0.2.1", 40000)
 PEER = IPv4Address("TCP", "192.0.2.25", 25)

@@ -1,0 +1,71 @@
+# What a developer types.  All that is installed goes into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+# The tests to run: "make test TESTS=tests.test_dialects".  All of them if empty.
+TESTS ?=
+# Versions to hold packages to: "make test VENV=.venv/24 PINS=Twisted==24.7.0".
+PINS ?=
+
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# An environment without the Python that it was made with is of no use.
+$(shell test -x $(BIN)/python || test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV))
+
+help:
+	@echo "make demo      see it work, on this machine alone"
+	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
+	@echo "make lint      look for mistakes without running anything"
+	@echo "make coverage  run the tests, and show what they do not reach"
+	@echo "make clean     remove what these have made"
+
+demo: $(VENV)/.run
+	@$(BIN)/python doc/examples/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m tests.run $(TESTS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+coverage: $(VENV)/.test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m tests.run $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* \
+	    .mypy_cache .ruff_cache .hypothesis _trial_temp*
+
+# The checkout itself is what is installed, so that a change to it counts at once.
+# Only what pip reads makes these old.
+INSTALLED = setup.cfg pyproject.toml twisted_tcpclient/__init__.py
+
+$(VENV)/.run: EXTRAS =
+$(VENV)/.test: EXTRAS = [test]
+$(VENV)/.lint: EXTRAS = [test,lint]
+
+$(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(INSTALLED) $(VENV)/pyvenv.cfg
+	@echo "Installing into $(VENV), which takes a moment ..."
+	@$(PIP_INSTALL) --editable '.$(EXTRAS)' $(PINS)
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" 2>/dev/null \
+	    || { echo "$(PYTHON) is not Python 3.10 or newer;" \
+	        "say which is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null \
+	    || { echo "$(PYTHON) cannot make virtual environments:" \
+	        "it lacks venv or ensurepip (on Debian: apt install python3-venv)" >&2; \
+	    exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+.PHONY: help demo test lint coverage clean
+# An environment made by half is none.
+.DELETE_ON_ERROR:
+# pip must not be at work twice in one environment.
+.NOTPARALLEL:

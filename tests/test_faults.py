@@ -1,0 +1,757 @@
+"""The seventeen faults of the C tcpclient, each shown gone.
+
+One class for each, in the order of the list of them, worst first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import certificates, servers
+from tests.command import (
+    ON_TERMINAL,
+    PATIENCE,
+    STILL,
+    TCP,
+    TLS,
+    UNIX,
+    Kind,
+    Outcome,
+    Peer,
+    environment,
+    every,
+    finish,
+    run,
+    server_context,
+    serving,
+    shell,
+    start,
+    terminal,
+    together,
+    trusting,
+)
+from tests.test_client_mode import MIB, finishing, noise, running, same
+from tests.test_mail import dovecot
+from tests.test_prog import QUICK, sh, state, until
+
+UPLOAD = 1_000_000
+UPLOADS = 200
+
+#: Runs the command many times, each in a process of its own that begins where all
+#: imports are done; prints what is unusual.
+MANY = """
+import os, sys
+from twisted_tcpclient import console, endpoints, lookup, starttls, tls
+count, side_by_side, path, *arguments = sys.argv[1:]
+def upload():
+    pid = os.fork()
+    if pid:
+        return pid
+    os.dup2(os.open(path, os.O_RDONLY), 0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        os._exit(console.run(arguments))
+    finally:
+        os._exit(99)
+left, running = int(count), set()
+while left or running:
+    while left and len(running) < int(side_by_side):
+        running.add(upload())
+        left -= 1
+    pid, status = os.wait()
+    running.remove(pid)
+    if status:
+        print(os.waitstatus_to_exitcode(status))
+"""
+
+
+class Fault01(SynchronousTestCase):
+    """Uploads were silently cut short."""
+
+    def upload(self, kind: Kind, count: int) -> None:
+        """Upload often to a server that chatters and reads late."""
+        data = noise(UPLOAD)
+
+        def chatter(peer: Peer) -> bool:
+            peer.send(b"chatter\r\n" * 5000)
+            # To be late is its fault: there is nothing to wait for.
+            select.select([], [], [], STILL)
+            received = peer.rest()
+            peer.send(b"thank you\r\n")
+            peer.finish()
+            return same(received, data)
+
+        with tempfile.NamedTemporaryFile() as file, kind.serve(chatter) as server:
+            Path(file.name).write_bytes(data)
+            command = (sys.executable, "-c", MANY, str(count), "20", file.name)
+            outcome = run(*server.arguments, command=command)
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+            whole = [server.result() for _ in range(count)]
+        self.assertEqual(whole, [True] * count)
+
+    def test_tls(self) -> None:
+        """200 uploads of 1 MB over TLS 1.3, tickets and all, arrive whole."""
+        self.upload(TLS, UPLOADS)
+
+    def test_plain(self) -> None:
+        """So they do in clear, and over UNIX sockets."""
+        every(lambda kind: self.upload(kind, 20), TCP, UNIX)
+
+
+class Fault02(SynchronousTestCase):
+    """Replies after the end of stdin were lost."""
+
+    def test_printf(self) -> None:
+        """`printf x |` and `</dev/null` print all that the server says."""
+        reply = noise(200_000)
+
+        def answer(peer: Peer) -> None:
+            peer.rest()
+            peer.send(reply)
+            peer.finish()
+
+        def check(kind: Kind) -> None:
+            with kind.serve(answer) as server:
+                words = " ".join(server.arguments)
+                for line in (
+                    f"printf x | tcpclient {words}",
+                    f"tcpclient {words} </dev/null",
+                ):
+                    outcome = shell(line)
+                    self.assertTrue(same(outcome.out, reply), len(outcome.out))
+                    self.assertEqual((outcome.status, outcome.err), (0, ""))
+
+        every(check, TCP, TLS)
+
+    def test_prog(self) -> None:
+        """A prog that closes 7 and reads 6 gets its reply over TLS."""
+
+        def answer(peer: Peer) -> None:
+            peer.send(b"late: " + peer.rest())
+            peer.finish()
+
+        with TLS.serve(answer) as server:
+            prog = sh("printf x >&7; exec 7>&-; cat <&6")
+            outcome = run(*QUICK, *server.arguments, *prog)
+        self.assertEqual(outcome, Outcome(0, b"late: x", ""))
+
+
+class Fault03(SynchronousTestCase):
+    """Nobody was verified, and nobody could be."""
+
+    def setUp(self) -> None:
+        """Have a directory of certificates, and one with those of strangers."""
+        shared = certificates.shared()
+        self.directory = Path(self.mktemp())
+        for name, ca in (("ours", shared.ca), ("theirs", shared.stranger_ca)):
+            (self.directory / name).mkdir(parents=True)
+            (self.directory / name / "serverca.pem").write_bytes(ca.read_bytes())
+        self.ours = self.directory.absolute() / "ours"
+        self.theirs = self.directory.absolute() / "theirs"
+
+    def connect(self, *options: str, **env: str) -> Outcome:
+        """Connect to a server for localhost and mail.example.test."""
+
+        def hello(peer: Peer) -> None:
+            peer.secure()
+            peer.send(b"hello\n")
+            peer.finish()
+
+        with serving(hello) as server:
+            arguments = ("--tls", *options, *server.arguments)
+            return run(*arguments, env=environment(**env))
+
+    def test_match(self) -> None:
+        """-m succeeds with a name that the certificate has, and with no other."""
+        names = {"localhost": 0, "mail.example.test": 0, "MAIL.example.TEST": 0}
+        names |= {"other.example.test": 111, "example.test": 111, "127.0.0.2": 111}
+
+        def check(name: str, status: int) -> None:
+            outcome = self.connect(*trusting(), "-m", name)
+            self.assertEqual((outcome.status, outcome.out), WELCOME[status])
+            if status:
+                words = f"the certificate is not for {name} but for localhost, "
+                self.assertIn(words, outcome.complaint())
+
+        together(
+            {
+                name: functools.partial(check, *names_)
+                for name, names_ in (
+                    (name, (name, status)) for name, status in names.items()
+                )
+            }
+        )
+
+    def test_authorities(self) -> None:
+        """-c, SERVERCA and serverca.pem are honoured, in this order."""
+        ours, theirs = str(self.ours), str(self.theirs)
+        ca, stranger = f"{ours}/serverca.pem", f"{theirs}/serverca.pem"
+        cases: list[tuple[int, tuple[str, ...], dict[str, str]]] = [
+            (0, ("-c", ca), {"SERVERCA": stranger, "CERTDIR": theirs}),
+            (111, ("-c", stranger), {"SERVERCA": ca, "CERTDIR": ours}),
+            (0, (), {"SERVERCA": ca, "CERTDIR": theirs}),
+            (111, (), {"SERVERCA": stranger, "CERTDIR": ours}),
+            (0, (), {"CERTDIR": ours}),
+            (111, (), {"CERTDIR": theirs}),
+            (0, ("-C", ours), {"CERTDIR": theirs}),
+            (111, ("-C", theirs), {"CERTDIR": ours}),
+        ]
+
+        def check(status: int, options: tuple[str, ...], env: dict[str, str]) -> None:
+            outcome = self.connect(*options, **env)
+            self.assertEqual((outcome.status, outcome.out), WELCOME[status])
+            if status:
+                self.assertIn("unknown CA", outcome.complaint())
+
+        together({str(case): functools.partial(check, *case) for case in cases})
+
+    def test_server_name(self) -> None:
+        """The name is sent as SNI, an address is not."""
+
+        def named(peer: Peer) -> None:
+            context = SSL.Context(SSL.TLS_SERVER_METHOD)
+            chain = str(certificates.shared().server)
+            context.use_certificate_chain_file(chain)
+            context.use_privatekey_file(chain)
+            context.set_tlsext_servername_callback(
+                lambda connection: names.append(connection.get_servername())
+            )
+            peer.secure(context)
+            peer.finish()
+
+        for host, name in (("localhost", b"localhost"), ("127.0.0.1", None)):
+            names: list[bytes | None] = []
+            with serving(named) as server:
+                port = str(server.address[1])
+                outcome = run("--tls", *trusting(), "-4", host, port)
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+            self.assertEqual(names, [name])
+
+
+WELCOME = {0: (0, b"hello\n"), 111: (111, b"")}
+
+
+class Fault04(SynchronousTestCase):
+    """Every failure after the connection was up had exit status 0."""
+
+    def test_client_mode(self) -> None:
+        """Idle time, a reset, and a full disk are failures."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone) as server:
+                outcome = run("-a", "1", *server.arguments, data=None)
+            self.assertEqual(outcome.status, 111)
+            with kind.serve(Peer.reset) as server:
+                outcome = run(*server.arguments, data=None)
+            self.assertEqual(outcome.status, 111)
+            with open("/dev/full", "wb") as full, kind.serve(hello) as server:
+                outcome = run(*server.arguments, data=None, stdout=full)
+            self.assertEqual(outcome.status, 111)
+
+        every(check, TCP, TLS)
+
+    def test_prog(self) -> None:
+        """Prog's status, its death, and its absence are told, over TLS too."""
+        expected = {"exit 3": 3, "kill -9 $$": 128 + 9, "exec /nonexistent": 127}
+
+        def check(line: str, status: int) -> None:
+            with TLS.serve(Peer.leave) as server:
+                outcome = run(*QUICK, *server.arguments, *sh(line))
+            self.assertEqual(outcome.status, status)
+
+        together({k: functools.partial(check, k, v) for k, v in expected.items()})
+        with TLS.serve(Peer.leave) as server:
+            outcome = run(*QUICK, *server.arguments, "nosuchprog")
+        self.assertEqual(outcome.status, 111)
+
+
+def hello(peer: Peer) -> None:
+    """Say hello and wait."""
+    peer.send(b"hello\n")
+    peer.gone()
+
+
+#: TLS 1.2, where nothing like a ticket comes after the handshake.
+OLD = Kind(
+    "TLS 1.2",
+    lambda: ("--tls", *trusting()),
+    lambda peer: peer.secure(server_context(SSL.TLS1_2_VERSION)),
+)
+
+
+class Fault05(SynchronousTestCase):
+    """SIGCHLD broke the session."""
+
+    def test_grandchild(self) -> None:
+        """Prog may exit while a grandchild goes on with 6 and 7."""
+
+        def talk(peer: Peer) -> bytes:
+            until(int(peer.line()), "")
+            peer.send(b"more\n")
+            answer = peer.line()
+            peer.finish()
+            return answer
+
+        def check(kind: Kind) -> None:
+            prog = sh("(read line <&6; echo $line >&7) & echo $$ >&7")
+            with kind.serve(talk) as server:
+                self.assertEqual(
+                    run(*QUICK, *server.arguments, *prog), Outcome(0, b"", "")
+                )
+                self.assertEqual(server.result(), b"more\n")
+
+        every(check, OLD, TLS)
+
+    def test_stopped(self) -> None:
+        """Prog may be stopped and continued."""
+
+        def talk(peer: Peer) -> bytes:
+            prog = int(peer.line())
+            until(prog, "T")
+            os.kill(prog, signal.SIGCONT)
+            answer = peer.line()
+            peer.finish()
+            return answer
+
+        def check(kind: Kind) -> None:
+            prog = sh("echo $$ >&7; kill -STOP $$; echo back >&7; cat <&6")
+            with kind.serve(talk) as server:
+                self.assertEqual(
+                    run(*QUICK, *server.arguments, *prog), Outcome(0, b"", "")
+                )
+                self.assertEqual(server.result(), b"back\n")
+
+        every(check, OLD, TLS)
+
+
+class Fault06(SynchronousTestCase):
+    """Prog was not waited for, and was left an orphan."""
+
+    def test_server_first(self) -> None:
+        """When the server closes first prog is waited for, and its status told."""
+        with TLS.serve(Peer.finish) as server:
+            prog = sh("cat <&6; echo end; read go; exit 5")
+            with running(*QUICK, *server.arguments, *prog) as process:
+                assert process.stdout is not None
+                self.assertEqual(process.stdout.readline(), b"end\n")
+                server.result()
+                self.assertIsNone(process.poll())
+                self.assertEqual(finish(process, b"go\n").status, 5)
+
+    def test_signals(self) -> None:
+        """TERM, INT and HUP end prog first, then the command."""
+
+        def check(number: signal.Signals) -> None:
+            with TLS.serve(Peer.leave) as server:
+                prog = sh("echo $$; exec cat <&6")
+                with running(*QUICK, *server.arguments, *prog) as process:
+                    assert process.stdout is not None
+                    child = int(process.stdout.readline())
+                    process.send_signal(number)
+                    self.assertEqual(finish(process).status, 128 + number)
+                    self.assertEqual(state(child), "")
+
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        together({n.name: functools.partial(check, n) for n in numbers})
+
+
+class Fault07(SynchronousTestCase):
+    """STARTTLS in IMAP was impossible."""
+
+    def test_tag(self) -> None:
+        """The commands have tags, and a server that cares agrees."""
+
+        def imap(peer: Peer) -> list[bytes]:
+            peer.send(b"* OK ready\r\n")
+            said = []
+            for untagged in (b"* CAPABILITY IMAP4rev1 STARTTLS\r\n", b""):
+                tag, command = peer.line().split()
+                said.append(command)
+                assert tag.isalnum()
+                peer.send(untagged + tag + b" OK\r\n")
+            peer.secure()
+            peer.finish()
+            return said
+
+        with serving(imap, "-s", "imap", *trusting()) as server:
+            self.assertEqual(run(*server.arguments), Outcome(0, b"", ""))
+            self.assertEqual(server.result(), [b"CAPABILITY", b"STARTTLS"])
+
+    def test_dovecot(self) -> None:
+        """Dovecot agrees too."""
+        server = dovecot()
+        arguments = ("-s", "imap", *trusting(), server.host, str(server.imap))
+        outcome = run(*arguments, data=b"a LOGOUT\r\n")
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        self.assertIn(b"a OK Logout", outcome.out)
+
+
+class Fault08(SynchronousTestCase):
+    """The STARTTLS dialogue had no timeout, and was hardly one."""
+
+    def test_timeout(self) -> None:
+        """A server that falls silent at any point is given up."""
+
+        def fall_silent(*said: bytes) -> None:
+            def silent(peer: Peer) -> None:
+                for text in said:
+                    peer.send(text)
+                    if text.startswith(b"220 "):
+                        peer.line()
+                peer.gone()
+
+            with serving(silent, "-a", "1", "-s", "smtp") as server:
+                outcome = run(*server.arguments)
+            self.assertEqual(outcome.status, 111)
+            self.assertIn("timed out waiting for STARTTLS", outcome.complaint())
+
+        points = ((), (b"220-x\r\n",), (b"220 x\r\n",), (b"220 x\r\n", b"250-x\r\n"))
+        together({str(p): functools.partial(fall_silent, *p) for p in points})
+
+    def test_greeting(self) -> None:
+        """A greeting of several lines is read to its end, and EHLO comes first."""
+
+        def smtp(peer: Peer) -> bytes:
+            peer.send(b"220-mail.example.test\r\n220-has much\r\n")
+            # Nothing may be said before the greeting is over.
+            early = select.select([peer.socket], [], [], STILL)[0]
+            peer.send(b"220 to say\r\n")
+            said = peer.line()
+            peer.send(b"250-mail.example.test\r\n250-SIZE 1\r\n250 starttls\r\n")
+            said += peer.line()
+            peer.send(b"220-go\r\n220 ahead\r\n")
+            peer.secure()
+            peer.finish()
+            return b"early" if early else said
+
+        with serving(smtp, "-s", "smtp", *trusting()) as server:
+            self.assertEqual(run(*server.arguments), Outcome(0, b"", ""))
+            self.assertEqual(server.result(), b"EHLO [127.0.0.1]\r\nSTARTTLS\r\n")
+
+    def test_pop3(self) -> None:
+        """The refusal in a greeting of POP3 is believed."""
+
+        def refuse(peer: Peer) -> bytes:
+            peer.send(b"-ERR no\r\n")
+            peer.gone()
+            return peer.clear
+
+        with serving(refuse, "-s", "pop3") as server:
+            outcome = run(*server.arguments)
+            self.assertEqual(server.result(), b"")
+        self.assertEqual(outcome.status, 111)
+        self.assertIn("the server refused the connection", outcome.complaint())
+
+
+class Fault09(SynchronousTestCase):
+    """Memory was corrupted by an empty file and by IPv6."""
+
+    def test_empty_file(self) -> None:
+        """-f with an empty file is an error with its reason."""
+        with tempfile.NamedTemporaryFile() as file:
+            outcome = run("--tls", "-f", file.name, "0", "1")
+        self.assertEqual(outcome.status, 111)
+        self.assertEqual(outcome.complaint(), f"no ciphers in {file.name}")
+
+    def test_ipv6(self) -> None:
+        """-e with IPv6 is just a connection."""
+        host = servers.loopbacks()[-1]
+
+        def greet(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        with serving(greet, host=host) as server:
+            outcome = run("-e", *server.arguments)
+        self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+
+class Fault10(SynchronousTestCase):
+    """-M was unusable, and -C was missing."""
+
+    def test_versions(self) -> None:
+        """-M chooses the version that is spoken; without a common one it fails."""
+        versions = {
+            "TLSv1_2": b"TLSv1.2",
+            "TLSv1_3": b"TLSv1.3",
+            "TLSv1_2:TLSv1_3": b"TLSv1.3",
+            "SSLv23": b"TLSv1.3",
+        }
+
+        def check(method: str, version: bytes) -> None:
+            with TLS.serve(Peer.leave) as server:
+                prog = sh("printf $SSL_PROTOCOL")
+                outcome = run("-M", method, *QUICK, *server.arguments, *prog)
+            self.assertEqual(outcome, Outcome(0, version, ""))
+
+        together({k: functools.partial(check, k, v) for k, v in versions.items()})
+
+        def attempt(peer: Peer) -> None:
+            with contextlib.suppress(SSL.Error):
+                peer.secure(server_context(SSL.TLS1_2_VERSION))
+
+        with serving(attempt) as server:
+            outcome = run("-M", "TLSv1_3", "--tls", *trusting(), *server.arguments)
+        self.assertEqual(outcome.status, 111)
+        self.assertIn("TLS handshake failed", outcome.complaint())
+
+    def test_directory(self) -> None:
+        """-C is the directory of certificates."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        shared = certificates.shared()
+        (directory / "serverca.pem").write_bytes(shared.ca.read_bytes())
+        (directory / "clientcert.pem").write_bytes(shared.client.read_bytes())
+
+        def demand(peer: Peer) -> None:
+            peer.secure(server_context(client_ca=shared.ca))
+            peer.send(b"welcome\n")
+            peer.finish()
+
+        with serving(demand) as server:
+            outcome = run("-C", str(directory), "-n", "", *server.arguments)
+        self.assertEqual(outcome, Outcome(0, b"welcome\n", ""))
+
+
+class Fault11(SynchronousTestCase):
+    """With stdin or stdout closed the socket took its place."""
+
+    def test_closed(self) -> None:
+        """Nothing that the server said comes back to it, and nothing hangs."""
+
+        def talk(peer: Peer) -> bytes:
+            peer.send(b"from the server\n")
+            said = b""
+            with contextlib.suppress(OSError):
+                said = peer.rest()
+            peer.finish()
+            return said
+
+        with serving(talk) as server:
+            words = " ".join(server.arguments)
+            for closed, status in (("<&-", 0), (">&-", 111), ("<&- >&-", 111)):
+                outcome = shell(f"tcpclient {words} {closed}")
+                self.assertEqual(outcome.status, status, closed)
+                self.assertEqual(server.result(), b"", closed)
+
+
+class Fault12(SynchronousTestCase):
+    """A server that writes before it reads was a deadlock."""
+
+    def test_duplex(self) -> None:
+        """Both sides write at once, more than any buffer holds, and all arrives."""
+        up, down = noise(30 * MIB), noise(31 * MIB)
+
+        def rude(peer: Peer) -> bytes:
+            peer.send(down)
+            return finishing(peer, peer.rest())
+
+        with tempfile.TemporaryFile() as file:
+            file.write(up)
+            file.seek(0)
+            with TCP.serve(rude) as server:
+                outcome = run(*server.arguments, stdin=file)
+                self.assertTrue(same(server.result(), up))
+        self.assertTrue(same(outcome.out, down))
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+
+
+class Fault13(SynchronousTestCase):
+    """A connection that was cut, or a late alert, went unnoticed."""
+
+    def test_cut(self) -> None:
+        """A FIN without close_notify is a failure."""
+
+        def cut(peer: Peer) -> None:
+            peer.send(b"half of it")
+            peer.cut()
+            peer.gone()
+
+        def check(kind: Kind) -> None:
+            with kind.serve(cut) as server:
+                outcome = run(*server.arguments, data=None)
+            self.assertEqual((outcome.status, outcome.out), (111, b"half of it"))
+            self.assertIn("cut short", outcome.complaint())
+
+        every(check, TLS, OLD)
+
+    def test_alert(self) -> None:
+        """A client certificate that is refused is a failure with its reason."""
+        stranger = certificates.shared().stranger.client()
+        path = stranger.save(certificates.shared().directory / "stranger-client.pem")
+
+        def check(words: str, *options: str) -> None:
+            def demand(peer: Peer) -> None:
+                with contextlib.suppress(SSL.Error):
+                    peer.secure(server_context(client_ca=certificates.shared().ca))
+                peer.gone()
+
+            with serving(demand, "--tls", *trusting(), *options) as server:
+                outcome = run(*server.arguments, data=None)
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertIn(words, outcome.complaint())
+
+        check("certificate required")
+        check("unknown ca", "-n", str(path))
+
+
+class Fault14(SynchronousTestCase):
+    """A stdout that was non-blocking lost data."""
+
+    def test_nonblocking(self) -> None:
+        """All of 5 MB is delivered to a reader that is slow."""
+        data = noise(5_000_000)
+        late = threading.Event()
+
+        def pour(peer: Peer) -> bool:
+            rest = peer.send_until_still(data)
+            late.set()
+            peer.send(rest)
+            peer.finish()
+            return bool(rest)
+
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with TCP.serve(pour) as server, open(reading, "rb") as reader:
+            process = start(*server.arguments, stdout=writing)
+            os.close(writing)
+            self.assertTrue(late.wait(PATIENCE))
+            received = reader.read()
+            self.assertEqual(finish(process), Outcome(0, b"", ""))
+        self.assertTrue(same(received, data), len(received))
+
+
+class Fault15(SynchronousTestCase):
+    """Failures of DNS were called permanent, and nonsense was accepted."""
+
+    def test_stalled(self) -> None:
+        """DNS that does not answer is a temporary failure, within the time of -T."""
+        network = servers.network()
+        command = network.inside(sys.executable, "-m", "twisted_tcpclient")
+        outcome = run("-T", "1", "stalled.example.test", "25", command=tuple(command))
+        self.assertEqual(outcome.status, 111)
+        self.assertEqual(
+            outcome.complaint(),
+            "temporarily unable to figure out IP address for stalled.example.test:"
+            " timed out",
+        )
+
+    def test_nonsense(self) -> None:
+        """Numbers that are none are refused, and no octet is cut down to size."""
+        cases = {
+            ("-p", "x", "0", "1"): 100,
+            ("-T", "x", "0", "1"): 100,
+            ("-a", "x", "0", "1"): 100,
+            ("0", "65536"): 100,
+            ("300.1.1.1", "25"): 111,
+        }
+
+        def check(arguments: tuple[str, ...], status: int) -> None:
+            outcome = run(*arguments)
+            self.assertEqual((outcome.status, outcome.out), (status, b""))
+            self.assertNotIn("44.1.1.1", outcome.complaint())
+
+        together({str(k): functools.partial(check, k, v) for k, v in cases.items()})
+
+
+class Fault16(SynchronousTestCase):
+    """Idle time had a stale reason, and a key's passphrase was read from stdin."""
+
+    def test_idle(self) -> None:
+        """The message says who speaks, about whom, and what is the matter."""
+        with TCP.serve(Peer.gone) as server:
+            outcome = run("-a", "1", *server.arguments, data=None)
+        place = f"127.0.0.1 port {server.address[1]}"
+        self.assertEqual(
+            outcome.complaint(), f"{place}: timed out: nothing was sent or received"
+        )
+
+    def test_no_terminal(self) -> None:
+        """Without a terminal nobody is asked, and stdin is left alone."""
+        encrypted = str(certificates.shared().encrypted_client)
+        reading, writing = os.pipe()
+        os.write(writing, b"open sesame\n")
+        with TLS.serve(Peer.leave) as server:
+            outcome = run("-n", encrypted, *server.arguments, stdin=reading)
+        self.assertEqual(outcome.status, 111)
+        self.assertIn("there is no terminal to ask", outcome.complaint())
+        self.assertEqual(os.read(reading, 100), b"open sesame\n")
+        os.close(reading)
+        os.close(writing)
+
+    def test_terminal(self) -> None:
+        """On a terminal the passphrase is asked for there, whatever stdin is."""
+        shared = certificates.shared()
+
+        def demand(peer: Peer) -> bytes:
+            peer.secure(server_context(client_ca=shared.ca))
+            return finishing(peer, peer.rest())
+
+        with terminal() as (master, slave), serving(demand) as server:
+            inner = 'printf mail | "$@"'
+            process = start(
+                "-n",
+                str(shared.encrypted_client),
+                *trusting(),
+                *server.arguments,
+                command=(*ON_TERMINAL[:2], "sh", "-c", inner, "sh", *ON_TERMINAL[2:]),
+                stdin=slave,
+                session=False,
+            )
+            asked = b""
+            while b"passphrase" not in asked:
+                asked += os.read(master, 4096)
+            os.write(master, shared.passphrase.encode() + b"\n")
+            outcome = finish(process)
+            self.assertEqual((outcome.status, outcome.out), (0, b""))
+            self.assertEqual(server.result(), b"mail")
+
+
+class Fault17(SynchronousTestCase):
+    """Stdin was read in pieces of a kilobyte."""
+
+    def test_pieces(self) -> None:
+        """An upload takes few reads: pieces are 64 kB, or what a pipe gives."""
+        size = 32 * MIB
+
+        def check(kind: Kind) -> None:
+            def count(peer: Peer) -> int:
+                received = peer.exactly(size)
+                peer.send(b"x")
+                asked.wait(PATIENCE)
+                peer.finish()
+                return len(received)
+
+            asked = threading.Event()
+            with tempfile.TemporaryFile() as file:
+                file.write(noise(size))
+                file.seek(0)
+                with kind.serve(count) as server:
+                    with running(*server.arguments, stdin=file) as process:
+                        assert process.stdout is not None
+                        self.assertEqual(process.stdout.read(1), b"x")
+                        reads = self.reads(process)
+                        asked.set()
+                        self.assertEqual(finish(process).status, 0)
+                    self.assertEqual(server.result(), size)
+            # What it takes to start is in there, and was about 2000.
+            self.assertLess(reads, size // 65536 + 4000)
+
+        every(check, TCP, TLS)
+
+    def reads(self, process: subprocess.Popen[bytes]) -> int:
+        """Return how often a process has read."""
+        lines = Path(f"/proc/{process.pid}/io").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("syscr")).split()[1])

@@ -1,0 +1,524 @@
+"""
+Look-ups: what is found, what is absent, and what is never waited for.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event, current_thread
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.internet import reactor as global_reactor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from twisted.internet.protocol import connectionDone
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+
+from tests.transcripts import patient
+from twisted_tcpclient import lookup
+from twisted_tcpclient.lookup import (
+    IDENT_PORT,
+    Ident,
+    Resolver,
+    addresses,
+    host_name,
+    ident,
+    in_daemon,
+    parse_ident,
+)
+
+reactor: Any = global_reactor
+
+LOCAL = IPv4Address("TCP", "192.0.2.1", 40000)
+REMOTE = IPv4Address("TCP", "192.0.2.25", 25)
+
+#: Long enough never to matter.
+PATIENCE = 60
+
+
+class ParseTests(SynchronousTestCase):
+    """The replies of ident servers (RFC 1413)."""
+
+    def test_users(self) -> None:
+        """The user is what follows the third colon, without blanks."""
+        for line, user in (
+            (b"6193, 23 : USERID : UNIX : stjohns", "stjohns"),
+            (b"6193,23:USERID:UNIX:stjohns", "stjohns"),
+            (b"6193, 23 : userid : OTHER :StJohns", "StJohns"),
+            (b"6193, 23 : USERID : UNIX,US-ASCII : stjohns", "stjohns"),
+            (b"6193, 23 : USERID : OTHER : joe blow", "joeblow"),
+            (b"6193, 23 : USERID : OTHER : a:b:c", "a:b:c"),
+            (b" 6193 , 23 :  USERID  : : \t x \t", "x"),
+            (b"::USERID::x"[1:], "x"),
+        ):
+            self.assertEqual(parse_ident(line), user, line)
+
+    def test_printable(self) -> None:
+        """Control bytes, and bytes beyond ASCII, do not get through."""
+        line = b"1, 2 : USERID : OTHER : " + bytes(range(256))
+        printable = bytes(range(0x21, 0x7F)).decode()
+        self.assertEqual(parse_ident(line), printable)
+        self.assertEqual(parse_ident(b"1,2:USERID:X:\x1b[2Jr\x00oot\xff"), "[2Jroot")
+
+    def test_no_users(self) -> None:
+        """Anything else names no user."""
+        for line in (
+            b"",
+            b":",
+            b":::",
+            b"6193, 23 : ERROR : NO-USER",
+            b"6193, 23 : ERROR : HIDDEN-USER : x",
+            b"6193, 23 : USERID : UNIX",
+            b"6193, 23 : USERID : UNIX :",
+            b"6193, 23 : USERID : UNIX :   ",
+            b"6193, 23 : USERID : UNIX : \x00\x01\xff",
+            b"6193, 23 : USERIDS : UNIX : x",
+            b"6193, 23 : X : USERID : x",
+            b"220 mx.example.org ESMTP",
+        ):
+            self.assertRaises(ValueError, parse_ident, line)
+
+    @patient
+    @given(st.binary(max_size=200))
+    @example(b"1 : USERID : \xff : \xff")
+    def test_anything(self, line: bytes) -> None:
+        """Whatever comes, there is a user in printable ASCII, or none at all."""
+        for whole in (line, b"1, 2 : USERID : " + line, b"1,2:USERID:UNIX:" + line):
+            try:
+                user = parse_ident(whole)
+            except ValueError:
+                continue
+            self.assertIsNotNone(re.fullmatch(r"[!-~]+", user), user)
+
+
+class IdentProtocolTests(SynchronousTestCase):
+    """One question, in memory."""
+
+    def setUp(self) -> None:
+        """The question has been asked."""
+        self.wire = StringTransport()
+        self.ident = Ident(25, 40000)
+        self.ident.makeConnection(self.wire)
+
+    def test_question(self) -> None:
+        """The server's port comes first: it is the one of the host that is asked."""
+        self.assertEqual(self.wire.value(), b"25 , 40000\r\n")
+        self.assertNoResult(self.ident.answer)
+
+    def test_answer(self) -> None:
+        """The first line is the answer, however it comes; and then we hang up."""
+        for byte in b"25 , 40000 : USERID : UNIX : joe\r\n":
+            self.ident.dataReceived(bytes([byte]))
+        self.assertEqual(self.successResultOf(self.ident.answer), "joe")
+        self.assertTrue(self.wire.disconnecting)
+        self.ident.connectionLost(connectionDone)
+
+    def test_more(self) -> None:
+        """What follows it is not looked at."""
+        line = b"25,40000:USERID:UNIX:"
+        self.ident.dataReceived(line + b"joe\r\n" + line + b"eve\r\n")
+        self.ident.dataReceived(line + b"eve\r\n")
+        self.assertEqual(self.successResultOf(self.ident.answer), "joe")
+
+    def test_error(self) -> None:
+        """An answer without a user is none."""
+        self.ident.dataReceived(b"25 , 40000 : ERROR : NO-USER\r\n")
+        self.failureResultOf(self.ident.answer, ValueError)
+        self.assertTrue(self.wire.disconnecting)
+
+    def test_closed(self) -> None:
+        """Nor is a connection that is closed before there is a line."""
+        self.ident.dataReceived(b"25,40000:USERID:UNIX:joe")
+        self.ident.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(self.ident.answer, ValueError)
+
+    def test_endless(self) -> None:
+        """Nor is a line without end: it is not waited for."""
+        for _ in range(3):
+            self.ident.dataReceived(b"x" * 500)
+        self.failureResultOf(self.ident.answer, ValueError)
+        self.assertTrue(self.wire.disconnecting)
+
+    def test_cancelled(self) -> None:
+        """Who cancels hangs up."""
+        self.ident.answer.cancel()
+        self.failureResultOf(self.ident.answer, CancelledError)
+        self.assertTrue(self.wire.disconnecting)
+        self.ident.connectionLost(connectionDone)
+
+
+class IdentTests(SynchronousTestCase):
+    """The look-up around it, in memory."""
+
+    def setUp(self) -> None:
+        """A reactor that does what it is told."""
+        self.reactor = MemoryReactorClock()
+
+    def ask(
+        self, local: Any = LOCAL, remote: Any = REMOTE, timeout: float = 7
+    ) -> Deferred[str | None]:
+        """Ask for the user of a connection."""
+        return ident(self.reactor, local, remote, timeout)
+
+    def connected(self) -> tuple[Any, StringTransport]:
+        """The ident server has accepted."""
+        ((_, _, factory, _, _),) = self.reactor.tcpClients
+        protocol = factory.buildProtocol(None)
+        assert protocol is not None
+        wire = StringTransport()
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    def test_where(self) -> None:
+        """
+        The server is asked, at its ident port, from the very address of the
+        connection in question.
+        """
+        six = IPv6Address("TCP", "2001:db8::1", 40000)
+        far = IPv6Address("TCP", "2001:db8::25", 25)
+        for local, remote in ((LOCAL, REMOTE), (six, far)):
+            self.setUp()
+            self.ask(local, remote)
+            ((host, port, _, _, binding),) = self.reactor.tcpClients
+            self.assertEqual((host, port), (remote.host, IDENT_PORT))
+            self.assertEqual(binding, (local.host, 0))
+
+    def test_user(self) -> None:
+        """The user is found, and nothing is left behind."""
+        asking = self.ask()
+        protocol, wire = self.connected()
+        self.assertEqual(wire.value(), b"25 , 40000\r\n")
+        protocol.dataReceived(b"25 , 40000 : USERID : UNIX : joe\r\n")
+        self.assertEqual(self.successResultOf(asking), "joe")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """Without an ident server there is no user."""
+        asking = self.ask()
+        ((_, _, factory, _, _),) = self.reactor.tcpClients
+        connector = self.reactor.connectors[0]
+        factory.clientConnectionFailed(connector, Failure(ConnectionRefusedError()))
+        self.assertIsNone(self.successResultOf(asking))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_error(self) -> None:
+        """An answer without a user is no error of ours."""
+        asking = self.ask()
+        protocol, _ = self.connected()
+        protocol.dataReceived(b"25 , 40000 : ERROR : NO-USER\r\n")
+        self.assertIsNone(self.successResultOf(asking))
+
+    def test_timeout_while_connecting(self) -> None:
+        """There is a bound on connecting."""
+        asking = self.ask()
+        self.reactor.advance(6.9)
+        self.assertNoResult(asking)
+        self.reactor.advance(0.1)
+        self.assertIsNone(self.successResultOf(asking))
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_timeout_while_waiting(self) -> None:
+        """It is the same bound that ends the wait for an answer."""
+        asking = self.ask()
+        self.reactor.advance(6.9)
+        protocol, wire = self.connected()
+        protocol.dataReceived(b"25 , 400")
+        self.reactor.advance(0.1)
+        self.assertIsNone(self.successResultOf(asking))
+        self.assertTrue(wire.disconnecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_cancelled(self) -> None:
+        """
+        Cancelling, while connecting or waiting, leaves nothing behind.  It is
+        no result: whoever cancels wants none.
+        """
+        asking = self.ask()
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.setUp()
+        asking = self.ask()
+        _, wire = self.connected()
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertTrue(wire.disconnecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_impossible(self) -> None:
+        """A connection that cannot even be tried is no error either."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError
+
+        self.patch(self.reactor, "connectTCP", refuse)
+        self.assertIsNone(self.successResultOf(self.ask()))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class Hanging(TestCase):
+    """Has calls that block for as long as a test lasts."""
+
+    timeout = PATIENCE
+
+    def hanging(self, name: str) -> Event:
+        """The call blocks; the event is set once it does."""
+        asked, answered = Event(), Event()
+        self.addCleanup(answered.set)
+
+        def block(*_: object) -> None:
+            asked.set()
+            answered.wait()
+            raise OSError
+
+        self.patch(socket, name, block)
+        return asked
+
+
+class DaemonTests(Hanging):
+    """Calls in threads that nobody waits for."""
+
+    @inlineCallbacks
+    def test_result(self) -> Any:
+        """The result comes back to the reactor's thread."""
+        result = yield in_daemon(reactor, lambda: 17)
+        self.assertEqual(result, 17)
+
+    @inlineCallbacks
+    def test_failure(self) -> Any:
+        """So does what the call has raised."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        yield self.assertFailure(in_daemon(reactor, fail), ZeroDivisionError)
+
+    @inlineCallbacks
+    def test_daemon(self) -> Any:
+        """The thread is one that does not keep the process from ending."""
+        thread = yield in_daemon(reactor, current_thread)
+        self.assertIsNot(thread, current_thread())
+        self.assertTrue(thread.daemon)
+
+    def test_cancelled(self) -> None:
+        """A result that nobody wants any more is dropped."""
+
+        class Mailbox:
+            def callFromThread(self, *call: Any) -> None:
+                calls.put(call)
+
+        calls: SimpleQueue[Any] = SimpleQueue()
+        calling = in_daemon(Mailbox(), lambda: 17)
+        deliver, *outcome = calls.get()
+        calling.cancel()
+        self.failureResultOf(calling, CancelledError)
+        deliver(*outcome)
+
+
+class HostNameTests(Hanging):
+    """Names of addresses."""
+
+    def names(self, answer: Callable[..., tuple[str, str]]) -> None:
+        """Have the system's resolver answer so."""
+        self.patch(socket, "getnameinfo", answer)
+
+    @inlineCallbacks
+    def test_name(self) -> Any:
+        """The name of the address, in lower case; never the address itself."""
+        asked: list[Any] = []
+
+        def answer(place: Any, flags: int) -> tuple[str, str]:
+            asked.append((place, flags))
+            return "Mail.EXAMPLE.org", "0"
+
+        self.names(answer)
+        name = yield host_name(reactor, "192.0.2.25", PATIENCE)
+        self.assertEqual(name, "mail.example.org")
+        self.assertEqual(asked, [(("192.0.2.25", 0), socket.NI_NAMEREQD)])
+
+    @inlineCallbacks
+    def test_absent(self) -> Any:
+        """Where there is none, or nobody knows, there is none."""
+        for error in (
+            socket.gaierror(socket.EAI_NONAME, "no"),
+            socket.gaierror(socket.EAI_AGAIN, "later"),
+            UnicodeError("what?"),
+            OSError("broken"),
+        ):
+
+            def answer(*_: object, error: Exception = error) -> tuple[str, str]:
+                raise error
+
+            self.names(answer)
+            name = yield host_name(reactor, "192.0.2.25", PATIENCE)
+            self.assertIsNone(name)
+
+    @inlineCallbacks
+    def test_loopback(self) -> Any:
+        """The address of this machine has a name, in lower case, or none."""
+        name = yield host_name(reactor, "127.0.0.1", PATIENCE)
+        self.assertTrue(name is None or name == name.lower())
+        self.assertNotEqual(name, "127.0.0.1")
+
+    @inlineCallbacks
+    def test_timeout(self) -> Any:
+        """There is a bound, even where the resolver never answers."""
+        self.hanging("getnameinfo")
+        name = yield host_name(reactor, "192.0.2.25", 0.01)
+        self.assertIsNone(name)
+
+    def test_cancelled(self) -> None:
+        """Cancelling leaves no timer behind."""
+        asked = self.hanging("getnameinfo")
+        asking = host_name(reactor, "192.0.2.25", PATIENCE)
+        asked.wait()
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+
+
+@implementer(IResolutionReceiver)
+class Receiver:
+    """Writes down what a resolver says."""
+
+    def __init__(self) -> None:
+        self.began: list[IHostResolution] = []
+        self.found: list[IAddress] = []
+        self.complete: Deferred[None] = Deferred()
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """It has begun."""
+        self.began.append(resolutionInProgress)
+
+    def addressResolved(self, address: IAddress) -> None:
+        """One more."""
+        self.found.append(address)
+
+    def resolutionComplete(self) -> None:
+        """That is all."""
+        self.complete.callback(None)
+
+
+class ResolverTests(Hanging):
+    """Addresses of names."""
+
+    def answer(self, *found: tuple[int, str], error: Exception | None = None) -> None:
+        """Have the system's resolver answer so."""
+        self.asked: list[Any] = []
+
+        def getaddrinfo(*question: object) -> list[Any]:
+            self.asked.append(question)
+            if error is not None:
+                raise error
+            return [
+                (family, socket.SOCK_STREAM, 6, "", (host, 25))
+                for family, host in found
+            ]
+
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+
+    def resolve(self, name: str = "name.example", **others: Any) -> Receiver:
+        """A look-up under way."""
+        self.receiver = Receiver()
+        Resolver(reactor).resolveHostName(self.receiver, name, 25, **others)
+        return self.receiver
+
+    @inlineCallbacks
+    def test_addresses(self) -> Any:
+        """All that the system finds, in its order, with the port."""
+        self.answer(
+            (socket.AF_INET6, "2001:db8::1"),
+            (socket.AF_INET, "192.0.2.1"),
+            (socket.AF_INET6, "2001:db8::2"),
+        )
+        receiver = self.resolve()
+        yield receiver.complete
+        self.assertEqual(
+            receiver.found,
+            [
+                IPv6Address("TCP", "2001:db8::1", 25),
+                IPv4Address("TCP", "192.0.2.1", 25),
+                IPv6Address("TCP", "2001:db8::2", 25),
+            ],
+        )
+        self.assertEqual(len(receiver.began), 1)
+        self.assertEqual(receiver.began[0].name, "name.example")
+
+    @inlineCallbacks
+    def test_unknown_family(self) -> Any:
+        """Addresses of other families are not for us."""
+        self.answer((socket.AF_UNIX, "/x"), (socket.AF_INET, "192.0.2.1"))
+        receiver = self.resolve()
+        yield receiver.complete
+        self.assertEqual(receiver.found, [IPv4Address("TCP", "192.0.2.1", 25)])
+
+    @inlineCallbacks
+    def test_families(self) -> Any:
+        """The system is asked for what we can use, and no more."""
+        self.answer()
+        for types, family in (
+            (None, socket.AF_UNSPEC),
+            ((IPv4Address, IPv6Address), socket.AF_UNSPEC),
+            ((IPv4Address,), socket.AF_INET),
+            ((IPv6Address,), socket.AF_INET6),
+        ):
+            yield self.resolve(addressTypes=types).complete
+            self.assertEqual(
+                self.asked.pop(), ("name.example", 25, family, socket.SOCK_STREAM)
+            )
+
+    @inlineCallbacks
+    def test_failure(self) -> Any:
+        """A failure finds nothing, and is there to be asked for."""
+        error = socket.gaierror(socket.EAI_AGAIN, "later")
+        self.answer(error=error)
+        receiver = self.resolve()
+        yield receiver.complete
+        self.assertEqual(receiver.found, [])
+        resolution: Any = receiver.began[0]
+        self.assertIs(resolution.failure.value, error)
+
+    @inlineCallbacks
+    def test_no_failure(self) -> Any:
+        """A look-up that finds nothing has not failed."""
+        self.answer()
+        receiver = self.resolve()
+        yield receiver.complete
+        resolution: Any = receiver.began[0]
+        self.assertIsNone(resolution.failure)
+
+    def test_cancelled(self) -> None:
+        """A look-up that is cancelled is over at once, with nothing found."""
+        asked = self.hanging("getaddrinfo")
+        receiver = self.resolve()
+        asked.wait()
+        resolution: Any = receiver.began[0]
+        resolution.cancel()
+        self.successResultOf(receiver.complete)
+        self.assertEqual(receiver.found, [])
+
+    def test_localhost(self) -> None:
+        """The system's own answer is understood."""
+        found = addresses("127.0.0.1", 25, (IPv4Address,))
+        self.assertEqual(found, [IPv4Address("TCP", "127.0.0.1", 25)])
+        self.assertRaises(OSError, addresses, "::1", 25, (IPv4Address,))
+
+
+class ModuleTests(SynchronousTestCase):
+    """What others may use."""
+
+    def test_public(self) -> None:
+        """All that is said to be there is there."""
+        for name in lookup.__all__:
+            self.assertTrue(hasattr(lookup, name), name)

@@ -1,0 +1,202 @@
+"""What prog is told about hosts and users, in a network with a DNS of its own."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests import servers
+from tests.command import Outcome, environment, run, together
+
+HOST, INFO, LOCAL = "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST"
+
+
+def inside(*arguments: str, **how: Any) -> Outcome:
+    """Run the command inside the network."""
+    network = servers.network()
+    command = network.inside(sys.executable, "-m", "twisted_tcpclient")
+    return run(*arguments, command=tuple(command), **how)
+
+
+class LookupTests(SynchronousTestCase):
+    """Names and ident, looked up as the options say."""
+
+    def setUp(self) -> None:
+        """Have servers on several addresses."""
+        self.identd = servers.identd()
+        self.ports = {
+            host: self.serve(host)
+            for host in ("127.0.0.1", "127.0.0.5", "127.0.0.9", "127.0.0.10")
+        }
+
+    def serve(self, host: str) -> str:
+        """Start a server that says hello, on one address of the network."""
+        network = servers.network()
+        # It stays: ident knows nothing of a connection that has ended.
+        greeter = ("sh", "-c", "echo hello; exec cat")
+        server = servers.tcpserver(*greeter, host=host, inside=network)
+        return str(server.port)
+
+    def told(
+        self, *options: str, host: str = "127.0.0.5", **env: str
+    ) -> dict[str, str]:
+        """Return what prog finds in the environment about names and users."""
+        names = {"five.example.test": "127.0.0.5", "nameless.example.test": "127.0.0.9"}
+        port = self.ports[names.get(host, host)]
+        outcome = inside(*options, host, port, "env", env=environment(**env))
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        pairs = [line.split("=", 1) for line in outcome.out.decode().splitlines()]
+        return {name: value for name, value in pairs if name in (HOST, INFO, LOCAL)}
+
+    def check(
+        self, expected: dict[str, str], *options: str, host: str = "127.0.0.5"
+    ) -> None:
+        """Prog is told just this, and nothing that was inherited."""
+        stale = {HOST: "stale", INFO: "stale", LOCAL: "stale"}
+        self.assertEqual(self.told(*options, host=host, **stale), expected)
+
+    def test_default(self) -> None:
+        """All are looked up unless told otherwise: both names, and the user."""
+        expected = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
+        together(
+            {
+                "address": lambda: self.check(expected),
+                "name": lambda: self.check(expected, host="five.example.test"),
+                "again": lambda: self.check(expected, "-HRhr"),
+            }
+        )
+
+    def test_options(self) -> None:
+        """-H, -R and -l leave out what they say, and nothing else."""
+        everything = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
+
+        def without(*names: str) -> dict[str, str]:
+            return {k: v for k, v in everything.items() if k not in names}
+
+        cases: dict[tuple[str, ...], dict[str, str]] = {
+            ("-H",): without(HOST),
+            ("-R",): without(INFO),
+            ("-l", "here"): {**everything, LOCAL: "here"},
+            ("-RHl0",): {LOCAL: "0"},
+            ("-l", ""): {**everything, LOCAL: ""},
+        }
+        together(
+            {
+                str(options): functools.partial(self.check, expected, *options)
+                for options, expected in cases.items()
+            }
+        )
+
+    def test_no_question(self) -> None:
+        """What is not wanted is not asked for: not of DNS, and not in client mode."""
+        network = servers.network()
+        asked = len(network.log.read_text())
+        self.told("-RHl0")
+        outcome = inside("127.0.0.5", self.ports["127.0.0.5"])
+        self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+        # Another question marks the end of what could have been asked before.
+        self.told("-Rl0", host="127.0.0.9")
+        servers.logged(network.log, "127.0.0.9 is NXDOMAIN")
+        log = network.log.read_text()[asked:]
+        self.assertNotIn("127.0.0.5", log)
+
+    def test_nameless(self) -> None:
+        """An address without a name has none: the variable is absent, not empty."""
+        expected = {LOCAL: "localhost", INFO: "tester"}
+        self.check(expected, host="127.0.0.9")
+        self.check(expected, host="nameless.example.test")
+
+    def test_bounded(self) -> None:
+        """A look-up that is never answered is given up after the time of -t."""
+        port = self.serve("127.0.0.66")
+        # The resolver itself would go on for longer than we have patience.
+        env = environment(RES_OPTIONS="timeout:30 attempts:5")
+        outcome = inside("-Rl0", "-t", "1", "127.0.0.66", port, "env", env=env)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        self.assertNotIn(HOST.encode(), outcome.out)
+
+    def test_control_bytes(self) -> None:
+        """No control byte gets into a value."""
+        told = self.told("-l", "a\x1b[31m\nb\x7f", "-RH")
+        self.assertEqual(told, {LOCAL: "a\\x1b[31m\\nb\\x7f"})
+
+
+class ConnectTests(SynchronousTestCase):
+    """Names with several addresses, and addresses with zones."""
+
+    def test_several(self) -> None:
+        """Every address of a name is tried, and reported when none answers."""
+        outcome = inside("many.example.test", "9")
+        lines = outcome.err.splitlines()
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertEqual(
+            {line.partition(" host ")[2] for line in lines},
+            {
+                f"many.example.test ip {ip} port 9: connection refused"
+                for ip in ("127.0.0.7", "127.0.0.8", "::1")
+            },
+        )
+        self.assertEqual(
+            [line.split(": ")[1] for line in lines], ["warning", "warning", "fatal"]
+        )
+
+    def test_one_of_several(self) -> None:
+        """The one address that answers is found, wherever it is in the list."""
+        network = servers.network()
+
+        def check(name: str, host: str) -> None:
+            server = servers.tcpserver("echo", "hello", host=host, inside=network)
+            outcome = inside(name, str(server.port))
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+        for name, host in (
+            ("many.example.test", "127.0.0.8"),
+            # The other address of this one does not even refuse.
+            ("racing.example.test", "127.0.0.5"),
+        ):
+            check(name, host)
+
+    def test_silent(self) -> None:
+        """An address that never answers is given up after the time of -T."""
+        outcome = inside("-T", "1", "silent.example.test", "25")
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertEqual(
+            outcome.complaint(),
+            "unable to connect to host silent.example.test ip 192.0.2.1 port 25:"
+            " timed out",
+        )
+
+    def test_local_port(self) -> None:
+        """With a fixed local port one address after the other is tried."""
+        outcome = inside("-p", "4711", "many.example.test", "9")
+        self.assertEqual(outcome.status, 111)
+        self.assertEqual(outcome.err.count("connection refused"), 3, outcome.err)
+
+    def test_temporary(self) -> None:
+        """A look-up that is not answered is another matter than an unknown name."""
+        stalled = inside("-T", "1", "stalled.example.test", "25")
+        self.assertIn("temporarily unable to figure out", stalled.complaint())
+        unknown = inside("unknown.example.test", "25")
+        self.assertEqual(unknown.complaint(), "no IP address for unknown.example.test")
+        self.assertEqual((stalled.status, unknown.status), (111, 111))
+
+    def test_zone(self) -> None:
+        """A link-local address is reached through its zone, in brackets or not."""
+        network = servers.network()
+        ip = servers._program("ip", "iproute2")
+        added = run(
+            *("address", "replace", "fe80::1/64", "dev", "lo", "nodad"),
+            command=tuple(network.inside(ip)),
+        )
+        if added.status:
+            raise SkipTest("this kernel gives the loopback no link-local address")
+        # It refuses, which is an answer of that very address.
+        for host in ("fe80::1%lo", "[fe80::1%lo]"):
+            outcome = inside(host, "9")
+            self.assertEqual(
+                outcome.complaint(),
+                "unable to connect to fe80::1%lo port 9: connection refused",
+            )

@@ -1,0 +1,459 @@
+"""Sessions with the mail servers that everybody runs: Postfix and Dovecot."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import certificates, servers
+from tests.command import (
+    PATIENCE,
+    Outcome,
+    Peer,
+    environment,
+    listening,
+    run,
+    server_context,
+    shell,
+    together,
+    trusting,
+)
+from tests.test_prog import QUICK
+
+#: A prog: says the part before "|" of each argument, and reads up to a line that begins
+#: with the part behind it.
+EXPECT = """
+import os, sys
+network, to_network = os.fdopen(6, "rb"), os.fdopen(7, "wb", 0)
+for step in sys.argv[1:]:
+    words, _, wanted = step.partition("|")
+    if words:
+        to_network.write(words.encode() + b"\\r\\n")
+    line = None
+    while line is None or not line.startswith(wanted.encode()):
+        line = network.readline()
+        if not line:
+            sys.exit("no " + wanted)
+        sys.stdout.write(line.decode())
+"""
+
+
+def expect(*steps: str) -> tuple[str, ...]:
+    """Return the prog that does these steps."""
+    return (sys.executable, "-I", "-S", "-c", EXPECT, *steps)
+
+
+#: How to take leave in each protocol, in client mode.
+FAREWELLS = {
+    "smtp": (b"EHLO client.example.test\r\nQUIT\r\n", b"221 2.0.0 Bye\r\n"),
+    "pop3": (b"CAPA\r\nQUIT\r\n", b"+OK Logging out\r\n"),
+    "imap": (b"a CAPABILITY\r\nb LOGOUT\r\n", b"b OK Logout completed"),
+}
+
+
+@functools.cache
+def dovecot() -> servers.Dovecot:
+    """Start Dovecot, and wait until it can do more than tell that it is starting."""
+    started = servers.dovecot()
+
+    def ready() -> bool:
+        address = (started.host, started.imap)
+        with socket.create_connection(address, PATIENCE) as connection:
+            return Peer(connection).line().startswith(b"* OK [CAPABILITY ")
+
+    servers.eventually(ready, "Dovecot's greeting")
+    return started
+
+
+def starttls_ports() -> dict[str, int]:
+    """Return the ports where each protocol offers STARTTLS."""
+    postfix, imap = servers.postfix(), dovecot()
+    return {"smtp": postfix.smtp, "pop3": imap.pop3, "imap": imap.imap}
+
+
+def tls_ports() -> dict[str, int]:
+    """Return the ports where each protocol begins with TLS."""
+    postfix, imap = servers.postfix(), dovecot()
+    return {"smtp": postfix.smtps, "pop3": imap.pop3s, "imap": imap.imaps}
+
+
+class ClientModeTests(SynchronousTestCase):
+    """Typing at a mail server."""
+
+    def check(self, protocol: str, outcome: Outcome, greeted: bool) -> None:
+        """Hold a short session against what the server should have said."""
+        _, last = FAREWELLS[protocol]
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        self.assertIn(last, outcome.out)
+        begin = {"smtp": b"220 ", "pop3": b"+OK", "imap": b"* OK"}[protocol]
+        after = {"smtp": b"250-", "pop3": b"+OK\r\nCAPA", "imap": b"* CAPABILITY"}
+        # What came before TLS is not shown.
+        start = begin if greeted else after[protocol]
+        self.assertTrue(outcome.out.startswith(start), outcome.out)
+
+    def test_starttls(self) -> None:
+        """STARTTLS, then the session; nothing of what was said in clear is shown."""
+
+        def check(protocol: str, port: int, host: str) -> None:
+            data, _ = FAREWELLS[protocol]
+            options = ("-s", protocol, *trusting())
+            self.check(protocol, run(*options, host, str(port), data=data), False)
+
+        together(
+            {
+                f"{protocol} {host}": functools.partial(check, protocol, port, host)
+                for protocol, port in starttls_ports().items()
+                for host in ("localhost", *servers.loopbacks())
+            }
+        )
+
+    def test_tls(self) -> None:
+        """TLS from the first byte, and the greeting of the server within."""
+
+        def check(protocol: str, port: int) -> None:
+            data, _ = FAREWELLS[protocol]
+            arguments = ("--tls", *trusting(), "localhost", str(port))
+            self.check(protocol, run(*arguments, data=data), True)
+
+        together(
+            {
+                protocol: functools.partial(check, protocol, port)
+                for protocol, port in tls_ports().items()
+            }
+        )
+
+    def test_plain(self) -> None:
+        """In clear the server is shown as it is."""
+
+        def check(protocol: str, port: int) -> None:
+            data, _ = FAREWELLS[protocol]
+            self.check(protocol, run("localhost", str(port), data=data), True)
+
+        together(
+            {
+                protocol: functools.partial(check, protocol, port)
+                for protocol, port in starttls_ports().items()
+            }
+        )
+
+    def test_unix(self) -> None:
+        """Over a UNIX socket STARTTLS works as well; the name is checked with -m."""
+        path = str(servers.postfix().socket)
+        data, _ = FAREWELLS["smtp"]
+
+        def check(options: tuple[str, ...], greeted: bool) -> None:
+            self.check("smtp", run(*options, path, data=data), greeted)
+
+        tls = ("-s", "smtp", *trusting())
+        together(
+            {
+                "plain": lambda: check((), True),
+                "STARTTLS": lambda: check(tls, False),
+                "name": lambda: check((*tls, "-m", "localhost"), False),
+            }
+        )
+        wrong = run(*tls, "-m", "other.example.test", path, data=data)
+        self.assertEqual((wrong.status, wrong.out), (111, b""))
+        self.assertIn("not for other.example.test", wrong.complaint())
+
+    def test_crlf(self) -> None:
+        """With --crlf a session can be typed with bare line feeds."""
+        port = str(servers.postfix().smtps)
+        arguments = ("--tls", "--crlf", *trusting(), "localhost", port)
+        outcome = run(*arguments, data=b"EHLO x\nQUIT\n")
+        self.check("smtp", outcome, True)
+
+
+class ProgTests(SynchronousTestCase):
+    """Programs that speak to a mail server on 6 and 7."""
+
+    def test_send(self) -> None:
+        """A prog sends mail: with STARTTLS, with TLS, in clear, and over a socket."""
+        postfix = servers.postfix()
+        starttls, tls = ("-s", "smtp", *trusting()), ("--tls", *trusting())
+        cases: Mapping[str, tuple[tuple[str, ...], bool]] = {
+            "STARTTLS": ((*starttls, "localhost", str(postfix.smtp)), False),
+            "TLS": ((*tls, "localhost", str(postfix.smtps)), True),
+            "plain": (("localhost", str(postfix.plain)), True),
+            "UNIX": ((str(postfix.socket),), True),
+            "UNIX STARTTLS": ((*starttls, str(postfix.socket)), False),
+        }
+
+        def check(arguments: tuple[str, ...], greeted: bool) -> None:
+            mark = uuid.uuid4().hex
+            # After STARTTLS there is no second greeting.
+            prog = expect(
+                *(["|220 "] if greeted else []),
+                "EHLO client.example.test|250 ",
+                "MAIL FROM:<sender@example.test>|250 ",
+                "RCPT TO:<user@example.test>|250 ",
+                "DATA|354 ",
+                f"Subject: {mark}|",
+                "\r\nHello.\r\n.|250 ",
+                "QUIT|221 ",
+            )
+            prog = tuple(step.replace(f"{mark}|", f"{mark}") for step in prog)
+            outcome = run(*QUICK, *arguments, *sendable(prog))
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            message = postfix.message(mark)
+            secured = arguments[0] in ("-s", "--tls")
+            self.assertEqual("using TLSv1.3" in message, secured)
+
+        together({k: functools.partial(check, *case) for k, case in cases.items()})
+
+    def test_read(self) -> None:
+        """A prog reads mail, by IMAP and by POP3, with STARTTLS and with TLS."""
+        server = dovecot()
+        imap = (
+            f"a LOGIN {server.user} {server.password}|a OK",
+            "b SELECT INBOX|b OK",
+            "c FETCH 1 BODY.PEEK[HEADER]|c OK",
+            "d LOGOUT|d OK",
+        )
+        pop3 = (
+            f"USER {server.user}|+OK",
+            f"PASS {server.password}|+OK",
+            "TOP 1 0|.",
+            "QUIT|+OK",
+        )
+
+        def check(port: int, options: tuple[str, ...], steps: tuple[str, ...]) -> None:
+            arguments = (*options, *trusting(), "localhost", str(port))
+            outcome = run(*QUICK, *arguments, *expect(*steps))
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertIn(b"Subject: Welcome", outcome.out)
+
+        together(
+            {
+                "imap": lambda: check(server.imap, ("-s", "imap"), imap),
+                "imaps": lambda: check(server.imaps, ("--tls",), ("|* OK", *imap)),
+                "pop3": lambda: check(server.pop3, ("-s", "pop3"), pop3),
+                "pop3s": lambda: check(server.pop3s, ("--tls",), ("|+OK", *pop3)),
+            }
+        )
+
+    def test_variables(self) -> None:
+        """Prog finds the session described; TLS_PROVIDER with -z only."""
+        shared, port = certificates.shared(), str(servers.postfix().smtp)
+        arguments = ("-s", "smtp", *trusting(), *QUICK, "-4", "localhost", port, "env")
+        found = dict(
+            line.split("=", 1)
+            for line in run("-z", *arguments).out.decode().split()
+            if "=" in line
+        )
+        self.assertEqual(found["SSL_PROTOCOL"], "TLSv1.3")
+        self.assertEqual(found["SSL_TLS_SNI_SERVERNAME"], "localhost")
+        self.assertEqual(found["SSL_PEER_CERT_SUBJECT"], "CN=localhost")
+        self.assertTrue(found["SSL_PEER_CERT_HASH"].startswith("SHA256:"))
+        self.assertEqual(found["TCPREMOTEPORT"], port)
+        outcome = run("-z", *arguments)
+        self.assertIn(
+            b"TLS_PROVIDER=tcpclient, TLS Server=TLSv1.3, Client=TLSv1.3, Ciphers="
+            + found["SSL_CIPHER"].encode(),
+            outcome.out,
+        )
+        self.assertNotIn(b"TLS_PROVIDER", run(*arguments).out)
+        self.assertTrue(shared.ca.exists())
+
+
+def sendable(prog: tuple[str, ...]) -> tuple[str, ...]:
+    """Join the steps of a message that have no reply of their own."""
+    *before, subject, body, last = prog
+    return (*before, f"{subject}\r\n{body}", last)
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is not secure is not used: 111, and nothing on stdout or to prog."""
+
+    def check(self, words: str, *arguments: str, data: bytes = b"QUIT\r\n") -> None:
+        """Client mode and prog both fail, with these words."""
+        marker = certificates.shared().directory / uuid.uuid4().hex
+        for extra in ((), ("touch", str(marker))):
+            outcome = run(*QUICK, *arguments, *extra, data=data)
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertIn(words, outcome.complaint())
+        self.assertFalse(marker.exists())
+
+    def test_unknown_ca(self) -> None:
+        """A server whose CA is not the one that is trusted is refused."""
+        stranger = ("-c", str(certificates.shared().stranger_ca))
+        together(
+            {
+                **{
+                    f"STARTTLS {protocol}": functools.partial(
+                        self.check,
+                        "unknown CA",
+                        *("-s", protocol, *stranger, "localhost", str(port)),
+                    )
+                    for protocol, port in starttls_ports().items()
+                },
+                **{
+                    f"TLS {protocol}": functools.partial(
+                        self.check,
+                        "unknown CA",
+                        *("--tls", *stranger, "localhost", str(port)),
+                    )
+                    for protocol, port in tls_ports().items()
+                },
+            }
+        )
+
+    def test_system(self) -> None:
+        """Without a CA it is the system's that count, and they do not know ours."""
+        port = str(servers.postfix().smtps)
+        self.check("unknown CA", "--tls", "localhost", port)
+
+    def test_wrong_name(self) -> None:
+        """A server with another name is refused, whatever name was meant."""
+        words = "the certificate is not for other.example.test but for localhost, "
+        options = ("-m", "other.example.test", *trusting())
+        together(
+            {
+                protocol: functools.partial(
+                    self.check, words, "-s", protocol, *options, "0", str(port)
+                )
+                for protocol, port in starttls_ports().items()
+            }
+        )
+
+    def test_not_offered(self) -> None:
+        """A server without STARTTLS is an error, and nothing is sent in clear."""
+        postfix = servers.postfix()
+        arguments = ("-s", "smtp", *trusting(), "localhost", str(postfix.plain))
+        self.check("the server does not offer STARTTLS", *arguments)
+
+    def test_wrong_protocol(self) -> None:
+        """The wrong dialect, or TLS where there is none, is an error."""
+        postfix, imap = servers.postfix(), dovecot()
+        self.check(
+            "the server does not speak IMAP",
+            *("-s", "imap", *trusting(), "localhost", str(postfix.smtp)),
+        )
+        self.check(
+            "the server does not speak TLS here",
+            *("--tls", *trusting(), "localhost", str(imap.imap)),
+        )
+
+    def test_client_certificate(self) -> None:
+        """Where a client certificate is demanded there is no mail without one."""
+        shared, port = certificates.shared(), str(servers.postfix().mutual)
+        arguments = ("-s", "smtp", *trusting(), "localhost", port)
+        mail = ("EHLO x|250 ", "MAIL FROM:<a@example.test>|")
+        refused = run(*QUICK, *arguments, *expect(*mail))
+        self.assertNotIn(b"250 2.1.0 Ok", refused.out)
+        welcome = run("-n", str(shared.client), *QUICK, *arguments, *expect(*mail))
+        self.assertIn(b"250 2.1.0 Ok", welcome.out)
+        self.assertEqual(welcome.status, 0)
+
+    def test_revoked(self) -> None:
+        """A server on a revocation list is refused; with a list of others it is not."""
+        shared, port = certificates.shared(), str(servers.postfix().smtps)
+        revoked = shared.authority.revocations(shared.server_identity)
+        path = shared.directory / "revoked.pem"
+        certificates.save_revocations(path, revoked)
+        arguments = ("--tls", *trusting(), "localhost", port)
+        self.check("certificate is revoked", "-L", str(path), *arguments)
+        fine = run("-L", str(shared.revocations), *arguments, data=b"QUIT\r\n")
+        self.assertEqual((fine.status, fine.err), (0, ""))
+
+
+class ExampleTests(SynchronousTestCase):
+    """The examples of the manual page, as they are printed there but for the ports."""
+
+    def setUp(self) -> None:
+        """Have a directory of certificates, where CERTDIR points to."""
+        shared = certificates.shared()
+        self.certdir = Path(tempfile.mkdtemp(dir=shared.directory))
+        for name, path in (("clientcert", shared.client), ("serverca", shared.ca)):
+            (self.certdir / f"{name}.pem").write_bytes(path.read_bytes())
+        self.script = self.certdir / "my_script"
+
+    def example(self, line: str, data: bytes = b"", **env: str) -> bytes:
+        """Run an example, and return what it prints."""
+        env = environment(CERTDIR=str(self.certdir), **env)
+        outcome = shell(line, data=data, env=env)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        return outcome.out
+
+    def write_script(self, *steps: str) -> None:
+        """Write the script of which the examples speak."""
+        words = " ".join(f"'{word}'" for word in expect(*steps)[:4])
+        steps_ = " ".join(f"'{step}'" for step in steps)
+        self.script.write_text(f"#!/bin/sh\nexec {words} '{EXPECT}' {steps_}\n")
+        self.script.chmod(0o755)
+
+    def test_1(self) -> None:
+        """STARTTLS at port 25."""
+        port = servers.postfix().smtp
+        said = self.example(f'tcpclient -n "" -s smtp 0 {port}', FAREWELLS["smtp"][0])
+        self.assertIn(FAREWELLS["smtp"][1], said)
+
+    def test_2(self) -> None:
+        """STLS at port 110."""
+        port = dovecot().pop3
+        said = self.example(f'tcpclient -n "" -s pop3 0 {port}', FAREWELLS["pop3"][0])
+        self.assertIn(FAREWELLS["pop3"][1], said)
+
+    def test_3(self) -> None:
+        """STARTTLS at port 143, then a script."""
+        port = dovecot().imap
+        self.write_script("a CAPABILITY|a OK", "b LOGOUT|b OK")
+        said = self.example(f'tcpclient -n "" -s imap 0 {port} {self.script}')
+        self.assertIn(b"a OK", said)
+
+    def test_4(self) -> None:
+        """STARTTLS at port 143, and what is typed there."""
+        port = dovecot().imap
+        said = self.example(f'tcpclient -n "" -s imap 0 {port}', FAREWELLS["imap"][0])
+        self.assertIn(FAREWELLS["imap"][1], said)
+
+    def test_5(self) -> None:
+        """Port 25 of 127.0.0.1 in clear."""
+        port = servers.postfix().smtp
+        said = self.example(f"tcpclient 127.0.0.1 {port}", FAREWELLS["smtp"][0])
+        self.assertTrue(said.startswith(b"220 mail.example.test ESMTP"))
+        self.assertIn(FAREWELLS["smtp"][1], said)
+
+    def test_6(self) -> None:
+        """Port 465 of 127.0.0.1 with TLS."""
+        port, certificate = servers.postfix().smtps, self.certdir / "clientcert.pem"
+        line = f"tcpclient -n {certificate} 127.0.0.1 {port}"
+        said = self.example(line, FAREWELLS["smtp"][0])
+        self.assertTrue(said.startswith(b"220 mail.example.test ESMTP"))
+        self.assertIn(FAREWELLS["smtp"][1], said)
+
+    def test_7(self) -> None:
+        """A script with a server of TLS, and the certificate of TLS_CERTFILE."""
+        port = servers.postfix().smtps
+        os.rename(self.certdir / "clientcert.pem", self.certdir / "other.pem")
+        self.write_script("|220 ", "EHLO x|250 ", "QUIT|221 ")
+        line = f'tcpclient -n "" 0 {port} {self.script}'
+        said = self.example(line, TLS_CERTFILE=str(self.certdir / "other.pem"))
+        self.assertIn(b"250-mail.example.test", said)
+
+    def test_8(self) -> None:
+        """TLS over a UNIX socket."""
+
+        def smtp(peer: Peer) -> bytes:
+            peer.secure(server_context(client_ca=certificates.shared().ca))
+            peer.send(b"220 mail.example.test ESMTP\r\n")
+            said = peer.line()
+            peer.send(b"221 bye\r\n")
+            peer.finish()
+            return said
+
+        path, certificate = self.certdir / "smtpd", self.certdir / "clientcert.pem"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        with listening(listener, smtp) as server:
+            said = self.example(f"tcpclient -n {certificate} {path}", b"QUIT\r\n")
+            self.assertEqual(server.result(), b"QUIT\r\n")
+        self.assertEqual(said, b"220 mail.example.test ESMTP\r\n221 bye\r\n")

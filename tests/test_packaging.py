@@ -1,0 +1,285 @@
+"""What is built from here can be installed elsewhere, and run."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import textwrap
+import zipfile
+from atexit import register
+from dataclasses import dataclass
+from email import message_from_bytes
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.command import ROOT
+from twisted_tcpclient import __version__
+
+#: What tools leave in a checkout.
+_LITTER = (
+    ".git",
+    ".venv*",
+    ".*_cache",
+    ".coverage*",
+    ".hypothesis",
+    "__pycache__",
+    "_trial_temp*",
+    "*.egg-info",
+    "build",
+    "dist",
+    "dropin.cache",
+)
+
+#: What is wanted of the top level.
+_BESIDE = ("LICENSE", "Makefile", "README.rst", "setup.cfg", ".ruff.toml")
+
+#: Options of pip: what is not at hand is not fetched.
+_ALONE = ("--no-deps", "--no-index")
+
+
+def output(*command: str | Path, cwd: Path, status: int = 0, **environ: str) -> str:
+    """Run a command, and return what it prints; it does not see this checkout."""
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    process = subprocess.run(
+        command,
+        cwd=cwd,
+        env=inherited | environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if process.returncode != status:
+        raise AssertionError(f"{command} {process.returncode}: {process.stdout}")
+    return process.stdout
+
+
+@functools.cache
+def _folder() -> Path:
+    """Return a directory that goes when we do."""
+    folder = Path(tempfile.mkdtemp(prefix="packaging-"))
+    register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """What is handed out."""
+
+    sdist: Path
+    wheel: Path
+
+
+@functools.cache
+def artefacts() -> Artefacts:
+    """Build from a copy of the checkout: building leaves things behind."""
+    source, target = _folder() / "source", _folder() / "dist"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*_LITTER))
+    build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", target)
+    output(*build, "--sdist", "--wheel", source, cwd=_folder())
+    (sdist,) = target.glob("*.tar.gz")
+    (wheel,) = target.glob("*.whl")
+    return Artefacts(sdist, wheel)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that has tcpclient from an artefact and nowhere else."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        """The interpreter."""
+        return self.folder / "bin" / "python"
+
+    def module(self, *arguments: str) -> str:
+        """Return what ``python -m`` prints, in a directory that has nothing."""
+        return output(self.python, "-m", *arguments, cwd=self.folder)
+
+    def tell(self, expression: str) -> str:
+        """Return the value of an expression about the installed package."""
+        program = f"import pathlib, twisted_tcpclient as package; print({expression})"
+        return output(self.python, "-c", program, cwd=self.folder).strip()
+
+
+def _install(artefact: Path, name: str) -> Environment:
+    """Install an artefact alone; what it depends on is shared with ourselves."""
+    environment = Environment(_folder() / name)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    output(sys.executable, "-m", "venv", "--without-pip", name, cwd=_folder())
+    if artefact.suffix != ".whl":
+        # As pip does when it is given an sdist.  In two steps, as setuptools is here
+        # and not there.
+        wheels = environment.folder / "wheels"
+        build = (*pip, "wheel", *_ALONE, "--no-build-isolation", "--wheel-dir", wheels)
+        output(*build, artefact, cwd=_folder())
+        (artefact,) = wheels.iterdir()
+    install = (*pip, "--python", environment.python, "install", *_ALONE)
+    output(*install, artefact, cwd=_folder())
+    site = Path(environment.tell("pathlib.Path(package.__file__).parent.parent"))
+    # A path in a .pth file is searched, and no .pth file that is there is read: so
+    # the checkout, which is installed in our own environment by such a file, is not.
+    ours = (Path(p).absolute() for p in sys.path if Path(p).name == "site-packages")
+    (site / "shared.pth").write_text("".join(f"{path}\n" for path in ours))
+    return environment
+
+
+class WheelTests(SynchronousTestCase):
+    """The package, installed from the wheel."""
+
+    @staticmethod
+    @functools.cache
+    def environment() -> Environment:
+        """Return where it is installed."""
+        return _install(artefacts().wheel, "wheel")
+
+    def test_package_is_the_installed_one(self) -> None:
+        """Neither the checkout nor our own environment has any part in this."""
+        place = Path(self.environment().tell("package.__file__"))
+        self.assertIn(self.environment().folder, place.parents)
+
+    def test_command(self) -> None:
+        """``tcpclient`` runs."""
+        folder = self.environment().folder
+        said = output(folder / "bin" / "tcpclient", "--version", cwd=folder)
+        self.assertIn(__version__, said)
+
+    def test_module(self) -> None:
+        """``python -m twisted_tcpclient`` runs, and says the same."""
+        said = self.environment().module("twisted_tcpclient", "--version")
+        self.assertIn(__version__, said)
+
+    def test_twist(self) -> None:
+        """``twist`` finds the plugin, and hands its options to our parser."""
+        said = self.environment().module("twisted", "tcpclient", "--help")
+        self.assertIn("--starttls", said)
+
+    def test_typed(self) -> None:
+        """The marker of PEP 561 is there."""
+        marker = "(pathlib.Path(package.__file__).parent / 'py.typed').is_file()"
+        self.assertEqual(self.environment().tell(marker), "True")
+
+
+class SdistTests(WheelTests):
+    """The package, installed from the sdist."""
+
+    @staticmethod
+    @functools.cache
+    def environment() -> Environment:
+        """Return where it is installed."""
+        return _install(artefacts().sdist, "sdist")
+
+    def test_whole(self) -> None:
+        """Whoever has the sdist can run the tests and the demo, and read the rest."""
+        with tarfile.open(artefacts().sdist) as archive:
+            files = {name.partition("/")[2] for name in archive.getnames()}
+        kept = {
+            path.relative_to(ROOT).as_posix()
+            for folder in (".ci", "doc", "tests", "twisted", "twisted_tcpclient")
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and not any(map(path.match, ("*.pyc", *_LITTER)))
+        }
+        self.assertEqual({*_BESIDE, *kept} - files, set())
+
+
+class LowerBoundTests(SynchronousTestCase):
+    """What we claim to work with is what is tried."""
+
+    def test_oldest_set_is_that_of_the_wheel(self) -> None:
+        """CI's oldest run installs the very versions that are required at least."""
+        with zipfile.ZipFile(artefacts().wheel) as wheel:
+            (name,) = (n for n in wheel.namelist() if n.endswith("/METADATA"))
+            metadata = message_from_bytes(wheel.read(name))
+        required = [
+            requirement.replace(">=", "==")
+            for requirement in metadata.get_all("Requires-Dist", [])
+            if "extra ==" not in requirement
+        ]
+        self.assertTrue(all("==" in requirement for requirement in required))
+        script = ROOT / ".ci" / "run"
+        pins = output("bash", script, "oldest", sys.executable, cwd=_folder())
+        self.assertEqual(sorted(pins.split()), sorted(required))
+
+    def test_pins_reach_pip(self) -> None:
+        """``PINS`` holds what ``make test`` installs."""
+        make = ("make", "--dry-run", "test", "VENV=nowhere", "PINS=Twisted==24.7.0")
+        (install,) = (
+            line
+            for line in output(*make, cwd=ROOT).splitlines()
+            if "pip install" in line
+        )
+        self.assertTrue(install.endswith(" --editable '.[test]' Twisted==24.7.0"))
+
+
+class TallyTests(SynchronousTestCase):
+    """The line that a run of the tests ends with."""
+
+    def tally(self, body: str, status: int, **environ: str) -> list[str]:
+        """Run the tests of a class with this body; return the lines of the output."""
+        folder = self.folder = Path(self.mktemp())
+        folder.mkdir()
+        sample = "from twisted.trial.unittest import TestCase\n\n"
+        sample += f"class Sample(TestCase):\n{textwrap.indent(body, '    ')}"
+        (folder / "sample.py").write_text(sample)
+        search = os.pathsep.join(map(str, (ROOT, folder.absolute())))
+        run = (sys.executable, "-m", "tests.run", "sample")
+        environ = {"CI": "", "PYTHONPATH": search, **environ}
+        return output(*run, cwd=folder, status=status, **environ).splitlines()
+
+    def test_counted(self) -> None:
+        """Each outcome is counted as what it is, and errors as failures."""
+        body = """\
+def test_good(self): pass
+def test_todo(self): self.fail()
+test_todo.todo = "later"
+def test_done(self): pass
+test_done.todo = "done already"
+def test_wrong(self): self.fail()
+def test_error(self): raise OSError
+def test_skipped(self): pass
+test_skipped.skip = "no reason"
+"""
+        lines = self.tally(body, status=1)
+        self.assertEqual(lines[-1], "2 passed, 3 failed, 1 skipped")
+
+    def test_all_good(self) -> None:
+        """The status says so."""
+        lines = self.tally("def test_good(self): pass", status=0)
+        self.assertEqual(lines[-1], "1 passed, 0 failed, 0 skipped")
+
+    def test_skip_where_it_may_be(self) -> None:
+        """On somebody's own machine a server may be missing."""
+        body = "def test_skipped(self): pass\ntest_skipped.skip = 'no reason'"
+        lines = self.tally(body, status=0)
+        self.assertEqual(lines[-1], "0 passed, 0 failed, 1 skipped")
+
+    def test_skip_in_ci(self) -> None:
+        """A skip is a failure in CI, with its name and its reason."""
+        body = "def test_skipped(self): pass\ntest_skipped.skip = 'no reason'"
+        lines = self.tally(body, status=1, CI="true")
+        self.assertEqual(lines[-1], "0 passed, 0 failed, 1 skipped")
+        self.assertIn("  sample.Sample.test_skipped: no reason", lines)
+
+    def test_import_error(self) -> None:
+        """A module that cannot be imported is a failure, not nothing."""
+        lines = self.tally("import no_such_module", status=1)
+        self.assertEqual(lines[-1], "0 passed, 1 failed, 0 skipped")
+
+    def test_nothing(self) -> None:
+        """To have run no test at all is a failure."""
+        lines = self.tally("pass", status=1)
+        self.assertEqual(lines[-1], "0 passed, 0 failed, 0 skipped")
+
+    def test_leaves_nothing(self) -> None:
+        """What trial and Hypothesis write down is not left behind."""
+        self.tally("def test_good(self): pass", status=0)
+        left = {path.name for path in self.folder.iterdir()}
+        self.assertEqual(left - {"__pycache__"}, {"sample.py"})
