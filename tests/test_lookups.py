@@ -56,7 +56,14 @@ class LookupTests(SynchronousTestCase):
     ) -> None:
         """Prog is told just this, and nothing that was inherited."""
         stale = {HOST: "stale", INFO: "stale", LOCAL: "stale"}
-        self.assertEqual(self.told(*options, host=host, **stale), expected)
+
+        def told() -> dict[str, str] | None:
+            found = self.told(*options, host=host, **stale)
+            # oidentd does not know a connection that its server has not accepted
+            # yet, and nobody can see when it has: then it is asked again.
+            return None if INFO in expected and INFO not in found else found
+
+        self.assertEqual(servers.eventually(told, "the user's name"), expected)
 
     def test_default(self) -> None:
         """All are looked up unless told otherwise: both names, and the user."""

@@ -53,7 +53,7 @@ class PrintableTests(SynchronousTestCase):
         self.assertIsNotNone(re.fullmatch("[ -~]*", printable(text)))
 
     @patient
-    @given(st.text(st.characters(blacklist_characters="\\\"'")))
+    @given(st.text(st.characters(exclude_characters="\\\"'")))
     def test_nothing_is_lost(self, text: str) -> None:
         """What was escaped can be read back."""
         self.assertEqual(literal_eval(f'"{printable(text)}"'), text)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -146,10 +147,11 @@ def absent(looking: Deferred[T], reactor: Any, timeout: float) -> Deferred[T | N
     """
 
     def failed(failure: Failure) -> None:
-        if failure.check(CancelledError):
-            failure.raiseException()
+        if failure.check(CancelledError, ConnectingCancelledError):
+            raise CancelledError
 
-    return looking.addTimeout(timeout, reactor).addErrback(failed)
+    late: Callable[[Any, float], Any] = lambda outcome, seconds: None  # noqa: E731
+    return looking.addTimeout(timeout, reactor, late).addErrback(failed)
 
 
 def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:

@@ -123,7 +123,13 @@ class _Receiver:
             self.resolution.cancel()
 
 
-def _explain_lookup(host: str, failure: Failure | None) -> Exception:
+def _no_address(host: str, family: int) -> AddressNotFound:
+    """The error for a host without an address, of one family or at all."""
+    kind = f"IPv{family}" if family else "IP"
+    return AddressNotFound(f"no {kind} address for {host}")
+
+
+def _explain_lookup(host: str, family: int, failure: Failure | None) -> Exception:
     """The error for a look-up that found nothing."""
     error = failure.value if failure is not None else None
     if isinstance(error, socket.gaierror) and error.errno not in (
@@ -136,7 +142,7 @@ def _explain_lookup(host: str, failure: Failure | None) -> Exception:
         )
     if isinstance(error, UnicodeError):
         return AddressNotFound(f"no IP address for {host}: not a valid name")
-    return AddressNotFound(f"no IP address for {host}")
+    return _no_address(host, family)
 
 
 def resolve(
@@ -154,13 +160,13 @@ def resolve(
         fitting = [address for address in known if isinstance(address, kinds)]
         if fitting:
             return succeed(fitting)
-        return fail(AddressNotFound(f"no IPv{settings.family} address for {host}"))
+        return fail(_no_address(host, settings.family))
     receiver = _Receiver()
 
     def check(found: list[Address]) -> list[Address]:
         if not found:
             reason = getattr(receiver.resolution, "failure", None)
-            raise _explain_lookup(host, reason)
+            raise _explain_lookup(host, settings.family, reason)
         return interleaved(found)
 
     def late(failure: Failure) -> NoReturn:

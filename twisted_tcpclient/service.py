@@ -54,4 +54,7 @@ def makeService(options: Options) -> Service:
     """What ``twist tcpclient`` runs."""
     from twisted.internet import reactor
 
+    from twisted_tcpclient.lookup import Resolver
+
+    reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
     return TCPClientService(reactor, options)

@@ -131,6 +131,7 @@ class Session:
         """Connected, and verified where TLS was asked for."""
         endpoint = self._endpoint()
         factory = Factory.forProtocol(lambda: Network(self._diagnosis()))
+        factory.noisy = False
         network: Any = await endpoint.connect(factory)
         transport: Any = network.transport
         self._peer = transport.getPeer()

@@ -167,6 +167,10 @@ class ConnectionCreator:
             self._identity = (
                 _identity(settings.name) if settings.name is not None else None
             )
+            # The same reading of the name for both, international or not.
+            self._server_name = (
+                DNS_ID(settings.server_name).hostname if settings.server_name else None
+            )
         except ValueError:
             name = printable(settings.name or "")
             raise SettingsError(f"no certificate can have the name {name!r}") from None
@@ -178,11 +182,8 @@ class ConnectionCreator:
         """A connection of our own, with the name of the server in its hello."""
         connection = SSL.Connection(self._context, None)
         self._verdicts[connection] = Verdict()
-        if self._settings.server_name:
-            name = self._settings.server_name.encode(
-                "idna" if not self._settings.server_name.isascii() else "ascii"
-            )
-            connection.set_tlsext_host_name(name)
+        if self._server_name is not None:
+            connection.set_tlsext_host_name(self._server_name)
         return connection
 
     def accept(self, connection: SSL.Connection) -> None:
@@ -457,7 +458,11 @@ def _private_key(data: bytes, path: str) -> crypto.PKey:
     except (crypto.Error, ValueError):
         if not asked:
             raise
-    return crypto.load_privatekey(crypto.FILETYPE_PEM, data, _passphrase(path))
+    passphrase = _passphrase(path)
+    try:
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, data, passphrase)
+    except (crypto.Error, ValueError):
+        raise SettingsError(f"wrong passphrase for {printable(path)}") from None
 
 
 def _passphrase(path: str) -> bytes:
