@@ -35,6 +35,7 @@ class Dialogues(SynchronousTestCase):
         talk = Talk(self.dialect)
         talk.play(transcript)
         self.assertTrue(talk.agreed, talk.error)
+        self.assertEqual(talk.unread, b"")
 
     def fails(
         self, transcript: str, error: type[NegotiationFailed], said: bytes = b""
@@ -589,7 +590,7 @@ class PropertyTests(SynchronousTestCase):
         for line in lines:
             if talk.over:
                 break
-            talk.hear(line)
+            talk.hear(line + b"\n")
             said += talk.take()
         self.assertIsNotNone(re.fullmatch(ALLOWED[dialect], said), said)
         if talk.error is not None:

@@ -7,8 +7,12 @@ The attacks are those of "Why TLS Is Better Without STARTTLS" (USENIX Security
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectingCancelledError, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.testing import MemoryReactorClock
@@ -25,6 +29,15 @@ from tests.transcripts import (
     Said,
     parse,
 )
+from twisted_tcpclient.dialects import (
+    LINE,
+    NAMES,
+    Bytes,
+    Dialect,
+    Dialogue,
+    Parameters,
+    Send,
+)
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.errors import (
     BadReply,
@@ -40,11 +53,12 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.stages import StagedEndpoint
 from twisted_tcpclient.starttls import (
-    NEGOTIATIONS,
     Negotiation,
     client_name,
     negotiated,
+    negotiation,
 )
 from twisted_tcpclient.tls import ConnectionCreator
 
@@ -862,15 +876,34 @@ class NegotiationTests(SynchronousTestCase):
         conversation.hear(half)
         self.assertIsInstance(conversation.error, BadReply)
 
-    def test_registry(self) -> None:
-        """Every dialect has its negotiation, under its own name."""
-        self.assertEqual(sorted(NEGOTIATIONS), sorted(GOOD))
-        for name, negotiation in NEGOTIATIONS.items():
-            self.assertEqual(negotiation.dialect.name, name)
+    def test_every_dialect(self) -> None:
+        """Every dialect has its negotiation, made once, and is tested here."""
+        self.assertEqual(sorted(NAMES), sorted(GOOD))
+        for name in NAMES:
+            self.assertIs(negotiation(name), negotiation(name))
+            self.assertEqual(negotiation(name).dialect.name, name)
+
+    def test_only_the_dialect_in_use(self) -> None:
+        """No dialect is imported before it is used, and no other is then."""
+        program = (
+            "import sys\n"
+            "from twisted_tcpclient.starttls import negotiation\n"
+            "before = set(sys.modules)\n"
+            "negotiation('imap')\n"
+            "print(*sorted(set(sys.modules) - before))\n"
+        )
+        printed = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            check=True,
+            cwd=Path(__file__).parent.parent,
+            text=True,
+        )
+        self.assertEqual(printed.stdout.split(), ["twisted_tcpclient.dialects.imap"])
 
     def test_unknown_dialect(self) -> None:
         """A dialect that does not exist is an error at once."""
-        self.assertRaises(KeyError, negotiated, "ftp", None, None)
+        self.assertRaises(KeyError, negotiated, "gopher", None, None)
 
     def test_errors_can_be_caught(self) -> None:
         """Every way in which a dialogue fails has a type, below one root."""
@@ -889,13 +922,137 @@ class NegotiationTests(SynchronousTestCase):
         self.assertTrue(issubclass(NegotiationFailed, TCPClientError))
 
 
+def counted(parameters: Parameters) -> Dialogue:
+    """A byte for a length, so many bytes, a line, all said back; four bytes."""
+    length = yield Bytes(1)
+    piece = yield Bytes(length[0])
+    line = yield LINE
+    yield Send(length + piece + line)
+    end = yield Bytes(4)
+    if end != b"done":
+        raise Refused("not done", end)
+
+
+class Counted(Negotiation):
+    """Drives a dialect of lines and of bytes."""
+
+    dialect = Dialect("counted", 1, "RFC 0", counted)
+
+
+class BytesTests(SynchronousTestCase):
+    """Exact counts of bytes, among lines."""
+
+    def converse(self, timeout: float | None = None) -> Conversation:
+        """A connection without TLS behind the dialogue."""
+        return Conversation(
+            lambda tcp, clock: StagedEndpoint(
+                tcp,
+                lambda factory, address: Counted("", factory, address, clock, timeout),
+            )
+        )
+
+    def test_any_segments(self) -> None:
+        """However the bytes come, the dialect is given those it waits for."""
+        for size in range(1, 12):
+            conversation = self.converse()
+            data = b"\x05\r\nab\nline\r\n"
+            for at in range(0, len(data), size):
+                conversation.hear(data[at : at + size])
+            self.assertEqual(conversation.heard(), b"\x05\r\nab\nline")
+            for at in range(0, 4, size):
+                self.assertTrue(conversation.undecided)
+                conversation.hear(b"done"[at : at + size])
+            self.assertIsNotNone(conversation.result)
+            conversation.hear(b"more")
+            self.assertEqual(conversation.result.received, b"more")
+
+    def test_one_too_many_before_it_was_asked(self) -> None:
+        """Nothing may be unread when the client speaks, in either mode."""
+        for more in (b"d", b"done", b"\n"):
+            conversation = self.converse()
+            conversation.hear(b"\x01aline\n" + more)
+            self.assertIsInstance(conversation.error, InjectedData)
+            self.assertEqual(conversation.heard(), b"")
+
+    def test_one_too_many_at_the_end(self) -> None:
+        """Nor at the end, in the segment of the last byte."""
+        for pieces in ((b"done!",), (b"do", b"ne!"), (b"don", b"e\n")):
+            conversation = self.converse()
+            conversation.hear(b"\x01aline\n")
+            for piece in pieces:
+                conversation.hear(piece)
+            self.assertIsInstance(conversation.error, InjectedData)
+            self.assertEqual(conversation.factory.built, [])
+            self.assertEqual(conversation.wire.late, b"")
+
+    def test_refused(self) -> None:
+        """What follows a refusal is never looked at."""
+        conversation = self.converse()
+        conversation.hear(b"\x01aline\n")
+        conversation.hear(b"deaddone")
+        self.assertIsInstance(conversation.error, Refused)
+        self.assertEqual(conversation.error.server_text, b"dead")
+        self.assertEqual(conversation.factory.built, [])
+
+    def test_long_lines(self) -> None:
+        """The bound on lines holds after bytes."""
+        conversation = self.converse()
+        conversation.hear(b"\x01a" + b"x" * (Negotiation.MAX_LENGTH + 1))
+        self.assertIsInstance(conversation.error, BadReply)
+
+    def test_deadline(self) -> None:
+        """Bytes that do not come are not waited for without end."""
+        conversation = self.converse(TIMEOUT)
+        for _ in range(TIMEOUT):
+            self.assertTrue(conversation.undecided)
+            conversation.hear(b"\xff")
+            conversation.reactor.advance(1)
+        self.assertIsInstance(conversation.error, TimedOut)
+        conversation.hear(b"\xff" * 255 + b"line\n")
+        self.assertEqual(conversation.heard(), b"")
+        self.assertEqual(conversation.left, [])
+
+    def test_closed(self) -> None:
+        """The connection may end in the middle of a piece."""
+        conversation = self.converse()
+        conversation.hear(b"\x05abc")
+        conversation.hang_up()
+        self.assertIsInstance(conversation.error, Disconnected)
+
+    def test_nothing(self) -> None:
+        """Nobody can wait for nothing."""
+        for count in (0, -1):
+            self.assertRaises(ValueError, Bytes, count)
+
+    def test_too_many(self) -> None:
+        """More than may ever come is not waited for."""
+
+        class Greedy(Negotiation):
+            MAX_TOTAL = 5
+            dialect = Counted.dialect
+
+        def stages(
+            tcp: IStreamClientEndpoint, clock: MemoryReactorClock
+        ) -> IStreamClientEndpoint:
+            return StagedEndpoint(
+                tcp, lambda factory, address: Greedy("", factory, address, clock, None)
+            )
+
+        conversation = Conversation(stages)
+        conversation.hear(b"\x05")
+        self.assertIsInstance(conversation.error, BadReply)
+        conversation = Conversation(stages)
+        conversation.hear(b"\x04abcd")
+        self.assertTrue(conversation.undecided)
+        conversation.hear(b"\n")
+        self.assertIsInstance(conversation.error, BadReply)
+
+
 class ClientNameTests(SynchronousTestCase):
     """What we call ourselves in EHLO."""
 
     def test_literals(self) -> None:
         """Our address as RFC 5321, 4.1.3 wants it; a zone is nobody's business."""
-        from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-
         for address, name in (
             (IPv4Address("TCP", "192.0.2.1", 1), b"[192.0.2.1]"),
             (IPv6Address("TCP", "2001:db8::1", 1), b"[IPv6:2001:db8::1]"),

@@ -7,6 +7,11 @@ A transcript has one line for each line that is said::
     S+ 250 too early            or in the segment of the line before;
     C: EHLO [192.0.2.1]         the client has to say this, and nothing else
 
+and, where what is said is no line::
+
+    S| <proceed/>               the server says this, without a line end;
+    C# 30 0c 02 01 01           the client has to say these bytes
+
 ``{tag}`` stands for the tag of the client's commands.
 """
 
@@ -14,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -36,7 +42,7 @@ from twisted.test.iosim import connect as join
 from zope.interface import implementer
 
 from tests.certificates import Identity, shared
-from twisted_tcpclient.dialects import Parameters, Send, find
+from twisted_tcpclient.dialects import Bytes, Parameters, Send, find
 from twisted_tcpclient.errors import NegotiationFailed
 
 HOST = IPv4Address("TCP", "192.0.2.1", 40000)
@@ -75,7 +81,7 @@ GOOD = {"smtp": SMTP, "pop3": POP3, "imap": IMAP}
 
 @dataclass(frozen=True)
 class Said:
-    """Something that one side says: whole lines, in one segment."""
+    """Something that one side says, in one segment."""
 
     by_server: bool
     data: bytes
@@ -90,14 +96,23 @@ def parse(transcript: str) -> list[Said]:
     result: list[Said] = []
     for line in filter(None, map(str.lstrip, transcript.splitlines())):
         mark, text = line[:2], line[2:].removeprefix(" ")
-        data = text.encode("latin-1") + b"\r\n"
+        data = _data(mark[1:], text)
         if mark == "S+":
             result[-1] = replace(result[-1], data=result[-1].data + data)
-        elif mark in ("S:", "C:"):
-            result.append(Said(mark == "S:", data))
+        elif mark[0] in "SC":
+            result.append(Said(mark[0] == "S", data))
         else:
-            raise ValueError(f"neither S: nor C: nor S+: {line!r}")
+            raise ValueError(f"neither the server nor the client: {line!r}")
     return result
+
+
+def _data(form: str, text: str) -> bytes:
+    """What a line of a transcript stands for."""
+    if form == "#":
+        return bytes.fromhex(text)
+    if form not in (":", "+", "|"):
+        raise ValueError(f"no such form: {form!r}")
+    return text.encode("latin-1") + (b"" if form == "|" else b"\r\n")
 
 
 def turns(transcript: str) -> list[Said]:
@@ -117,18 +132,22 @@ def answers(transcript: str, tag: bytes = b"") -> bytes:
 
 class Talk:
     """
-    A dialect on its own: no lines to split, no transport, no time.
+    A dialect on its own: no transport, no bounds, no time.
 
     :ivar agreed: whether the server has agreed to start TLS.
     :ivar error: why it never will.
+    :ivar unread: what the server said and the dialect did not take.
     """
 
     def __init__(self, dialect: str, tag: bytes = b"tag") -> None:
         self.agreed = False
         self.error: NegotiationFailed | None = None
+        self.unread = b""
         self._tag = tag
-        self._unread = b""
-        self._dialogue = find(dialect).dialogue(Parameters(b"[192.0.2.1]", tag))
+        self._said = b""
+        self._awaited: object = None
+        parameters = Parameters(b"[192.0.2.1]", "im.example.org", tag)
+        self._dialogue = find(dialect).dialogue(parameters)
         self._advance(lambda: next(self._dialogue))
 
     @property
@@ -136,13 +155,15 @@ class Talk:
         """Whether nothing more will be said."""
         return self.agreed or self.error is not None
 
-    def hear(self, line: bytes) -> None:
-        """The server says a line."""
-        self._advance(lambda: self._dialogue.send(line))
+    def hear(self, data: bytes) -> None:
+        """The server says something."""
+        self.unread += data
+        while not self.over and (piece := self._piece()) is not None:
+            self._advance(partial(self._dialogue.send, piece))
 
     def take(self) -> bytes:
         """What the client has said since the last time."""
-        said, self._unread = self._unread, b""
+        said, self._said = self._said, b""
         return said
 
     def play(self, transcript: str) -> None:
@@ -154,18 +175,32 @@ class Talk:
         for said in parse(transcript):
             assert not self.over, f"over before {said!r}: {self.error!r}"
             if said.by_server:
-                for line in said.tagged(self._tag).split(b"\r\n")[:-1]:
-                    self.hear(line)
+                self.hear(said.tagged(self._tag))
             else:
                 heard = self.take()
                 assert heard == said.tagged(self._tag), (heard, said)
-        assert not self._unread, f"said without being asked: {self._unread!r}"
+        assert not self._said, f"said without being asked: {self._said!r}"
+
+    def _piece(self) -> bytes | None:
+        """What the dialect waits for, if it is there."""
+        if isinstance(self._awaited, Bytes):
+            count = self._awaited.count
+            if len(self.unread) < count:
+                return None
+            piece, self.unread = self.unread[:count], self.unread[count:]
+            return piece
+        line, end, rest = self.unread.partition(b"\n")
+        if not end:
+            return None
+        self.unread = rest
+        return line.removesuffix(b"\r")
 
     def _advance(self, step: Callable[[], object]) -> None:
         try:
             while isinstance(said := step(), Send):
-                self._unread += said.data
+                self._said += said.data
                 step = lambda: next(self._dialogue)  # noqa: E731
+            self._awaited = said
         except StopIteration:
             self.agreed = True
         except NegotiationFailed as error:
