@@ -94,9 +94,20 @@ class Dialect:
 
 #: The modules that dialects live in, by name.
 _MODULES = {
+    "ftp": "ftp",
     "imap": "imap",
+    "irc": "irc",
+    "ldap": "ldap",
+    "lmtp": "lmtp",
+    "mysql": "mysql",
+    "nntp": "nntp",
     "pop3": "pop3",
+    "postgres": "postgres",
+    "sieve": "sieve",
     "smtp": "smtp",
+    "telnet": "telnet",
+    "xmpp": "xmpp",
+    "xmpp-server": "xmpp",
 }
 
 NAMES = tuple(_MODULES)
