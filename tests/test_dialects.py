@@ -934,6 +934,11 @@ class TelnetTests(Dialogues):
             self.fails(f"S# ff {command}", BadReply)
         self.fails("S# ff fa 18" + " 00" * 511, BadReply)
 
+    def test_too_many(self) -> None:
+        """Options are not passed over for ever."""
+        self.agrees("S#" + " ff fd 18" * 255 + TELNET)
+        self.fails("S#" + " ff fd 18" * 256, BadReply)
+
 
 class XMPPTests(Dialogues):
     """RFC 6120."""
@@ -1074,7 +1079,7 @@ class XMPPTests(Dialogues):
 
     def test_too_long(self) -> None:
         """What has no end is not waited for, and costs little."""
-        for text in ("x" * 16384, ">" * 16384, "<a>" * 6000, "<a b='" + ">" * 16384):
+        for text in ("x" * 16384, "<a>" * 6000, "<a b='" + ">" * 33):
             talk = Talk(self.dialect)
             talk.hear(parse(self.opened)[1].data)
             talk.hear(text.encode())

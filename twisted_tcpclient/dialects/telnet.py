@@ -31,6 +31,8 @@ _FOLLOWS = bytes([_IAC, _SB, _START_TLS, 1, _IAC, _SE])
 
 #: The longest subnegotiation to wait for.
 _LONGEST = 512
+#: How many commands about other options to pass over.
+_MOST = 256
 
 
 def _subnegotiation() -> Generator[Step, bytes, bytes]:
@@ -74,11 +76,15 @@ def _wait_for(wanted: bytes) -> Generator[Step, bytes, None]:
     All other options are passed over without an answer: what they lead to
     would have to be forgotten as soon as TLS is there.
     """
-    while (command := (yield from _command())) != wanted:
+    for _ in range(_MOST):
+        command = yield from _command()
+        if command == wanted:
+            return
         if command == bytes([_DONT, _START_TLS]):
             raise Refused("the server refused START_TLS", command)
         if command[1:2] == bytes([_START_TLS]):
             raise BadReply("the server sent what was not asked for", command)
+    raise BadReply("the server speaks without end before TLS")
 
 
 def dialogue(parameters: Parameters) -> Dialogue:

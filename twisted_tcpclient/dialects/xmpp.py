@@ -27,6 +27,9 @@ _TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 #: The most that a server may say; stanzas of 10000 bytes are to be expected
 #: (RFC 6120, 13.12).  A bound of its own keeps the parser's work small, too.
 _LONGEST = 16384
+#: How often a ``>`` may be in an attribute or in text: the parser begins anew
+#: with each.
+_MOST_IN_VAIN = 32
 
 
 class Stream:
@@ -43,6 +46,8 @@ class Stream:
         self.version: str | None = None
         self.ended = False
         self._depth = 0
+        self._tags = 0
+        self._in_vain = 0
         # The encoding is UTF-8, whatever is declared (RFC 6120, 11.6).
         self._parser: Any = ParserCreate("UTF-8", " ")
         # Newer parsers wait for more than one tag; ours is to know at once.
@@ -63,10 +68,14 @@ class Stream:
 
         :raises BadReply: if it is no XML, or not all of XML may be used.
         """
+        tags = self._tags
         try:
             self._parser.Parse(text, False)
         except ExpatError:
             raise BadReply("the server does not speak XMPP", text) from None
+        self._in_vain += tags == self._tags
+        if self._in_vain > _MOST_IN_VAIN:
+            raise BadReply("the server does not speak XMPP", text)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if self._depth == 0:
@@ -79,9 +88,11 @@ class Stream:
         elif self._depth == 2:
             self._children.append(name)
         self._depth += 1
+        self._tags += 1
 
     def _end(self, name: str) -> None:
         self._depth -= 1
+        self._tags += 1
         if self._depth == 0:
             self.ended = True
         elif self._depth == 1:
