@@ -548,14 +548,21 @@ class Doorman(Protocol):
         self.clear = b""
 
     def connectionMade(self) -> None:
-        """Greet."""
-        self._speak(b"")
+        """Greet, if that is how it begins."""
+        if self._turns[0].by_server:
+            self._speak(b"")
 
     def dataReceived(self, data: bytes) -> None:
         """Answer; what is said is not looked at, but for the tag."""
-        self.clear += data
-        assert not self._turns.pop(0).by_server
-        self._speak(data.partition(b" ")[0][:-1])
+        asked = self._turns.pop(0)
+        assert not asked.by_server
+        tag = data.partition(b" ")[0][:-1]
+        length = len(asked.tagged(tag))
+        self.clear += data[:length]
+        self._speak(tag)
+        if data[length:]:
+            # Where nothing is to be said to the last request, TLS follows at once.
+            self.dataReceived(data[length:])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Pass it on, if TLS has begun."""
@@ -564,7 +571,8 @@ class Doorman(Protocol):
 
     def _speak(self, tag: bytes) -> None:
         assert self.transport is not None
-        self.transport.write(self._turns.pop(0).tagged(tag))
+        if self._turns:
+            self.transport.write(self._turns.pop(0).tagged(tag))
         if not self._turns:
             self.dataReceived = self._tls.dataReceived  # type: ignore[method-assign]
             self._tls.makeConnection(self.transport)
