@@ -6,6 +6,8 @@ Telnet has no such server; its recorded dialogue is in ``test_endpoints``.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -14,10 +16,11 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests import certificates, servers
 from tests.transcripts import STREAMS
+from twisted_tcpclient import dialects
 from twisted_tcpclient.dialects import mysql
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.errors import NameMismatch
@@ -251,3 +254,39 @@ class ProtocolTests(TestCase):
             servers.inspircd().port,
             (b"NICK tester\r\nUSER tester 0 * :Tester\r\n", b" 001 tester "),
         )
+
+
+class TableTests(SynchronousTestCase):
+    """The table in the documentation says what there is."""
+
+    def rows(self) -> dict[str, list[str]]:
+        """What the table says, by name."""
+        text = (Path(__file__).parent.parent / "doc" / "dialects.rst").read_text()
+        table = re.split(r"\n=+ [= ]+\n", text)[2]
+        rows = [re.split(r" {2,}", line) for line in table.splitlines()]
+        return {name: rest for name, *rest in rows}
+
+    def test_registry(self) -> None:
+        """Every dialect has its row: RFC, port, and whether it can greet."""
+        rows = self.rows()
+        self.assertEqual(tuple(rows), dialects.NAMES)
+        for dialect in map(dialects.find, dialects.NAMES):
+            rfc, port, _, greeting = rows[dialect.name]
+            self.assertEqual(rfc, dialect.rfc)
+            self.assertEqual(port, str(dialect.port))
+            self.assertEqual(greeting, "yes" if dialect.greeting else "no")
+
+    def test_servers(self) -> None:
+        """The server it was tested with is the one in the test above."""
+        for name, (_, _, server, _) in self.rows().items():
+            test = getattr(ProtocolTests, f"test_{name.replace('-', '_')}", None)
+            if test is None:
+                self.assertEqual((name, server), ("telnet", "transcripts"))
+            else:
+                tested = test.__doc__.partition(":")[0]
+                self.assertEqual(tested.lower(), server.lower())
+
+    def test_flags(self) -> None:
+        """The flags that a client of MySQL has to repeat are the ones we say."""
+        text = (Path(__file__).parent.parent / "doc" / "dialects.rst").read_text()
+        self.assertIn(f"``0x{mysql.CAPABILITIES:08x}``", text)
