@@ -7,6 +7,8 @@ Telnet has no such server; its recorded dialogue is in ``test_endpoints``.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,27 @@ class ProtocolTests(TestCase):
             servers.inspircd().port,
             (b"NICK tester\r\nUSER tester 0 * :Tester\r\n", b" 001 tester "),
         )
+
+    def test_command(self) -> None:
+        """
+        On the command line, too, the domain that XMPP is asked for is the name
+        that the certificate has to have.
+        """
+        arguments = ["-s", "XMPP", "-m", "localhost"]
+        arguments += ["-c", str(certificates.shared().ca)]
+        arguments += [servers.HOST, str(servers.prosody().client)]
+        stream = f"<stream:stream to='localhost' version='1.0' {STREAMS}"
+        run = subprocess.run(
+            [sys.executable, "-m", "twisted_tcpclient", *arguments],
+            input=f"{stream} xmlns='jabber:client'></stream:stream>".encode(),
+            capture_output=True,
+            cwd=Path(__file__).parent.parent,
+            timeout=TIMEOUT,
+        )
+        self.assertEqual(run.stderr, b"")
+        self.assertTrue(run.stdout.startswith(b"<?xml"), run.stdout)
+        self.assertTrue(run.stdout.endswith(b"</stream:stream>"), run.stdout)
+        self.assertEqual(run.returncode, 0)
 
 
 class TableTests(SynchronousTestCase):
