@@ -50,7 +50,8 @@ class Stream:
         self._in_vain = 0
         # The encoding is UTF-8, whatever is declared (RFC 6120, 11.6).
         self._parser: Any = ParserCreate("UTF-8", " ")
-        # Newer parsers wait for more than one tag; ours is to know at once.
+        # Expat 2.6 puts off what it could not finish at once until more has come;
+        # but nothing more will come.
         if hasattr(self._parser, "SetReparseDeferralEnabled"):
             self._parser.SetReparseDeferralEnabled(False)
         self._parser.StartElementHandler = self._start
