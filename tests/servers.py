@@ -33,7 +33,14 @@ PATIENCE = 10.0
 PAUSE = 0.01
 
 # The superuser's tools are not on everybody's path, and daemons are on nobody's.
-PLACES = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin", "/usr/lib/dovecot")
+PLACES = (
+    "/usr/sbin",
+    "/sbin",
+    "/usr/lib/postfix/sbin",
+    "/usr/lib/dovecot",
+    "/usr/lib/news/bin",
+    "/usr/lib/postgresql/15/bin",
+)
 
 
 def eventually(find: Callable[[], T | None], what: str) -> T:
@@ -219,7 +226,7 @@ smtpd_tls_received_header = yes
 
 @dataclass(frozen=True)
 class Dovecot:
-    """An IMAP and POP3 server; `user` logs in with `password`.
+    """A server of IMAP, POP3, LMTP and ManageSieve; `user` logs in with `password`.
 
     One message is there: its subject is Welcome.  Dovecot takes loopback for secure, so
     it does not insist on TLS; the log has "TLS" where a login was over it, and the port
@@ -232,6 +239,8 @@ class Dovecot:
     imaps: int
     pop3: int
     pop3s: int
+    lmtp: int
+    sieve: int
     user: str
     password: str
     mailbox: Path
@@ -240,10 +249,12 @@ class Dovecot:
 
 @functools.cache
 def dovecot() -> Dovecot:
-    """Start Dovecot: STARTTLS or STLS on `imap` and `pop3`, TLS on `imaps`, `pop3s`."""
+    """Start Dovecot: TLS at once on `imaps` and `pop3s`, STARTTLS on the others."""
     program = _program("dovecot", "dovecot-imapd")
     _program("imap-login", "dovecot-imapd")
     _program("pop3-login", "dovecot-pop3d")
+    _program("lmtp", "dovecot-lmtpd")
+    _program("managesieve-login", "dovecot-managesieved")
     _require_root("dovecot-imapd")
     directory = _directory("dovecot")
     user, password = "user", "secret"
@@ -264,6 +275,8 @@ def dovecot() -> Dovecot:
         imaps=ports["imaps"],
         pop3=ports["pop3"],
         pop3s=ports["pop3s"],
+        lmtp=ports["lmtp"],
+        sieve=ports["sieve"],
         user=user,
         password=password,
         mailbox=mailbox,
@@ -277,6 +290,8 @@ _DOVECOT_LISTENERS = {
     "imaps": ("imap-login", "yes"),
     "pop3": ("pop3-login", "no"),
     "pop3s": ("pop3-login", "yes"),
+    "lmtp": ("lmtp", "no"),
+    "sieve": ("managesieve-login", "no"),
 }
 
 
@@ -307,7 +322,7 @@ def _dovecot_settings(directory: Path) -> str:
 base_dir = {directory}/run
 state_dir = {directory}/state
 log_path = {directory}/log
-protocols = imap pop3
+protocols = imap pop3 lmtp sieve
 listen = {", ".join(loopbacks())}
 ssl = yes
 ssl_cert = <{server}
@@ -324,6 +339,310 @@ userdb {{
   args = uid=nobody gid=nogroup home={directory}/mail/%u
 }}
 """
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of one protocol, with STARTTLS on its port of 127.0.0.1."""
+
+    host: str
+    port: int
+    log: Path
+
+
+def _serve(
+    directory: Path, command: Callable[[int], tuple[str, ...]], ready: str = ""
+) -> Server:
+    """Start a server that is told its port on the command line or in its files.
+
+    It is ready when it listens, and has said so if it listens before it is.
+    """
+    log = directory / "output"
+    with _free_ports(1) as (port,):
+        process = _start(directory, *command(port))
+        _await(
+            process,
+            directory,
+            lambda: (
+                _listens(process.pid, port, everywhere=False) and ready in _text(log)
+            ),
+        )
+    return Server(host=HOST, port=port, log=log)
+
+
+def _own_certificate(directory: Path, owner: str) -> Path:
+    """Copy the server's certificate, with its key, for a server that is not root."""
+    path = directory / "certificate.pem"
+    shutil.copy(certificates.shared().server, path)
+    path.chmod(0o600)
+    shutil.chown(path, owner)
+    return path
+
+
+def _as_user(user: str, *command: str) -> tuple[str, ...]:
+    """Return the command that runs a command as a user, in the same process."""
+    setpriv = _program("setpriv", "util-linux")
+    return (setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", *command)
+
+
+@functools.cache
+def vsftpd() -> Server:
+    """Start vsftpd: FTP, in which anonymous may log in."""
+    program = _program("vsftpd", "vsftpd")
+    _require_root("vsftpd")
+    directory = _directory("vsftpd")
+    for name in ("empty", "files"):
+        (directory / name).mkdir()
+    settings = directory / "vsftpd.conf"
+
+    def command(port: int) -> tuple[str, ...]:
+        settings.write_text(f"""\
+listen=YES
+listen_address={HOST}
+listen_port={port}
+background=NO
+anonymous_enable=YES
+anon_root={directory}/files
+secure_chroot_dir={directory}/empty
+vsftpd_log_file={directory}/log
+ssl_enable=YES
+allow_anon_ssl=YES
+rsa_cert_file={certificates.shared().server}
+seccomp_sandbox=NO
+""")
+        return program, str(settings)
+
+    return _serve(directory, command)
+
+
+@functools.cache
+def nnrpd() -> Server:
+    """Start nnrpd, the part of INN that readers talk to, on a spool of nothing."""
+    program = _program("nnrpd", "inn2")
+    _require_root("inn2")
+    directory = _directory("nnrpd")
+    for name in _INN_PATHS:
+        (directory / name).mkdir()
+    for name, text in _INN_FILES.items():
+        (directory / name).write_text(text)
+    certificate = _own_certificate(directory, "news")
+    settings = directory / "inn.conf"
+    settings.write_text(
+        _INN_SETTINGS
+        + "".join(f"path{name}: {directory}/{name}\n" for name in _INN_PATHS)
+        + f"tlscertfile: {certificate}\ntlskeyfile: {certificate}\n"
+    )
+    for path in (directory, *directory.rglob("*")):
+        shutil.chown(path, "news", "news")
+    readers = str(directory / "readers.conf")
+
+    def command(port: int) -> tuple[str, ...]:
+        nnrpd = (program, "-D", "-f", "-b", HOST, "-p", str(port), "-c", readers)
+        return "/usr/bin/env", f"INNCONF={settings}", *nnrpd
+
+    return _serve(directory, command)
+
+
+_INN_PATHS = (
+    "articles",
+    "db",
+    "etc",
+    "log",
+    "overview",
+    "run",
+    "spool",
+    "tmp",
+)
+
+_INN_FILES = {
+    "db/active": "example.test 0000000000 0000000001 y\n",
+    "db/active.times": "",
+    "db/history": "",
+    "db/newsgroups": "example.test\tAll the news.\n",
+    "etc/storage.conf": "method tradspool { newsgroups: * class: 0 }\n",
+    "overview/group.index": "",
+    "spool/tradspool.map": "",
+    "readers.conf": """\
+auth "all" { hosts: "*" default: "reader" }
+access "all" { users: "*" newsgroups: "*" }
+""",
+}
+
+_INN_SETTINGS = """\
+mta: /bin/true
+pathhost: news.example.test
+domain: example.test
+hismethod: hisv6
+ovmethod: tradindexed
+pathnews: /usr/lib/news
+"""
+
+
+@functools.cache
+def slapd() -> Server:
+    """Start slapd: LDAP, with nothing in it but its root."""
+    program = _program("slapd", "slapd")
+    directory = _directory("slapd")
+    shared = certificates.shared()
+    settings = directory / "slapd.conf"
+    settings.write_text(f"""\
+TLSCertificateFile {shared.server}
+TLSCertificateKeyFile {shared.server}
+TLSCACertificateFile {shared.ca}
+pidfile {directory}/pid
+""")
+    return _serve(
+        directory,
+        lambda port: (
+            *(program, "-d", "0"),
+            *("-f", str(settings), "-h", f"ldap://{HOST}:{port}/"),
+        ),
+    )
+
+
+@functools.cache
+def postgresql() -> Server:
+    """Start PostgreSQL; anyone may log in as postgres."""
+    program = _program("postgres", "postgresql-15")
+    initdb = _program("initdb", "postgresql-15")
+    _require_root("postgresql-15")
+    directory = _directory("postgresql")
+    shutil.chown(directory, "postgres")
+    data = str(directory / "data")
+    subprocess.run(
+        _as_user("postgres", initdb, "-D", data, "-A", "trust", "--no-sync"),
+        check=True,
+        capture_output=True,
+        cwd=directory,
+    )
+    certificate = _own_certificate(directory, "postgres")
+    settings = (
+        f"listen_addresses={HOST}",
+        "unix_socket_directories=",
+        "fsync=off",
+        "ssl=on",
+        f"ssl_cert_file={certificate}",
+        f"ssl_key_file={certificate}",
+    )
+    options = [word for each in settings for word in ("-c", each)]
+    return _serve(
+        directory,
+        lambda port: _as_user(
+            "postgres", program, "-D", data, "-p", str(port), *options
+        ),
+        "ready to accept connections",
+    )
+
+
+@functools.cache
+def mariadb() -> Server:
+    """Start MariaDB with no tables at all; anyone may log in."""
+    program = _program("mariadbd", "mariadb-server")
+    _require_root("mariadb-server")
+    directory = _directory("mariadb")
+    data = directory / "data"
+    data.mkdir()
+    shutil.chown(data, "mysql")
+    certificate = _own_certificate(directory, "mysql")
+    options = (
+        "--no-defaults",
+        "--user=mysql",
+        "--skip-grant-tables",
+        "--innodb=OFF",
+        "--default-storage-engine=Aria",
+        f"--bind-address={HOST}",
+        f"--datadir={data}",
+        f"--socket={data}/socket",
+        f"--pid-file={data}/pid",
+        f"--ssl-cert={certificate}",
+        f"--ssl-key={certificate}",
+    )
+    return _serve(
+        directory,
+        lambda port: (program, *options, f"--port={port}"),
+        "ready for connections",
+    )
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """An XMPP server for the domain localhost, for clients and for servers."""
+
+    host: str
+    client: int
+    server: int
+    domain: str
+    log: Path
+
+
+@functools.cache
+def prosody() -> Prosody:
+    """Start Prosody."""
+    program = _program("prosody", "prosody")
+    _require_root("prosody")
+    directory = _directory("prosody")
+    settings = directory / "prosody.cfg.lua"
+    server = certificates.shared().server
+    with _free_ports(2) as ports:
+        settings.write_text(f"""\
+daemonize = false
+run_as_root = true
+certificates = "{directory}"
+data_path = "{directory}/data"
+log = {{ info = "{directory}/log" }}
+interfaces = {{ "{HOST}" }}
+c2s_ports = {{ {ports[0]} }}
+s2s_ports = {{ {ports[1]} }}
+modules_enabled = {{ "tls", "saslauth", "dialback" }}
+modules_disabled = {{ "http", "offline", "posix" }}
+VirtualHost "localhost"
+  ssl = {{ certificate = "{server}", key = "{server}" }}
+""")
+        process = _start(directory, program, "--config", str(settings), "-F")
+        _await(
+            process,
+            directory,
+            lambda: _listens(process.pid, *ports, everywhere=False),
+        )
+    return Prosody(
+        host=HOST,
+        client=ports[0],
+        server=ports[1],
+        domain="localhost",
+        log=directory / "log",
+    )
+
+
+@functools.cache
+def inspircd() -> Server:
+    """Start InspIRCd."""
+    program = _program("inspircd", "inspircd")
+    # It does not always live through its own end, and is to leave no core behind.
+    limit = _program("prlimit", "util-linux")
+    _require_root("inspircd")
+    directory = _directory("inspircd")
+    settings = directory / "inspircd.conf"
+    places = ("configdir", "datadir", "logdir", "runtimedir")
+    server = certificates.shared().server
+
+    def command(port: int) -> tuple[str, ...]:
+        settings.write_text(f"""\
+<config format="xml">
+<server name="irc.example.test" description="test" network="Test">
+<admin name="admin" nick="admin" email="admin@example.test">
+<path {" ".join(f'{place}="{directory}"' for place in places)}>
+<module name="ssl_gnutls">
+<module name="starttls">
+<sslprofile name="tests" provider="gnutls" certfile="{server}" keyfile="{server}">
+<starttls provider="tests">
+<bind address="{HOST}" port="{port}" type="clients">
+<connect name="all" allow="*" resolvehostnames="no">
+<dns server="{HOST}" timeout="1">
+""")
+        inspircd = (program, "--runasroot", "--nofork", "--nopid", "--nolog")
+        return limit, "--core=0", *inspircd, f"--config={settings}"
+
+    return _serve(directory, command)
 
 
 @dataclass(frozen=True)
@@ -600,12 +919,12 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def _listens(pid: int, *ports: int) -> bool:
+def _listens(pid: int, *ports: int, everywhere: bool = True) -> bool:
     """Tell whether the network of a process listens on ports of every loopback.
 
     A connection made to find out would make the server do something; this does not.
     """
-    tables = ("tcp", "tcp6")[: len(loopbacks())]
+    tables = ("tcp", "tcp6")[: len(loopbacks()) if everywhere else 1]
     return all(_listening_ports(pid, table).issuperset(ports) for table in tables)
 
 

@@ -31,6 +31,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import EXPIRED, Identity, self_signed, shared
 from tests.transcripts import (
+    DOMAIN,
     GOOD,
     PEER,
     Attempt,
@@ -286,7 +287,7 @@ class SecuredDialects:
         """The dialogue, and the handshake after it, to the end."""
         self.attempt = Handshake(
             lambda tcp, clock: starttls(
-                self.dialect, creator or trusting(), tcp, clock, TIMEOUT
+                self.dialect, creator or trusting(), tcp, clock, TIMEOUT, DOMAIN
             ),
             TLSServer(identity),
             GOOD[self.dialect],
@@ -355,10 +356,46 @@ class SecuredDialects:
             self.assertIsNotNone(attempt.result, attempt.error)
 
 
-class SecuredSMTPTests(SecuredDialects, SynchronousTestCase):
-    """SMTP with a real TLS server."""
+class SecuredFTPTests(SecuredDialects, SynchronousTestCase):
+    """FTP with a real TLS server."""
 
-    dialect = "smtp"
+    dialect = "ftp"
+
+
+class SecuredIMAPTests(SecuredDialects, SynchronousTestCase):
+    """IMAP with a real TLS server."""
+
+    dialect = "imap"
+
+
+class SecuredIRCTests(SecuredDialects, SynchronousTestCase):
+    """IRC with a real TLS server."""
+
+    dialect = "irc"
+
+
+class SecuredLDAPTests(SecuredDialects, SynchronousTestCase):
+    """LDAP with a real TLS server."""
+
+    dialect = "ldap"
+
+
+class SecuredLMTPTests(SecuredDialects, SynchronousTestCase):
+    """LMTP with a real TLS server."""
+
+    dialect = "lmtp"
+
+
+class SecuredMySQLTests(SecuredDialects, SynchronousTestCase):
+    """MySQL with a real TLS server."""
+
+    dialect = "mysql"
+
+
+class SecuredNNTPTests(SecuredDialects, SynchronousTestCase):
+    """NNTP with a real TLS server."""
+
+    dialect = "nntp"
 
 
 class SecuredPOP3Tests(SecuredDialects, SynchronousTestCase):
@@ -367,10 +404,40 @@ class SecuredPOP3Tests(SecuredDialects, SynchronousTestCase):
     dialect = "pop3"
 
 
-class SecuredIMAPTests(SecuredDialects, SynchronousTestCase):
-    """IMAP with a real TLS server."""
+class SecuredPostgresTests(SecuredDialects, SynchronousTestCase):
+    """PostgreSQL with a real TLS server."""
 
-    dialect = "imap"
+    dialect = "postgres"
+
+
+class SecuredSieveTests(SecuredDialects, SynchronousTestCase):
+    """ManageSieve with a real TLS server."""
+
+    dialect = "sieve"
+
+
+class SecuredSMTPTests(SecuredDialects, SynchronousTestCase):
+    """SMTP with a real TLS server."""
+
+    dialect = "smtp"
+
+
+class SecuredTelnetTests(SecuredDialects, SynchronousTestCase):
+    """Telnet with a real TLS server."""
+
+    dialect = "telnet"
+
+
+class SecuredXMPPTests(SecuredDialects, SynchronousTestCase):
+    """XMPP with a real TLS server."""
+
+    dialect = "xmpp"
+
+
+class SecuredXMPPServerTests(SecuredDialects, SynchronousTestCase):
+    """XMPP among servers with a real TLS server."""
+
+    dialect = "xmpp-server"
 
 
 class Peer(Protocol):

@@ -7,8 +7,14 @@ The attacks are those of "Why TLS Is Better Without STARTTLS" (USENIX Security
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectingCancelledError, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.testing import MemoryReactorClock
@@ -16,14 +22,35 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import shared
 from tests.transcripts import (
+    DOMAIN,
+    FTP,
     GOOD,
     IMAP,
+    IRC,
+    LDAP,
+    LMTP,
+    MYSQL,
+    NNTP,
     PEER,
     POP3,
+    SIEVE,
     SMTP,
+    STARTTLS_OID,
+    TELNET,
+    TLS_NAMESPACE,
+    XMPP,
     Conversation,
     Said,
     parse,
+)
+from twisted_tcpclient.dialects import (
+    LINE,
+    NAMES,
+    Bytes,
+    Dialect,
+    Dialogue,
+    Parameters,
+    Send,
 )
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.errors import (
@@ -40,11 +67,12 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.stages import StagedEndpoint
 from twisted_tcpclient.starttls import (
-    NEGOTIATIONS,
     Negotiation,
     client_name,
     negotiated,
+    negotiation,
 )
 from twisted_tcpclient.tls import ConnectionCreator
 
@@ -72,7 +100,7 @@ class Lines(SynchronousTestCase):
         def stages(
             tcp: IStreamClientEndpoint, clock: MemoryReactorClock
         ) -> IStreamClientEndpoint:
-            return starttls(self.dialect, creator, tcp, clock, TIMEOUT)
+            return starttls(self.dialect, creator, tcp, clock, TIMEOUT, DOMAIN)
 
         return Conversation(stages)
 
@@ -128,10 +156,16 @@ class Lines(SynchronousTestCase):
 class Attacks(Lines):
     """What may be done to every dialect."""
 
-    #: What the server says when it agrees, and when it refuses.
-    agreement = ""
+    #: What the server may say when all is well.
+    agreement = b""
     #: What the server says last of all.
-    farewell = ""
+    farewell = b""
+    #: What ends anything that a server says, if there is such an end.
+    end = b"\r\n"
+    #: What becomes of that which is not of the protocol.
+    junk: type[NegotiationFailed] = BadReply
+    #: The beginning of something that a server may say.
+    drip = b"* 20"
 
     @property
     def good(self) -> str:
@@ -140,16 +174,20 @@ class Attacks(Lines):
 
     @property
     def asked(self) -> str:
-        """The same, up to the client's request for TLS."""
-        return self.good[: self.good.rindex("S: ")]
+        """The same, up to the last thing that the server says."""
+        return self.good[: self.good.rindex("    S")]
+
+    def go_ahead(self, said: bytes) -> bytes:
+        """The last thing that the server says, to a client that said that."""
+        *_, last = [said for said in parse(self.good) if said.by_server]
+        tag = said.rpartition(b"2 STARTTLS")[0].rpartition(b"\n")[2]
+        return last.tagged(tag)
 
     def check_segment(self, data: bytes) -> None:
         """Refuse what comes in clear, in the segment of the go-ahead."""
         conversation = self.converse()
         said = conversation.play(self.asked)
-        *_, last = parse(self.good)
-        tag = said.rpartition(b"2 STARTTLS")[0].rpartition(b"\n")[2]
-        conversation.hear(last.tagged(tag) + data)
+        conversation.hear(self.go_ahead(said) + data)
         self.given_up(conversation, InjectedData, said)
 
     def check_next_segment(self, data: bytes) -> None:
@@ -192,7 +230,7 @@ class CommonAttacks:
         CVE-2011-0411 seen from the client: replies in the segment of the
         go-ahead end the connection, to be used neither before nor after TLS.
         """
-        self.check_segment(self.agreement.encode() + b"\r\n")
+        self.check_segment(self.agreement)
 
     def test_response_injection_B_1_of_one_byte(self: Any) -> None:
         """One byte too many is enough, even if it is not a whole line."""
@@ -203,17 +241,16 @@ class CommonAttacks:
         """
         Replies in a segment of their own are no TLS, and end the handshake.
         """
-        self.check_next_segment(self.agreement.encode() + b"\r\n")
+        self.check_next_segment(self.agreement)
 
     def test_response_injection_B_1_torn(self: Any) -> None:
         """The same if the go-ahead itself comes in two segments."""
         conversation = self.converse()
         said = conversation.play(self.asked)
-        *_, last = parse(self.good)
-        tag = said.rpartition(b"2 STARTTLS")[0].rpartition(b"\n")[2]
-        data = last.tagged(tag)
-        conversation.hear(data[:5])
-        conversation.hear(data[5:] + b"2")
+        data = self.go_ahead(said)
+        middle = len(data) // 2
+        conversation.hear(data[:middle])
+        conversation.hear(data[middle:] + b"2")
         self.given_up(conversation, InjectedData, said)
 
     def test_injected_alert_B_2(self: Any) -> None:
@@ -226,29 +263,25 @@ class CommonAttacks:
 
     def test_injected_bye_B_3(self: Any) -> None:
         """A farewell right behind the go-ahead is injected data."""
-        self.check_segment(self.farewell.encode() + b"\r\n")
+        self.check_segment(self.farewell)
 
     def test_injected_bye_B_3_in_two_segments(self: Any) -> None:
         """A farewell in place of a handshake is final."""
-        self.check_next_segment(self.farewell.encode() + b"\r\n")
+        self.check_next_segment(self.farewell)
 
     def test_injected_bye_B_3_before_the_reply(self: Any) -> None:
         """A farewell in place of the go-ahead is a refusal."""
-        self.attack(self.asked + "S: " + self.farewell, Refused)
+        conversation = self.converse()
+        said = conversation.play(self.asked)
+        conversation.hear(self.farewell)
+        self.given_up(conversation, Refused, said)
 
     def test_junk_B_before_the_reply(self: Any) -> None:
         """TLS records before the go-ahead are no reply."""
         conversation = self.converse()
         said = conversation.play(self.asked)
-        conversation.hear(ALERT + b"\r\n")
-        self.given_up(conversation, BadReply, said)
-
-    def test_preemptive_reply_to_everything(self: Any) -> None:
-        """A whole dialogue said at once, before the first command, is an attack."""
-        said = b"".join(s.data for s in parse(self.good) if s.by_server)
-        conversation = self.converse()
-        conversation.hear(said)
-        self.given_up(conversation, InjectedData, b"")
+        conversation.hear(ALERT + self.end)
+        self.given_up(conversation, self.junk, said)
 
     def test_command_injection(self: Any) -> None:
         """
@@ -267,16 +300,16 @@ class CommonAttacks:
         """A line without end is not waited for."""
         for said in self.before_each_reply():
             conversation, clear = said
-            for _ in range(9):
+            for _ in range(17):
                 if conversation.undecided:
                     conversation.hear(b"x" * 1000)
-            self.given_up(conversation, BadReply, clear)
+            self.given_up(conversation, self.junk, clear)
 
     def test_resource_long_line_at_once(self: Any) -> None:
         """Nor is it taken when it has an end after all."""
         for conversation, clear in self.before_each_reply():
-            conversation.hear(b"* " + b"x" * Negotiation.MAX_LENGTH + b"\r\n")
-            self.given_up(conversation, BadReply, clear)
+            conversation.hear(b"* " + b"x" * Negotiation.MAX_LENGTH + self.end)
+            self.given_up(conversation, self.junk, clear)
 
     def test_resource_slow_drip(self: Any) -> None:
         """
@@ -284,11 +317,11 @@ class CommonAttacks:
         whole lines put it off.
         """
         for conversation, clear in self.before_each_reply():
-            for byte in (b"*", b" ", b"2", b"0"):
-                conversation.reactor.advance(TIMEOUT / 4 - 1)
-                conversation.hear(byte)
+            for byte in self.drip:
+                conversation.reactor.advance(1)
+                conversation.hear(bytes([byte]))
                 self.assertTrue(conversation.undecided)
-            conversation.reactor.advance(4)
+            conversation.reactor.advance(TIMEOUT - len(self.drip))
             self.given_up(conversation, TimedOut, clear)
 
     def test_closed(self: Any) -> None:
@@ -352,20 +385,47 @@ class CommonAttacks:
         shown, if at all, as printable ASCII.
         """
         evil = "PLEASE-TYPE-YOUR-PASSWORD \x1b[2J\x07\x9b"
-        for failing in self.talkative:
-            error = self.attack(failing.replace("TEXT", evil), None)
+        for failing in self.spoofs(evil):
+            error = self.attack(failing, None)
             self.assertNotIn("PASSWORD", str(error))
             self.assertIn(b"PASSWORD", error.server_text)
             self.assertNotRegex(printable(error.server_text), "[^ -~]")
 
 
+class DialogueAttacks:
+    """What may be done where the server speaks more than once; mixed in, too."""
+
+    def test_preemptive_reply_to_everything(self: Any) -> None:
+        """A whole dialogue said at once, before the first answer, is an attack."""
+        conversation = self.converse()
+        first = conversation.wire.value()
+        conversation.hear(b"".join(s.data for s in parse(self.good) if s.by_server))
+        self.given_up(conversation, InjectedData, first)
+
+
 class Steps(Attacks):
     """Stops a dialogue wherever it can be stopped."""
 
+    #: What ends a dialogue with TEXT in it.
+    talkative: tuple[str, ...] = ()
+
+    def spoofs(self, text: str) -> Sequence[str]:
+        """Dialogues that the server ends with that text."""
+        return [failing.replace("TEXT", text) for failing in self.talkative]
+
+    def endless(self, transcript: str, chunk: bytes) -> None:
+        """After the transcript, the same again and again is not waited for."""
+        conversation = self.converse()
+        said = conversation.play(transcript)
+        for _ in range(Negotiation.MAX_TOTAL // len(chunk) + 1):
+            if conversation.undecided:
+                conversation.hear(chunk)
+        self.given_up(conversation, BadReply, said)
+
     def at_each_step(self) -> list[tuple[Conversation, bytes]]:
         """A conversation for every place, and what was said by then."""
-        length = len(parse(self.good))
-        return [self.stopped(after) for after in range(length)]
+        length = len(parse(self.asked))
+        return [self.stopped(after) for after in range(length + 1)]
 
     def before_each_reply(self) -> list[tuple[Conversation, bytes]]:
         """The same, but only where the server has to begin a reply."""
@@ -394,12 +454,12 @@ class Steps(Attacks):
         return super().attack(transcript, error)
 
 
-class SMTPAttackTests(CommonAttacks, Steps):
+class SMTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
     """Attacks on SMTP."""
 
     dialect = "smtp"
-    agreement = "250 OK"
-    farewell = "221 mx.example.org closing"
+    agreement = b"250 OK\r\n"
+    farewell = b"221 mx.example.org closing\r\n"
     talkative = (
         "S: 554 TEXT",
         "S: TEXT",
@@ -514,12 +574,12 @@ class SMTPAttackTests(CommonAttacks, Steps):
         self.given_up(conversation, BadReply, clear)
 
 
-class POP3AttackTests(CommonAttacks, Steps):
+class POP3AttackTests(CommonAttacks, DialogueAttacks, Steps):
     """Attacks on POP3."""
 
     dialect = "pop3"
-    agreement = "+OK"
-    farewell = "-ERR bye"
+    agreement = b"+OK\r\n"
+    farewell = b"-ERR bye\r\n"
     talkative = (
         "S: -ERR TEXT",
         "S: TEXT",
@@ -609,12 +669,12 @@ class POP3AttackTests(CommonAttacks, Steps):
         self.given_up(conversation, BadReply, clear)
 
 
-class IMAPAttackTests(CommonAttacks, Steps):
+class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
     """Attacks on IMAP."""
 
     dialect = "imap"
-    agreement = "* CAPABILITY IMAP4rev1 AUTH=PLAIN"
-    farewell = "* BYE"
+    agreement = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n"
+    farewell = b"* BYE\r\n"
     talkative = (
         "S: * PREAUTH [ALERT] TEXT",
         "S: * BYE [ALERT] TEXT",
@@ -791,12 +851,461 @@ class IMAPAttackTests(CommonAttacks, Steps):
         self.given_up(conversation, BadReply, clear)
 
 
+class LMTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on LMTP: those on SMTP."""
+
+    dialect = "lmtp"
+    agreement = b"250 OK\r\n"
+    farewell = b"421 closing\r\n"
+    talkative = (
+        "S: 554 TEXT",
+        "S: 220 a\nC: LHLO [192.0.2.1]\nS: 500 TEXT",
+        LMTP.replace("220 Go ahead", "454 TEXT"),
+    )
+
+    def test_stripping_D(self) -> None:
+        """STARTTLS taken out of the reply to LHLO: the client stops there."""
+        self.attack(LMTP.partition("S: 250-STARTTLS")[0] + "S: 250 SIZE", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """STARTTLS refused: no message in clear."""
+        for code in (250, 354, 421, 454, 500, 502, 503):
+            self.attack(LMTP.replace("220 Go", f"{code} Go"), Refused)
+
+    def test_resource_endless_lines(self) -> None:
+        """No reply may go on for ever."""
+        start = LMTP.partition("S: 250-mx")[0]
+        self.endless(start, b"250-STARTTLS\r\n" * 64)
+
+
+class FTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on FTP."""
+
+    dialect = "ftp"
+    agreement = b"232 logged in\r\n"
+    farewell = b"421 closing\r\n"
+    talkative = (
+        "S: 421 TEXT",
+        "S: TEXT",
+        "S: 220 a\nC: AUTH TLS\nS: 500 TEXT",
+        "S: 220 a\nC: AUTH TLS\nS: 534-TEXT\nS: TEXT\nS: 534 TEXT",
+    )
+
+    def test_stripping_D(self) -> None:
+        """AUTH made unknown: no login in clear."""
+        for code in (500, 502, 504):
+            self.attack(FTP.replace("234 Go", f"{code} no"), NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """AUTH refused: no login in clear."""
+        for code in (421, 431, 530, 533, 534, 535, 536):
+            self.attack(FTP.replace("234 Go", f"{code} no"), Refused)
+
+    def test_refusal_O_4_continue(self) -> None:
+        """A request for more security data is no go-ahead."""
+        self.attack(FTP.replace("234 Go", "334 go on"), Refused)
+
+    def test_ignored_status(self) -> None:
+        """Being logged in already is no go-ahead, either."""
+        for code in (200, 220, 230, 232, 331):
+            self.attack(FTP.replace("234 Go", f"{code} Go"), Refused)
+
+    def test_preemptive_reply(self) -> None:
+        """A go-ahead in the segment of the greeting is not one."""
+        self.attack("S: 220 ready\nS+ 234 go", InjectedData)
+
+    def test_preemptive_reply_inside(self) -> None:
+        """Nor is one inside the greeting, where any line may be."""
+        conversation = self.converse()
+        conversation.play("S: 220-hello\nS: 234 go\nS: 220 ready\nC: AUTH TLS")
+        self.assertTrue(conversation.undecided)
+        conversation.connecting.cancel()
+
+    def test_resource_endless_lines(self) -> None:
+        """A reply whose last line never comes is not waited for."""
+        self.endless("S: 220-hello", b"220-hello\r\nhello\r\n" * 32)
+
+
+class NNTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on NNTP."""
+
+    dialect = "nntp"
+    agreement = b"281 accepted\r\n"
+    farewell = b"400 closing\r\n"
+    talkative = (
+        "S: 400 TEXT",
+        "S: TEXT",
+        "S: 200 a\nC: CAPABILITIES\nS: TEXT",
+        NNTP.replace("382 Go ahead", "580 TEXT"),
+    )
+
+    def test_stripping_D(self) -> None:
+        """STARTTLS taken out of the capabilities: the client stops there."""
+        self.attack(NNTP.partition("S: STARTTLS")[0] + "S: .", NotOffered)
+
+    def test_stripping_D_no_capabilities(self) -> None:
+        """CAPABILITIES made unknown, STARTTLS too: the client asks, and stops."""
+        self.attack(
+            """
+            S: 200 ready
+            C: CAPABILITIES
+            S: 500 what?
+            C: STARTTLS
+            S: 500 what?
+            """,
+            Refused,
+        )
+
+    def test_refusal_O(self) -> None:
+        """STARTTLS refused: no login in clear."""
+        for code in (200, 281, 381, 400, 480, 483, 500, 502, 580):
+            self.attack(NNTP.replace("382 Go", f"{code} Go"), Refused)
+
+    def test_preemptive_reply_to_starttls(self) -> None:
+        """A go-ahead in the segment of the list is not one."""
+        start = NNTP.partition("C: STARTTLS")[0]
+        self.attack(f"{start}S+ 382 go", InjectedData)
+
+    def test_resource_endless_lines(self) -> None:
+        """A list of ever more capabilities is not waited for."""
+        self.endless(NNTP.partition("S: VERSION")[0], b"READER\r\n" * 64)
+
+
+class SieveAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on ManageSieve."""
+
+    dialect = "sieve"
+    agreement = b'"SASL" "PLAIN"\r\nOK\r\n'
+    farewell = b'BYE "bye"\r\n'
+    drip = b'"STA'
+    talkative = (
+        'S: BYE "TEXT"',
+        "S: TEXT",
+        'S: "STARTTLS"\nS: NO "TEXT"',
+        SIEVE.replace('OK "Begin TLS negotiation now"', 'NO "TEXT"'),
+    )
+
+    def test_stripping_D(self) -> None:
+        """STARTTLS taken out of the capabilities: the client stops there."""
+        self.attack(SIEVE.partition('S: "STARTTLS"')[0] + "S: OK", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """STARTTLS refused: no login in clear."""
+        for word in ("NO", "BYE", "NO (TRYLATER)"):
+            self.attack(SIEVE.replace('S: OK "Begin', f'S: {word} "Begin'), Refused)
+
+    def test_referral(self) -> None:
+        """A referral is not followed."""
+        self.attack('S: BYE (REFERRAL "sieve://evil.example") "there"', Refused)
+
+    def test_preemptive_reply(self) -> None:
+        """A go-ahead in the segment of the capabilities is not one."""
+        self.attack('S: "STARTTLS"\nS: OK "ready"\nS+ OK "go"', InjectedData)
+
+    def test_injected_capabilities(self) -> None:
+        """The capabilities of after TLS, before it: not to be taken for those."""
+        self.check_segment(b'"IMPLEMENTATION" "evil"\r\n"SASL" "PLAIN"\r\nOK\r\n')
+
+    def test_response_injection_B_1_after_literal(self) -> None:
+        """A go-ahead that ends with a literal ends there, not beyond."""
+        conversation = self.converse()
+        said = conversation.play(self.asked)
+        conversation.hear(b"OK {2}\r\nok\r\nOK")
+        self.given_up(conversation, InjectedData, said)
+
+    def test_resource_endless_lines(self) -> None:
+        """Ever more capabilities are not waited for."""
+        self.endless("", b'"NOTIFY" "mailto"\r\n' * 32)
+
+    def test_resource_literals(self) -> None:
+        """Nor is a literal that is larger than all may be, nor a line of them."""
+        for length in (Negotiation.MAX_TOTAL, 999999999, "9" * 4000):
+            self.attack(f'S: "A" {{{length}}}', BadReply)
+        self.endless("", b"{8}\r\nSTARTTLS" * 32)
+
+
+class XMPPAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on XMPP."""
+
+    dialect = "xmpp"
+    agreement = b"<stream:features><mechanisms/></stream:features>"
+    farewell = b"</stream:stream>"
+    end = b">"
+    opened = XMPP.partition("S| <stream:features")[0]
+    talkative = (
+        XMPP.partition("S|")[0] + "S| <TEXT>",
+        opened + "S| <stream:error><text>TEXT</text></stream:error>",
+    )
+
+    def spoofs(self, text: str) -> Sequence[str]:
+        """Of the text, only what XML can hold."""
+        return super().spoofs(re.sub("[^ -~]", "", text))
+
+    def test_stripping_D(self) -> None:
+        """STARTTLS taken out of the features: the client stops there."""
+        self.attack(self.opened + "S| <stream:features/>", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """<failure/>: no login in clear."""
+        failure = f"S| <failure {TLS_NAMESPACE}/></stream:stream>"
+        self.attack(self.asked + failure, Refused)
+
+    def test_lookalikes(self) -> None:
+        """A <proceed/> of another namespace, or inside something, is no go-ahead."""
+        for element in (
+            "<proceed/>",
+            "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls '/>",
+            "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+            f"<message><proceed {TLS_NAMESPACE}/></message>",
+        ):
+            self.attack(f"{self.asked}S| {element}", BadReply)
+
+    def test_preemptive_reply(self) -> None:
+        """A <proceed/> in the segment of the features is not one."""
+        go_ahead = self.go_ahead(b"")
+        conversation = self.converse()
+        conversation.play(self.opened + "S| <stream:features>")
+        said = conversation.wire.value()
+        conversation.hear(
+            b"<starttls %s/></stream:features>" % TLS_NAMESPACE.encode() + go_ahead
+        )
+        self.given_up(conversation, InjectedData, said)
+
+    def test_keepalive_B_1(self) -> None:
+        """Blanks may come between elements, but not after <proceed/>."""
+        self.check_segment(b" ")
+        self.check_segment(b"\n")
+
+    def test_resource_entities(self) -> None:
+        """There is no document type, and so there are no entities to expand."""
+        laughs = "<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;'>]>"
+        self.attack(XMPP.partition("S|")[0] + f"S| {laughs}", BadReply)
+
+    def test_resource_endless(self) -> None:
+        """Neither features, nor their depth, nor blanks may go on for ever."""
+        start = self.opened + "S| <stream:features>"
+        for chunk in (b"<a/>", b"<a>", b" ", b"<a b='c'>text</a>", b"<a b='", b"\n>"):
+            conversation = self.converse()
+            said = conversation.play(start)
+            while conversation.undecided:
+                conversation.hear(chunk * 100)
+            self.given_up(conversation, BadReply, said)
+
+
+class XMPPServerAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on XMPP among servers."""
+
+    dialect = "xmpp-server"
+    agreement = XMPPAttackTests.agreement
+    farewell = XMPPAttackTests.farewell
+    end = b">"
+
+
+class LDAPAttackTests(CommonAttacks, Steps):
+    """Attacks on LDAP."""
+
+    dialect = "ldap"
+    #: A bind that succeeded.
+    agreement = bytes.fromhex("30 0c 02 01 02 61 07 0a 01 00 04 00 04 00")
+    #: The notice of disconnection.
+    farewell = bytes.fromhex(
+        f"30 24 02 01 00 78 1f 0a 01 34 04 00 04 00 8a 16 {STARTTLS_OID[:-1]}6"
+    )
+    drip = bytes.fromhex("30 84 00 00")
+    end = b""
+
+    def spoofs(self, text: str) -> Sequence[str]:
+        """The text for people, in a refusal and in what is none."""
+        message = text.encode("latin-1")
+        fields = b"\x0a\x01\x35\x04\x00\x04" + bytes([len(message)]) + message
+        response = b"\x02\x01\x01\x78" + bytes([len(fields)]) + fields
+        refusal = b"\x30" + bytes([len(response)]) + response
+        return [
+            f"{self.asked}S# {refusal.hex()}",
+            f"{self.asked}S# {refusal.replace(b'x', b'a', 1).hex()}",
+        ]
+
+    def test_stripping_D(self) -> None:
+        """StartTLS made unknown: no bind in clear."""
+        self.attack(LDAP.replace("0a 01 00", "0a 01 02"), NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """StartTLS refused: no bind in clear."""
+        for result in ("01", "0a", "0d", "34", "35", "50", "ff"):
+            self.attack(LDAP.replace("0a 01 00", f"0a 01 {result}"), Refused)
+
+    def test_preemptive_reply(self) -> None:
+        """A response to no request, or to another, is no go-ahead."""
+        for number in ("00", "02"):
+            answer = LDAP.replace("30 0c 02 01 01", f"30 0c 02 01 {number}")
+            self.attack(answer, BadReply)
+
+    def test_resource_lengths(self) -> None:
+        """A message that is announced to be huge is not waited for."""
+        for length in ("82 20 01", "83 01 00 00", "84 7f ff ff ff", "84 ff ff ff ff"):
+            self.attack(f"{self.asked}S# 30 {length[:2]}\nS# {length[3:]}", BadReply)
+        self.attack(f"{self.asked}S# 30 85", BadReply)
+        self.attack(f"{self.asked}S# 30 80", BadReply)
+
+
+class PostgresAttackTests(CommonAttacks, Steps):
+    """Attacks on PostgreSQL."""
+
+    dialect = "postgres"
+    agreement = b"S" * 8
+    farewell = b"N" * 8
+    drip = b""
+    end = b""
+
+    def test_stripping_D(self) -> None:
+        """An error as of a server that knows no TLS: no login in clear."""
+        self.attack(self.asked + "S| E", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """N: no login in clear."""
+        self.attack(self.asked + "S| N", Refused)
+
+    def test_response_injection_CVE_2021_23222(self) -> None:
+        """Messages in the segment of the go-ahead are not for anyone's use."""
+        self.check_segment(b"R\0\0\0\x08\0\0\0\0")
+
+    def test_ui_spoofing_CVE_2024_10977(self) -> None:
+        """The text of an error is not even kept."""
+        error = self.attack(self.asked + "S| E    \x1b[2J PASSWORD?", NotOffered)
+        self.assertEqual(error.server_text, b"E")
+        self.assertNotIn("PASSWORD", str(error))
+
+
+class MySQLAttackTests(CommonAttacks, Steps):
+    """Attacks on MySQL: the server speaks once, and first."""
+
+    dialect = "mysql"
+    #: A packet that says OK.
+    agreement = bytes.fromhex("07 00 00 02 00 00 00 02 00 00 00")
+    #: One that says ERR.
+    farewell = bytes.fromhex("06 00 00 00 ff 69 04 62 79 65")
+    drip = bytes.fromhex("39 00 00 00 0a")
+    end = b""
+
+    def spoofs(self, text: str) -> Sequence[str]:
+        """The text of an error, and that of what is no greeting."""
+        message = text.encode("latin-1")
+        result = []
+        for packet in (b"\xff\x69\x04" + message, b"\x09" + message):
+            head = bytes([len(packet), 0, 0, 0])
+            result.append(f"S# {head.hex()}\nS# {packet.hex()}")
+        return result
+
+    def test_stripping_D_CVE_2015_3152(self) -> None:
+        """The flag of TLS taken out of the greeting: no login in clear."""
+        hidden = MYSQL.replace("00 ff ff", "00 ff f7").partition("C#")[0]
+        self.attack(hidden, NotOffered)
+
+    def test_preemptive_reply(self) -> None:
+        """Packets after the first one were not asked for."""
+        for more in (b"\0", self.agreement, self.farewell):
+            self.check_segment(more)
+
+    def test_resource_lengths(self) -> None:
+        """A packet that is announced to be huge is not waited for."""
+        for length in ("01 04 00", "00 00 01", "ff ff ff"):
+            self.attack(f"S# {length} 00", BadReply)
+
+
+class IRCAttackTests(CommonAttacks, Steps):
+    """Attacks on IRC."""
+
+    dialect = "irc"
+    agreement = b":srv 001 you :Welcome\r\n"
+    farewell = b"ERROR :Closing link\r\n"
+    talkative = (
+        "C: STARTTLS\nS: :s 421 * :TEXT",
+        "C: STARTTLS\nS: :s 691 * :TEXT",
+        "C: STARTTLS\nS: ERROR :TEXT",
+        "C: STARTTLS\nS: :s 001 x :TEXT",
+    )
+
+    def test_stripping_D(self) -> None:
+        """STARTTLS made unknown: no registration in clear."""
+        for number in (421, 451):
+            self.attack(f"{self.asked}S: :s {number} * STARTTLS :no", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """STARTTLS refused: no registration in clear."""
+        self.attack(f"{self.asked}S: :s 691 * :no", Refused)
+
+    def test_ignored_status(self) -> None:
+        """Another number is no go-ahead, whatever its text."""
+        for number in ("001", "020", "671", "900"):
+            self.attack(f"{self.asked}S: :s {number} * :670", BadReply)
+
+    def test_tampering(self) -> None:
+        """Notices and pings are passed over: nobody is shown or answered anything."""
+        self.secures(IRC.replace("S: :irc", "S: PING x\nS: NOTICE * :670\nS: :irc", 1))
+
+    def test_resource_endless_lines(self) -> None:
+        """Ever more notices are not waited for."""
+        self.endless(self.asked, b":s NOTICE * :wait\r\n" * 32)
+
+
+class TelnetAttackTests(CommonAttacks, DialogueAttacks, Steps):
+    """Attacks on telnet."""
+
+    dialect = "telnet"
+    #: WILL ECHO, WILL SUPPRESS-GO-AHEAD.
+    agreement = bytes.fromhex("ff fb 01 ff fb 03")
+    #: DONT START_TLS.
+    farewell = bytes.fromhex("ff fe 2e ff fe 2e")
+    drip = bytes.fromhex("ff fd 01 ff")
+    end = b""
+    junk = NotOffered
+
+    def test_stripping_D(self) -> None:
+        """START_TLS never mentioned: what is typed at the prompt is not sent."""
+        self.attack("S# ff fb 01 ff fb 03\nS| login: ", NotOffered)
+
+    def test_refusal_O(self) -> None:
+        """DONT: nothing in clear."""
+        self.attack("S# ff fe 2e", Refused)
+        self.attack(TELNET.rpartition("S#")[0] + "S# ff fe 2e", Refused)
+
+    def test_preemptive_reply(self) -> None:
+        """FOLLOWS in the segment of DO is not one."""
+        self.attack("S# ff fd 2e ff fa 2e 01 ff f0", InjectedData)
+
+    def test_ui_spoofing(self) -> None:
+        """A prompt before TLS is not even read."""
+        error = self.attack("S| PASSWORD: ", NotOffered)
+        self.assertNotIn("PASSWORD", str(error))
+        self.assertEqual(error.server_text, b"P")
+
+    def test_resource_endless(self) -> None:
+        """Ever more options are not negotiated, and no subnegotiation is endless."""
+        self.endless("", bytes.fromhex("ff fd 18 ff fb 01") * 64)
+        conversation = self.converse()
+        conversation.hear(bytes.fromhex("ff fa 18") + bytes(600))
+        self.given_up(conversation, BadReply, b"")
+
+
+class EveryDialectTests(SynchronousTestCase):
+    """No dialect is left out here."""
+
+    def test_attacked(self) -> None:
+        """Every dialect is attacked in all the ways that are common to all."""
+        classes = Steps.__subclasses__()
+        self.assertEqual(sorted(each.dialect for each in classes), sorted(NAMES))
+        for each in classes:
+            self.assertTrue(issubclass(each, CommonAttacks), each)
+
+
 class NegotiationTests(SynchronousTestCase):
     """What all dialects have in common."""
 
     def converse(self, dialect: str, timeout: float | None = None) -> Conversation:
         """A connection without TLS behind the dialogue."""
-        return Conversation(lambda tcp, clock: negotiated(dialect, tcp, clock, timeout))
+        return Conversation(
+            lambda tcp, clock: negotiated(dialect, tcp, clock, timeout, DOMAIN)
+        )
 
     def test_steps_aside(self) -> None:
         """
@@ -830,9 +1339,11 @@ class NegotiationTests(SynchronousTestCase):
         """
         for dialect, transcript in GOOD.items():
             conversation = self.converse(dialect, TIMEOUT)
+            said = conversation.wire.value()
             conversation.reactor.advance(TIMEOUT)
-            conversation.hear(parse(transcript)[0].data)
-            self.assertEqual(conversation.wire.value(), b"")
+            for each in parse(transcript):
+                conversation.hear(each.data if each.by_server else b"")
+            self.assertEqual(conversation.wire.value(), said)
             self.assertEqual(conversation.wire.late, b"")
 
     def test_bounds_are_not_narrow(self) -> None:
@@ -868,15 +1379,34 @@ class NegotiationTests(SynchronousTestCase):
         conversation.hear(half)
         self.assertIsInstance(conversation.error, BadReply)
 
-    def test_registry(self) -> None:
-        """Every dialect has its negotiation, under its own name."""
-        self.assertEqual(sorted(NEGOTIATIONS), sorted(GOOD))
-        for name, negotiation in NEGOTIATIONS.items():
-            self.assertEqual(negotiation.dialect.name, name)
+    def test_every_dialect(self) -> None:
+        """Every dialect has its negotiation, made once, and is tested here."""
+        self.assertEqual(sorted(NAMES), sorted(GOOD))
+        for name in NAMES:
+            self.assertIs(negotiation(name), negotiation(name))
+            self.assertEqual(negotiation(name).dialect.name, name)
+
+    def test_only_the_dialect_in_use(self) -> None:
+        """No dialect is imported before it is used, and no other is then."""
+        program = (
+            "import sys\n"
+            "from twisted_tcpclient.starttls import negotiation\n"
+            "before = set(sys.modules)\n"
+            "negotiation('imap')\n"
+            "print(*sorted(set(sys.modules) - before))\n"
+        )
+        printed = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            check=True,
+            cwd=Path(__file__).parent.parent,
+            text=True,
+        )
+        self.assertEqual(printed.stdout.split(), ["twisted_tcpclient.dialects.imap"])
 
     def test_unknown_dialect(self) -> None:
         """A dialect that does not exist is an error at once."""
-        self.assertRaises(KeyError, negotiated, "ftp", None, None)
+        self.assertRaises(KeyError, negotiated, "gopher", None, None)
 
     def test_errors_can_be_caught(self) -> None:
         """Every way in which a dialogue fails has a type, below one root."""
@@ -895,13 +1425,137 @@ class NegotiationTests(SynchronousTestCase):
         self.assertTrue(issubclass(NegotiationFailed, TCPClientError))
 
 
+def counted(parameters: Parameters) -> Dialogue:
+    """A byte for a length, so many bytes, a line, all said back; four bytes."""
+    length = yield Bytes(1)
+    piece = yield Bytes(length[0])
+    line = yield LINE
+    yield Send(length + piece + line)
+    end = yield Bytes(4)
+    if end != b"done":
+        raise Refused("not done", end)
+
+
+class Counted(Negotiation):
+    """Drives a dialect of lines and of bytes."""
+
+    dialect = Dialect("counted", 1, "RFC 0", counted)
+
+
+class BytesTests(SynchronousTestCase):
+    """Exact counts of bytes, among lines."""
+
+    def converse(self, timeout: float | None = None) -> Conversation:
+        """A connection without TLS behind the dialogue."""
+        return Conversation(
+            lambda tcp, clock: StagedEndpoint(
+                tcp,
+                lambda factory, address: Counted("", factory, address, clock, timeout),
+            )
+        )
+
+    def test_any_segments(self) -> None:
+        """However the bytes come, the dialect is given those it waits for."""
+        for size in range(1, 12):
+            conversation = self.converse()
+            data = b"\x05\r\nab\nline\r\n"
+            for at in range(0, len(data), size):
+                conversation.hear(data[at : at + size])
+            self.assertEqual(conversation.heard(), b"\x05\r\nab\nline")
+            for at in range(0, 4, size):
+                self.assertTrue(conversation.undecided)
+                conversation.hear(b"done"[at : at + size])
+            self.assertIsNotNone(conversation.result)
+            conversation.hear(b"more")
+            self.assertEqual(conversation.result.received, b"more")
+
+    def test_one_too_many_before_it_was_asked(self) -> None:
+        """Nothing may be unread when the client speaks, in either mode."""
+        for more in (b"d", b"done", b"\n"):
+            conversation = self.converse()
+            conversation.hear(b"\x01aline\n" + more)
+            self.assertIsInstance(conversation.error, InjectedData)
+            self.assertEqual(conversation.heard(), b"")
+
+    def test_one_too_many_at_the_end(self) -> None:
+        """Nor at the end, in the segment of the last byte."""
+        for pieces in ((b"done!",), (b"do", b"ne!"), (b"don", b"e\n")):
+            conversation = self.converse()
+            conversation.hear(b"\x01aline\n")
+            for piece in pieces:
+                conversation.hear(piece)
+            self.assertIsInstance(conversation.error, InjectedData)
+            self.assertEqual(conversation.factory.built, [])
+            self.assertEqual(conversation.wire.late, b"")
+
+    def test_refused(self) -> None:
+        """What follows a refusal is never looked at."""
+        conversation = self.converse()
+        conversation.hear(b"\x01aline\n")
+        conversation.hear(b"deaddone")
+        self.assertIsInstance(conversation.error, Refused)
+        self.assertEqual(conversation.error.server_text, b"dead")
+        self.assertEqual(conversation.factory.built, [])
+
+    def test_long_lines(self) -> None:
+        """The bound on lines holds after bytes."""
+        conversation = self.converse()
+        conversation.hear(b"\x01a" + b"x" * (Negotiation.MAX_LENGTH + 1))
+        self.assertIsInstance(conversation.error, BadReply)
+
+    def test_deadline(self) -> None:
+        """Bytes that do not come are not waited for without end."""
+        conversation = self.converse(TIMEOUT)
+        for _ in range(TIMEOUT):
+            self.assertTrue(conversation.undecided)
+            conversation.hear(b"\xff")
+            conversation.reactor.advance(1)
+        self.assertIsInstance(conversation.error, TimedOut)
+        conversation.hear(b"\xff" * 255 + b"line\n")
+        self.assertEqual(conversation.heard(), b"")
+        self.assertEqual(conversation.left, [])
+
+    def test_closed(self) -> None:
+        """The connection may end in the middle of a piece."""
+        conversation = self.converse()
+        conversation.hear(b"\x05abc")
+        conversation.hang_up()
+        self.assertIsInstance(conversation.error, Disconnected)
+
+    def test_nothing(self) -> None:
+        """Nobody can wait for nothing."""
+        for count in (0, -1):
+            self.assertRaises(ValueError, Bytes, count)
+
+    def test_too_many(self) -> None:
+        """More than may ever come is not waited for."""
+
+        class Greedy(Negotiation):
+            MAX_TOTAL = 5
+            dialect = Counted.dialect
+
+        def stages(
+            tcp: IStreamClientEndpoint, clock: MemoryReactorClock
+        ) -> IStreamClientEndpoint:
+            return StagedEndpoint(
+                tcp, lambda factory, address: Greedy("", factory, address, clock, None)
+            )
+
+        conversation = Conversation(stages)
+        conversation.hear(b"\x05")
+        self.assertIsInstance(conversation.error, BadReply)
+        conversation = Conversation(stages)
+        conversation.hear(b"\x04abcd")
+        self.assertTrue(conversation.undecided)
+        conversation.hear(b"\n")
+        self.assertIsInstance(conversation.error, BadReply)
+
+
 class ClientNameTests(SynchronousTestCase):
     """What we call ourselves in EHLO."""
 
     def test_literals(self) -> None:
         """Our address as RFC 5321, 4.1.3 wants it; a zone is nobody's business."""
-        from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-
         for address, name in (
             (IPv4Address("TCP", "192.0.2.1", 1), b"[192.0.2.1]"),
             (IPv6Address("TCP", "2001:db8::1", 1), b"[IPv6:2001:db8::1]"),

@@ -167,6 +167,7 @@ def starttls(
     endpoint: IStreamClientEndpoint,
     clock: Any,
     timeout: float | None = None,
+    host: str = "",
 ) -> IStreamClientEndpoint:
     """
     STARTTLS on the connections of an endpoint: connected means verified.
@@ -177,11 +178,14 @@ def starttls(
     sends bytes in clear where none may come, does not speak the protocol, or
     hangs up.  It never falls back to clear text.
 
-    :param dialect: "smtp", "pop3" or "imap".
+    :param dialect: its name, one of :data:`twisted_tcpclient.dialects.NAMES`.
     :param timeout: for the dialogue, and again for the handshake, in seconds.
+    :param host: the name of the server, which some dialects say in clear: that
+        for which its certificate has to be.
+    :raises KeyError: where there is no such dialect.
     """
     from twisted_tcpclient.starttls import negotiated
 
     return secured(
-        creator, negotiated(dialect, endpoint, clock, timeout), clock, timeout
+        creator, negotiated(dialect, endpoint, clock, timeout, host), clock, timeout
     )

@@ -160,7 +160,12 @@ class Session:
         if settings.starttls is None:
             return secured(creator, endpoint, self._reactor, settings.idle)
         return starttls(
-            settings.starttls, creator, endpoint, self._reactor, settings.idle
+            settings.starttls,
+            creator,
+            endpoint,
+            self._reactor,
+            settings.idle,
+            settings.tls.name or "",
         )
 
     def _plain_endpoint(self) -> IStreamClientEndpoint:

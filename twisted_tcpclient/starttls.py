@@ -1,8 +1,8 @@
 """
 STARTTLS: the dialogue in clear, and the moment at which it ends.
 
-The rules here hold for every dialect.  Lines, their number and the time they
-take are bounded.  Nothing is sent while something is still unread.  When the
+The rules here hold for every dialect.  What a server may say, and the time it
+may take, are bounded.  Nothing is sent while something is still unread.  When the
 server has agreed, the buffer must be empty: a TLS server never speaks first,
 so whatever stands there was put in by someone else (CVE-2011-0411 seen from
 the client), and the connection is given up, not cleaned up.
@@ -11,6 +11,7 @@ the client), and the connection is given up, not cleaned up.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -22,7 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.dialects import Dialect, Parameters, Send, find
+from twisted_tcpclient.dialects import Bytes, Dialect, Parameters, Send, find
 from twisted_tcpclient.errors import (
     BadReply,
     Disconnected,
@@ -55,23 +56,33 @@ class Negotiation(LineReceiver, Stage):
     awaited = "STARTTLS"
     dialect: Dialect
 
+    def __init__(self, host: str, *args: Any) -> None:
+        """:param host: the name of the server, for dialects that say it."""
+        super().__init__(*args)
+        self._host = host
+        self._received = 0
+        self._wanted = 0
+        self._piece = b""
+
     def connectionMade(self) -> None:
         """Begin the dialogue."""
         Stage.connectionMade(self)
-        self._received = 0
-        self._dialogue = self.dialect.dialogue(
-            Parameters(client=client_name(self.transport.getHost()))
-        )
+        client = client_name(self.transport.getHost())
+        self._dialogue = self.dialect.dialogue(Parameters(client, self._host))
         self._advance(lambda: next(self._dialogue))
 
     def lineReceived(self, line: bytes) -> None:
         """Hand the dialect its line."""
-        self._received += len(line) + 1
-        if self._received > self.MAX_TOTAL:
-            self.refuse(BadReply("the server speaks without end before TLS"))
-        else:
-            text = line.removesuffix(b"\r")
-            self._advance(lambda: self._dialogue.send(text))
+        self._hear(line.removesuffix(b"\r"), len(line) + len(self.delimiter))
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Hand the dialect its bytes; what is more is left unread."""
+        self._piece += data
+        if len(self._piece) >= self._wanted:
+            piece, rest = self._piece[: self._wanted], self._piece[self._wanted :]
+            self._piece = b""
+            self.setLineMode(rest)
+            self._hear(piece, len(piece))
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line without end."""
@@ -81,6 +92,18 @@ class Negotiation(LineReceiver, Stage):
         """The server, or the network, had enough of us."""
         return Disconnected("the server closed the connection before TLS")
 
+    def _hear(self, said: bytes, length: int) -> None:
+        """
+        The server has said what the dialect waits for.
+
+        :param length: of all that it is made of.
+        """
+        self._received += length
+        if self._received > self.MAX_TOTAL:
+            self.refuse(BadReply("the server speaks without end before TLS"))
+        else:
+            self._advance(lambda: self._dialogue.send(said))
+
     def _advance(self, step: Callable[[], object]) -> None:
         """Let the dialect take a step, and say what it says up to its next wait."""
         try:
@@ -88,10 +111,19 @@ class Negotiation(LineReceiver, Stage):
                 self._require_silence("before it was asked")
                 self.transport.write(said.data)
                 step = lambda: next(self._dialogue)  # noqa: E731
+            if isinstance(said, Bytes):
+                self._await(said.count)
         except StopIteration:
             self._finish()
         except NegotiationFailed as error:
             self.refuse(error)
+
+    def _await(self, count: int) -> None:
+        """Wait for so many bytes, unless they are too many to wait for."""
+        if count > self.MAX_TOTAL - self._received:
+            raise BadReply("the server announced more than it may say before TLS")
+        self._wanted = count
+        self.setRawMode()
 
     def refuse(self, error: Exception) -> None:
         """Give up: what is still unread is never looked at."""
@@ -112,28 +144,15 @@ class Negotiation(LineReceiver, Stage):
             raise InjectedData(f"the server sent data {when}")
 
 
-class SMTPNegotiation(Negotiation):
-    """STARTTLS in SMTP."""
+@cache
+def negotiation(name: str) -> type[Negotiation]:
+    """
+    The negotiation in the dialect of that name, which is imported only now.
 
-    dialect = find("smtp")
-
-
-class POP3Negotiation(Negotiation):
-    """STLS in POP3."""
-
-    dialect = find("pop3")
-
-
-class IMAPNegotiation(Negotiation):
-    """STARTTLS in IMAP."""
-
-    dialect = find("imap")
-
-
-NEGOTIATIONS = {
-    negotiation.dialect.name: negotiation
-    for negotiation in (SMTPNegotiation, POP3Negotiation, IMAPNegotiation)
-}
+    :raises KeyError: where there is no such dialect.
+    """
+    dialect = find(name)
+    return type(f"Negotiation_{dialect.name}", (Negotiation,), {"dialect": dialect})
 
 
 def negotiated(
@@ -141,6 +160,7 @@ def negotiated(
     endpoint: IStreamClientEndpoint,
     clock: IReactorTime,
     timeout: float | None = None,
+    host: str = "",
 ) -> IStreamClientEndpoint:
     """
     An endpoint whose connections have come to the point where TLS must begin.
@@ -150,10 +170,13 @@ def negotiated(
 
     :param dialect: its name, such as "smtp".
     :param timeout: for the whole dialogue, in seconds.
+    :param host: the name of the server, which some dialects say: that for which
+        its certificate has to be.
+    :raises KeyError: where there is no such dialect.
     """
-    negotiation = NEGOTIATIONS[dialect]
+    protocol = negotiation(dialect)
 
     def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
-        return negotiation(factory, address, clock, timeout)
+        return protocol(host, factory, address, clock, timeout)
 
     return StagedEndpoint(endpoint, build)

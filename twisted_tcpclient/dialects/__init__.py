@@ -2,9 +2,10 @@
 What each protocol says before TLS.
 
 A dialect is one generator, written like the transcript in its RFC.  It yields
-:class:`Send` to say something and :data:`LINE` to wait for a line, which it is
-sent without its line end.  It returns once the server has agreed to start TLS,
-and raises a :class:`~twisted_tcpclient.errors.NegotiationFailed` otherwise.
+:class:`Send` to say something; :data:`LINE` to wait for a line, which it is sent
+without its line end; :class:`Bytes` to wait for so many bytes, and no more.  It
+returns once the server has agreed to start TLS, and raises a
+:class:`~twisted_tcpclient.errors.NegotiationFailed` otherwise.
 
 Dialects know no Twisted and do no input or output.  Bounds on length and time,
 and the rule that nothing may be left unread when something is sent, are kept by
@@ -33,7 +34,19 @@ class Line:
 
 LINE = Line()
 
-Step = Send | Line
+
+@dataclass(frozen=True)
+class Bytes:
+    """The wish for exactly so many bytes from the server, one at least."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"nothing would come: {self.count}")
+
+
+Step = Send | Line | Bytes
 Dialogue = Generator[Step, bytes, None]
 
 
@@ -48,11 +61,14 @@ class Parameters:
 
     :ivar client: our name for greetings such as EHLO: an address literal, so
         that no look-up is needed (RFC 5321, 4.1.3).
+    :ivar host: the name of the server, as the user gave it; "" where there is
+        none.  Nothing that a server says may take its place.
     :ivar tag: the prefix of commands whose replies repeat it.  A reply cannot
         be forged before the command was seen, as nobody can guess it.
     """
 
     client: bytes = b"localhost"
+    host: str = ""
     tag: bytes = field(default_factory=_random_tag)
 
 
@@ -65,24 +81,44 @@ class Dialect:
     :ivar port: the port it is registered for.
     :ivar rfc: where its STARTTLS is defined.
     :ivar dialogue: makes the generator for one connection.
+    :ivar greeting: makes up, for a host, the greeting that a client waits for
+        and that STARTTLS has consumed; None where no client waits for one.
     """
 
     name: str
     port: int
     rfc: str
     dialogue: Callable[[Parameters], Dialogue]
+    greeting: Callable[[str], bytes] | None = None
 
 
-NAMES = ("imap", "pop3", "smtp")
+#: The modules that dialects live in, by name.
+_MODULES = {
+    "ftp": "ftp",
+    "imap": "imap",
+    "irc": "irc",
+    "ldap": "ldap",
+    "lmtp": "lmtp",
+    "mysql": "mysql",
+    "nntp": "nntp",
+    "pop3": "pop3",
+    "postgres": "postgres",
+    "sieve": "sieve",
+    "smtp": "smtp",
+    "telnet": "telnet",
+    "xmpp": "xmpp",
+    "xmpp-server": "xmpp",
+}
+
+NAMES = tuple(_MODULES)
 
 
 def find(name: str) -> Dialect:
     """
-    The dialect of that name, in any case.
+    The dialect of that name, in any case; only its own module is imported.
 
     :raises KeyError: where there is none.
     """
-    if name.lower() not in NAMES:
-        raise KeyError(name)
-    dialect: Dialect = import_module(f"{__name__}.{name.lower()}").DIALECT
-    return dialect
+    module = import_module(f"{__name__}.{_MODULES[name.lower()]}")
+    dialects: dict[str, Dialect] = {each.name: each for each in module.DIALECTS}
+    return dialects[name.lower()]

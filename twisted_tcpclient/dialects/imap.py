@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Line, Parameters, Send
+from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
 from twisted_tcpclient.errors import (
     BadReply,
     NotOffered,
@@ -31,7 +31,7 @@ def _check_greeting(line: bytes) -> None:
         raise BadReply("the server does not speak IMAP", line)
 
 
-def _reply(tag: bytes) -> Generator[Line, bytes, tuple[bytes, bytes, list[bytes]]]:
+def _reply(tag: bytes) -> Generator[Step, bytes, tuple[bytes, bytes, list[bytes]]]:
     """
     Wait for the reply with our tag: its condition, its text, and the
     capabilities that came on the way.  All other untagged lines are forgotten,
@@ -83,4 +83,12 @@ def dialogue(parameters: Parameters) -> Dialogue:
         raise Refused("the server refused STARTTLS", text)
 
 
-DIALECT = Dialect("imap", 143, "RFC 9051", dialogue)
+def greeting(host: str) -> bytes:
+    """
+    What a client waits for (RFC 9051, 7.1.1), without capabilities: those of
+    before TLS are to be forgotten.
+    """
+    return b"* OK ready\r\n"
+
+
+DIALECTS = (Dialect("imap", 143, "RFC 9051", dialogue, greeting),)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Line, Parameters, Send
+from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
 from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 
-def _status() -> Generator[Line, bytes, tuple[bool, bytes]]:
+def _status() -> Generator[Step, bytes, tuple[bool, bytes]]:
     """Wait for a status line: whether it is positive, and its text."""
     line = yield LINE
     indicator, _, text = line.partition(b" ")
@@ -19,7 +19,7 @@ def _status() -> Generator[Line, bytes, tuple[bool, bytes]]:
     return indicator.upper() == b"+OK", text
 
 
-def _capabilities() -> Generator[Line, bytes, list[bytes]]:
+def _capabilities() -> Generator[Step, bytes, list[bytes]]:
     """Wait for a list that ends with a lone dot."""
     names: list[bytes] = []
     while (line := (yield LINE)) != b".":
@@ -43,4 +43,9 @@ def dialogue(parameters: Parameters) -> Dialogue:
         raise Refused("the server refused STLS", text)
 
 
-DIALECT = Dialect("pop3", 110, "RFC 2595", dialogue)
+def greeting(host: str) -> bytes:
+    """What a client waits for (RFC 1939, 4); no timestamp, so no APOP."""
+    return b"+OK ready\r\n"
+
+
+DIALECTS = (Dialect("pop3", 110, "RFC 2595", dialogue, greeting),)

@@ -1,0 +1,39 @@
+"""
+STARTTLS in IRC: the ``tls`` extension of IRCv3, deprecated in favour of TLS from
+the first byte (RFC 7194).
+"""
+
+from __future__ import annotations
+
+from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send
+from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+
+#: What a server may say before it has read anything.
+_PASSED_OVER = (b"NOTICE", b"PING")
+#: Unknown command, and "register first", from servers that know no STARTTLS.
+_UNKNOWN = (b"421", b"451")
+
+
+def _command(line: bytes) -> bytes:
+    """The command or number of a message (RFC 1459, 2.3.1), in upper case."""
+    words = line.upper().split()
+    if words and words[0].startswith(b":"):
+        del words[0]
+    return words[0] if words else b""
+
+
+def dialogue(parameters: Parameters) -> Dialogue:
+    """STARTTLS, before anything else is said."""
+    yield Send(b"STARTTLS\r\n")
+    while (command := _command(line := (yield LINE))) in _PASSED_OVER:
+        pass
+    if command in _UNKNOWN:
+        raise NotOffered("the server does not know STARTTLS", line)
+    if command in (b"691", b"ERROR"):
+        raise Refused("the server refused STARTTLS", line)
+    if command != b"670":
+        raise BadReply("the server does not speak IRC", line)
+
+
+# A server says nothing that a client would wait for before NICK and USER.
+DIALECTS = (Dialect("irc", 6667, "IRCv3 tls", dialogue),)

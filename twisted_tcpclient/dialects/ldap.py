@@ -1,0 +1,134 @@
+"""
+StartTLS in LDAP: RFC 4511, 4.14, in the BER of its section 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from twisted_tcpclient.dialects import (
+    Bytes,
+    Dialect,
+    Dialogue,
+    Parameters,
+    Send,
+    Step,
+)
+from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+
+_START_TLS = b"1.3.6.1.4.1.1466.20037"
+#: That of the notice of disconnection (RFC 4511, 4.4.1).
+_DISCONNECTION = b"1.3.6.1.4.1.1466.20036"
+
+_INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE = 0x02, 0x04, 0x0A, 0x30
+_EXTENDED_REQUEST, _EXTENDED_RESPONSE = 0x77, 0x78
+_REQUEST_NAME, _RESPONSE_NAME = 0x80, 0x8A
+
+#: The number of our one message.
+_ID = 1
+#: The longest message to wait for.
+_LONGEST = 8192
+
+_SUCCESS, _PROTOCOL_ERROR = 0, 2
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    """An element of less than 128 bytes."""
+    return bytes([tag, len(content)]) + content
+
+
+def _request() -> bytes:
+    """The extended request for StartTLS (RFC 4511, 4.14.1)."""
+    name = _element(_REQUEST_NAME, _START_TLS)
+    return _element(
+        _SEQUENCE, _element(_INTEGER, bytes([_ID])) + _element(_EXTENDED_REQUEST, name)
+    )
+
+
+def _message() -> Generator[Step, bytes, bytes]:
+    """Wait for a message, whatever the form of its length, and return its content."""
+    head = yield Bytes(2)
+    if head[0] != _SEQUENCE or head[1] == 0x80:
+        raise BadReply("the server does not speak LDAP", head)
+    length = head[1]
+    if length > 0x80:
+        if length > 0x84:
+            raise BadReply("the server announced a message that is too long", head)
+        length = int.from_bytes((yield Bytes(length & 0x7F)), "big")
+    if not 0 < length <= _LONGEST:
+        raise BadReply("the server announced a message that is too long", head)
+    return (yield Bytes(length))
+
+
+def _split(content: bytes) -> list[tuple[int, bytes]]:
+    """The elements in an element: their tags and contents."""
+    elements: list[tuple[int, bytes]] = []
+    rest = content
+    while rest:
+        if len(rest) < 2 or rest[1] == 0x80:
+            raise BadReply("the server sent broken BER", content)
+        start, length = 2, rest[1]
+        if length > 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(rest[2:start], "big")
+        if len(rest) < start + length:
+            raise BadReply("the server sent broken BER", content)
+        elements.append((rest[0], rest[start : start + length]))
+        rest = rest[start + length :]
+    return elements
+
+
+@dataclass(frozen=True)
+class Response:
+    """
+    An extended response (RFC 4511, 4.12).
+
+    :ivar number: of the request that it answers; 0 if it answers none.
+    :ivar result: its code, 0 for success.
+    :ivar text: for people.
+    :ivar name: of what it is about; empty if it does not say.
+    """
+
+    number: int
+    result: int
+    text: bytes
+    name: bytes
+
+    @classmethod
+    def parse(cls, message: bytes) -> Response:
+        """:raises BadReply: if the message is none."""
+        parts = _split(message)
+        if [tag for tag, _ in parts[:2]] != [_INTEGER, _EXTENDED_RESPONSE]:
+            raise BadReply("the server sent what was not asked for", message)
+        fields = _split(parts[1][1])
+        if [tag for tag, _ in fields[:3]] != [_ENUMERATED, _OCTETS, _OCTETS]:
+            raise BadReply("the server sent what was not asked for", message)
+        if not (parts[0][1] and fields[0][1]):
+            raise BadReply("the server sent broken BER", message)
+        return cls(
+            number=int.from_bytes(parts[0][1], "big"),
+            result=int.from_bytes(fields[0][1], "big"),
+            text=fields[2][1],
+            name=dict(fields[3:]).get(_RESPONSE_NAME, b""),
+        )
+
+
+def dialogue(parameters: Parameters) -> Dialogue:
+    """The request, its response."""
+    yield Send(_request())
+    message = yield from _message()
+    response = Response.parse(message)
+    if response.name == _DISCONNECTION:
+        raise Refused("the server ends the connection", response.text)
+    if response.number != _ID or response.name not in (b"", _START_TLS):
+        raise BadReply("the server sent what was not asked for", message)
+    if response.result == _PROTOCOL_ERROR:
+        # So answers who does not know the request (RFC 4511, 4.12).
+        raise NotOffered("the server does not know StartTLS", response.text)
+    if response.result != _SUCCESS:
+        reason = f"the server refused StartTLS with result code {response.result}"
+        raise Refused(reason, response.text)
+
+
+DIALECTS = (Dialect("ldap", 389, "RFC 4511", dialogue),)

@@ -1,0 +1,52 @@
+"""
+Replies that begin with a code of three digits, as FTP gave them to others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from twisted_tcpclient.dialects import LINE, Step
+from twisted_tcpclient.errors import BadReply
+
+_NAME = re.compile(r"[A-Za-z0-9.:_-]+")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply of one or more lines, all of the same code."""
+
+    code: int
+    lines: tuple[bytes, ...]
+
+    @property
+    def text(self) -> bytes:
+        """The lines in one."""
+        return b" ".join(self.lines)
+
+
+def parse(line: bytes) -> tuple[int, bytes, bytes]:
+    """Code, separator and text of one line of a reply."""
+    code, separator, text = line[:3], line[3:4], line[4:]
+    if not (len(code) == 3 and code.isdigit() and separator in (b"", b" ", b"-")):
+        raise BadReply("the server sent what is no reply", line)
+    return int(code), separator, text
+
+
+def reply() -> Generator[Step, bytes, Reply]:
+    """Wait for a whole reply, each line of which has the code (RFC 5321, 4.2)."""
+    first, separator, text = parse((yield LINE))
+    lines = [text]
+    while separator == b"-":
+        code, separator, text = parse((yield LINE))
+        if code != first:
+            raise BadReply("the lines of a reply differ in their code", text)
+        lines.append(text)
+    return Reply(first, tuple(lines))
+
+
+def named(host: str) -> bytes:
+    """The name of a host for a greeting: a word, whatever is in the name."""
+    return host.encode("ascii") if _NAME.fullmatch(host) else b"localhost"

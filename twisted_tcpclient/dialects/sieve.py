@@ -1,0 +1,96 @@
+"""
+STARTTLS in ManageSieve: RFC 5804, 2.2; the grammar is that of its section 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from twisted_tcpclient.dialects import (
+    LINE,
+    Bytes,
+    Dialect,
+    Dialogue,
+    Parameters,
+    Send,
+    Step,
+)
+from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+
+#: A string in quotes, the length of one that follows on lines of its own, or
+#: anything else up to a blank.
+_WORD = re.compile(
+    rb' *(?:"(?P<quoted>(?:[^"\\]|\\["\\])*)"'
+    rb"|\{(?P<length>[0-9]{1,9})\}\Z"
+    rb'|(?P<atom>[^ "{}\\]+))'
+)
+
+
+@dataclass(frozen=True)
+class Response:
+    """
+    A response of the server.
+
+    :ivar condition: OK, NO or BYE; empty if it is a capability.
+    :ivar name: of the capability.
+    :ivar text: all the rest.
+    """
+
+    condition: bytes
+    name: bytes
+    text: bytes
+
+
+def _words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
+    """Wait for a response: its words, and which of them are strings."""
+    words: list[tuple[bool, bytes]] = []
+    line, at = (yield LINE), 0
+    while at < len(line.rstrip()):
+        match = _WORD.match(line, at)
+        if match is None:
+            raise BadReply("the server does not speak ManageSieve", line)
+        at = match.end()
+        if match["length"] is None:
+            words.append((match["atom"] is None, match["atom"] or match["quoted"]))
+        else:
+            length = int(match["length"])
+            words.append((True, (yield Bytes(length)) if length else b""))
+            line, at = (yield LINE), 0
+    return words
+
+
+def response() -> Generator[Step, bytes, Response]:
+    """Wait for a capability (RFC 5804, 1.7), or for the end of a response."""
+    words = yield from _words()
+    text = b" ".join(word for _, word in words[1:])
+    if not words:
+        raise BadReply("the server sent an empty line")
+    quoted, first = words[0]
+    if quoted:
+        return Response(b"", first.upper(), text)
+    if first.upper() not in (b"OK", b"NO", b"BYE"):
+        raise BadReply("the server does not speak ManageSieve", first + b" " + text)
+    return Response(first.upper(), b"", text)
+
+
+def dialogue(parameters: Parameters) -> Dialogue:
+    """Capabilities as a greeting, STARTTLS."""
+    names: list[bytes] = []
+    while not (answer := (yield from response())).condition:
+        names.append(answer.name)
+    if answer.condition != b"OK":
+        raise Refused("the server refused the connection", answer.text)
+    if b"STARTTLS" not in names:
+        raise NotOffered("the server does not offer STARTTLS")
+    yield Send(b"STARTTLS\r\n")
+    answer = yield from response()
+    if not answer.condition:
+        raise BadReply("the server sent what was not asked for", answer.name)
+    if answer.condition != b"OK":
+        raise Refused("the server refused STARTTLS", answer.text)
+
+
+# After TLS the server says its capabilities again, of its own accord.
+DIALECTS = (Dialect("sieve", 4190, "RFC 5804", dialogue),)

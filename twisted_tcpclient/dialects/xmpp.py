@@ -1,0 +1,200 @@
+"""
+STARTTLS in XMPP: RFC 6120, 5, over the streams of its section 4.
+
+The stream is read up to each ``>``, where an element may end, and never beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+from xml.parsers.expat import ExpatError, ParserCreate
+
+from twisted_tcpclient.dialects import (
+    Bytes,
+    Dialect,
+    Dialogue,
+    Parameters,
+    Send,
+    Step,
+)
+from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+
+_STREAMS = "http://etherx.jabber.org/streams"
+_TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+
+#: The most that a server may say; stanzas of 10000 bytes are to be expected
+#: (RFC 6120, 13.12).  A bound of its own keeps the parser's work small, too.
+_LONGEST = 16384
+#: How often a ``>`` may be in an attribute or in text: the parser begins anew
+#: with each.
+_MOST_IN_VAIN = 32
+
+
+class Stream:
+    """
+    The server's side of a stream.
+
+    :ivar elements: those that are complete, each with the names of those in it.
+    :ivar version: as the server states it; None before it does, "" if never.
+    :ivar ended: whether the server has ended the stream.
+    """
+
+    def __init__(self) -> None:
+        self.elements: list[tuple[str, list[str]]] = []
+        self.version: str | None = None
+        self.ended = False
+        self._depth = 0
+        self._tags = 0
+        self._in_vain = 0
+        # The encoding is UTF-8, whatever is declared (RFC 6120, 11.6).
+        self._parser: Any = ParserCreate("UTF-8", " ")
+        # Expat 2.6 puts off what it could not finish at once until more has come;
+        # but nothing more will come.
+        if hasattr(self._parser, "SetReparseDeferralEnabled"):
+            self._parser.SetReparseDeferralEnabled(False)
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._text
+        # None of these may occur (RFC 6120, 11.1); without a document type
+        # there are no entities, either.
+        self._parser.StartDoctypeDeclHandler = self._forbid
+        self._parser.ProcessingInstructionHandler = self._forbid
+        self._parser.CommentHandler = self._forbid
+
+    def read(self, text: bytes) -> None:
+        """
+        Read on.
+
+        :raises BadReply: if it is no XML, or not all of XML may be used.
+        """
+        tags = self._tags
+        try:
+            self._parser.Parse(text, False)
+        except ExpatError:
+            raise BadReply("the server does not speak XMPP", text) from None
+        self._in_vain += tags == self._tags
+        if self._in_vain > _MOST_IN_VAIN:
+            raise BadReply("the server does not speak XMPP", text)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if self._depth == 0:
+            if name != f"{_STREAMS} stream":
+                raise BadReply("the server does not speak XMPP", name.encode())
+            self.version = attributes.get("version", "")
+        elif self._depth == 1:
+            self._children: list[str] = []
+            self._name = name
+        elif self._depth == 2:
+            self._children.append(name)
+        self._depth += 1
+        self._tags += 1
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        self._tags += 1
+        if self._depth == 0:
+            self.ended = True
+        elif self._depth == 1:
+            self.elements.append((self._name, self._children))
+
+    def _text(self, text: str) -> None:
+        if self._depth == 1 and text.strip():
+            raise BadReply("the server does not speak XMPP", text.encode())
+
+    def _forbid(self, *_: object) -> None:
+        raise BadReply("the server uses XML that has no place in XMPP")
+
+
+class Reader:
+    """
+    Waits for the elements of a stream.
+
+    :ivar text: what came since the last element, for errors to quote.
+    """
+
+    def __init__(self) -> None:
+        self.text = b""
+        self._stream = Stream()
+        self._length = 0
+
+    def element(self) -> Generator[Step, bytes, tuple[str, list[str]]]:
+        """
+        Wait for one element below the stream's.
+
+        :raises Refused: if the stream ends, or an error comes (RFC 6120, 4.9).
+        """
+        self.text = b""
+        while not self._stream.elements:
+            yield from self._tag()
+            if self._stream.ended:
+                raise Refused("the server ended the stream", self.text)
+            if self._stream.version == "":
+                # Such a stream has no features (RFC 6120, 4.7.5).
+                raise NotOffered("the server does not speak XMPP 1.0", self.text)
+        element = self._stream.elements.pop()
+        if element[0] == f"{_STREAMS} error":
+            raise Refused("the server sent a stream error", self.text)
+        return element
+
+    def _tag(self) -> Generator[Step, bytes, None]:
+        """Wait for the end of what may be a tag."""
+        tag = b""
+        while not tag.endswith(b">"):
+            if self._length == _LONGEST:
+                raise BadReply("the server speaks without end before TLS", self.text)
+            tag += yield Bytes(1)
+            self._length += 1
+        self.text += tag
+        self._stream.read(tag)
+
+
+def header(namespace: str, domain: str) -> bytes:
+    """
+    The beginning of our side of the stream (RFC 6120, 4.7).
+
+    :param domain: that of the service; its certificate has to be for it.
+    """
+    to = ""
+    if domain:
+        for character, reference in (("&", "&amp;"), ("<", "&lt;"), ("'", "&apos;")):
+            domain = domain.replace(character, reference)
+        to = f" to='{domain}'"
+    return (
+        f"<?xml version='1.0'?><stream:stream{to} version='1.0'"
+        f" xmlns='{namespace}' xmlns:stream='{_STREAMS}'>"
+    ).encode()
+
+
+def dialogue(namespace: str, parameters: Parameters) -> Dialogue:
+    """
+    Stream header, features, STARTTLS.
+
+    :param namespace: of the content.
+    """
+    yield Send(header(namespace, parameters.host))
+    reader = Reader()
+    name, features = yield from reader.element()
+    if name != f"{_STREAMS} features":
+        raise BadReply("the server sent what was not asked for", reader.text)
+    if f"{_TLS} starttls" not in features:
+        raise NotOffered("the server does not offer STARTTLS")
+    yield Send(f"<starttls xmlns='{_TLS}'/>".encode())
+    name, _ = yield from reader.element()
+    if name == f"{_TLS} failure":
+        raise Refused("the server refused STARTTLS", reader.text)
+    if name != f"{_TLS} proceed":
+        raise BadReply("the server sent what was not asked for", reader.text)
+
+
+def _dialect(name: str, port: int, namespace: str) -> Dialect:
+    dialogue_in: Callable[[Parameters], Dialogue] = partial(dialogue, namespace)
+    return Dialect(name, port, "RFC 6120", dialogue_in)
+
+
+# After TLS the client begins a stream of its own, and only then hears of another.
+DIALECTS = (
+    _dialect("xmpp", 5222, "jabber:client"),
+    _dialect("xmpp-server", 5269, "jabber:server"),
+)
