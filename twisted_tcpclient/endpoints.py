@@ -26,6 +26,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_tcpclient.dialects import find
 from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
 from twisted_tcpclient.race import explain
 from twisted_tcpclient.stages import Stage, StagedEndpoint
@@ -167,6 +168,7 @@ def starttls(
     endpoint: IStreamClientEndpoint,
     clock: Any,
     timeout: float | None = None,
+    greeting: str | None = None,
 ) -> IStreamClientEndpoint:
     """
     STARTTLS on the connections of an endpoint: connected means verified.
@@ -179,9 +181,18 @@ def starttls(
 
     :param dialect: "smtp", "pop3" or "imap".
     :param timeout: for the dialogue, and again for the handshake, in seconds.
+    :param greeting: the host to be greeted from by a greeting that the dialect
+        makes up, for protocols that wait for one; None for none.
+    :raises ValueError: if the dialect has no greeting.
     """
+    from twisted_tcpclient.greeting import greeted
     from twisted_tcpclient.starttls import negotiated
 
-    return secured(
-        creator, negotiated(dialect, endpoint, clock, timeout), clock, timeout
-    )
+    negotiating = negotiated(dialect, endpoint, clock, timeout)
+    connected = secured(creator, negotiating, clock, timeout)
+    if greeting is None:
+        return connected
+    make = find(dialect).greeting
+    if make is None:
+        raise ValueError(f"{dialect} has no greeting")
+    return greeted(make(greeting), connected, clock)

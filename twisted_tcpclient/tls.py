@@ -9,13 +9,13 @@ callback, so what was found is written down in a :class:`Verdict`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from getpass import getpass
+from glob import escape, glob
 from ipaddress import ip_address
-from os import O_NOCTTY, O_RDWR, close
-from os import open as os_open
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -305,7 +305,7 @@ def _context(settings: TLSSettings, judge: Callable[..., bool]) -> SSL.Context:
     context.set_max_proto_version(_VERSIONS[settings.maximum])
     _set_ciphers(context, settings)
     if settings.certificate is not None:
-        _use_certificate(context, settings.certificate)
+        _use_certificate(context, settings.certificate, settings.private_key)
     if settings.verify:
         context.set_verify(SSL.VERIFY_PEER, judge)
         _trust(context, settings.authorities)
@@ -346,13 +346,19 @@ def _read(path: str, what: str) -> bytes:
 
 
 def _trust(context: SSL.Context, authorities: str | None) -> None:
-    """Trust the CAs in a file, or those of the system."""
+    """Trust the CAs in a file, in the files of a directory, or the system's."""
     if authorities is None:
         context.set_default_verify_paths()
         return
-    _read(authorities, "CA certificates")
+    files = [authorities]
+    if os.path.isdir(authorities):
+        files = sorted(glob(os.path.join(escape(authorities), "*.pem")))
     try:
-        context.load_verify_locations(authorities)
+        for file in files:
+            _read(file, "CA certificates")
+            context.load_verify_locations(file)
+        if not files:
+            raise SSL.Error
     except SSL.Error:
         raise SettingsError(f"no CA certificate in {printable(authorities)}") from None
 
@@ -375,13 +381,21 @@ def _add_revocations(context: SSL.Context, path: str) -> None:
     )
 
 
-def _use_certificate(context: SSL.Context, path: str) -> None:
+def _use_certificate(
+    context: SSL.Context, path: str, key_path: str | None = None
+) -> None:
     """Present the certificate in a PEM file, with its chain and its key."""
-    data = _read(path, "certificate")
+    _read(path, "certificate")
     try:
         context.use_certificate_chain_file(path)
     except SSL.Error:
         raise SettingsError(f"no certificate in {printable(path)}") from None
+    _use_key(context, key_path or path)
+
+
+def _use_key(context: SSL.Context, path: str) -> None:
+    """Use the private key in a PEM file."""
+    data = _read(path, "private key")
     try:
         key = crypto.load_privatekey(
             crypto.FILETYPE_PEM, data, lambda *_: _passphrase(path)
@@ -401,7 +415,7 @@ def _passphrase(path: str) -> bytes:
     :raises SettingsError: if there is no terminal.
     """
     try:
-        close(os_open("/dev/tty", O_RDWR | O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise SettingsError(
             f"the key in {printable(path)} is encrypted,"

@@ -65,12 +65,15 @@ class Dialect:
     :ivar port: the port it is registered for.
     :ivar rfc: where its STARTTLS is defined.
     :ivar dialogue: makes the generator for one connection.
+    :ivar greeting: makes up the greeting of a host, for a client that waits for
+        one after TLS has begun; None where none would.
     """
 
     name: str
     port: int
     rfc: str
     dialogue: Callable[[Parameters], Dialogue]
+    greeting: Callable[[str], bytes] | None = None
 
 
 NAMES = ("imap", "pop3", "smtp")

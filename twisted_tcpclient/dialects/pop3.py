@@ -43,4 +43,4 @@ def dialogue(parameters: Parameters) -> Dialogue:
         raise Refused("the server refused STLS", text)
 
 
-DIALECT = Dialect("pop3", 110, "RFC 2595", dialogue)
+DIALECT = Dialect("pop3", 110, "RFC 2595", dialogue, lambda host: b"+OK\r\n")

@@ -61,4 +61,9 @@ def dialogue(parameters: Parameters) -> Dialogue:
         raise Refused("the server refused STARTTLS", answer.text)
 
 
-DIALECT = Dialect("smtp", 25, "RFC 3207", dialogue)
+def greeting(host: str) -> bytes:
+    """The greeting of RFC 5321, 4.2."""
+    return b"220 %s ESMTP\r\n" % host.encode("ascii", "replace")
+
+
+DIALECT = Dialect("smtp", 25, "RFC 3207", dialogue, greeting)

@@ -1,0 +1,265 @@
+"""
+The other side of UCSPI: descriptors 6 and 7 as a connection.
+
+With this a Twisted program is the prog under any UCSPI client.  Without TLS
+both descriptors are one socket, which the reactor can adopt.  With TLS they are
+pipes, and the addresses are in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    NoProtocol,
+)
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_tcpclient.descriptors import Sink, Source
+from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.report import os_reason
+
+Environment = Mapping[str, str]
+
+
+def address(environ: Environment, side: str) -> IAddress:
+    """
+    The address of one side ("LOCAL" or "REMOTE") as the environment has it.
+
+    Understands TCP, TCP6, SSL and UNIX; for anything else, and for a port that
+    is no number, it is a UNIX address without a name.
+    """
+    protocol = environ.get("PROTO", "")
+    prefix = "SSL" if protocol.startswith("SSL") else "TCP"
+    ip = environ.get(f"{prefix}{side}IP", "")
+    port = environ.get(f"{prefix}{side}PORT", "")
+    if not protocol.startswith(prefix) or not ip or not port.isdigit():
+        return UNIXAddress(None)
+    kind = IPv6Address if ":" in ip else IPv4Address
+    return kind("TCP", ip, int(port))
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class Pipes:
+    """A transport over two descriptors: one to read from, one to write to."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        descriptors: tuple[int, int],
+        protocol: IProtocol,
+        environ: Environment,
+    ) -> None:
+        reading, writing = descriptors
+        self._protocol = protocol
+        self._environ = environ
+        self.disconnecting = False
+        self._reason: Exception = ConnectionDone()
+        self._gone = False
+        os.set_blocking(writing, False)
+        self._source = Source(
+            reactor, reading, protocol.dataReceived, self._reading_ended
+        )
+        self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
+        self._reactor = reactor
+
+    # ITransport
+
+    def write(self, data: bytes) -> None:
+        """Send, unless the sending side is closed."""
+        if self._sink is not None and not self.disconnecting:
+            self._sink.write(data)
+
+    def writeSequence(self, data: Any) -> None:
+        """Send."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close both sides once all is written."""
+        self.disconnecting = True
+        self._source.close()
+        if self._sink is None:
+            self._reactor.callLater(0, self._lost, self._reason)
+        self.loseWriteConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Close the sending side once all is written."""
+        if self._sink is not None:
+            self._sink.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close both sides now."""
+        self.disconnecting = True
+        self._source.close()
+        if self._sink is not None:
+            self._sink.close()
+        self._sink = None
+        if not self._gone:
+            self._reactor.callLater(0, self._lost, ConnectionAborted())
+
+    def getPeer(self) -> IAddress:
+        """The server, as the environment has it."""
+        return address(self._environ, "REMOTE")
+
+    def getHost(self) -> IAddress:
+        """Ourselves, as the environment has it."""
+        return address(self._environ, "LOCAL")
+
+    # IPushProducer and IConsumer
+
+    def pauseProducing(self) -> None:
+        """Stop reading for now."""
+        self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on reading."""
+        self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Whoever consumed this has gone."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let a producer know when to pause."""
+        if self._sink is None:
+            producer.stopProducing()
+        else:
+            self._sink.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        if self._sink is not None:
+            self._sink.unregisterProducer()
+
+    # The ends
+
+    def start(self) -> None:
+        """Connect the protocol, and begin to read."""
+        self._protocol.makeConnection(self)
+        if not self.disconnecting:
+            self._source.resumeProducing()
+
+    def _reading_ended(self, error: OSError | None) -> None:
+        half_closeable = IHalfCloseableProtocol.providedBy(self._protocol)
+        if error is not None:
+            self._reason = ConnectionLost()
+        if self._sink is None:
+            self._lost(self._reason)
+        elif error is None and half_closeable:
+            self._protocol.readConnectionLost()  # type: ignore[attr-defined]
+        else:
+            self.loseConnection()
+
+    def _writing_ended(self, error: OSError | None) -> None:
+        self._sink = None
+        if self._source.fileno() < 0:
+            self._lost(self._reason if error is None else ConnectionLost())
+        elif error is None and IHalfCloseableProtocol.providedBy(self._protocol):
+            self._protocol.writeConnectionLost()  # type: ignore[attr-defined]
+        # Otherwise nobody listens any more.  What they have said before is
+        # still to be read, and ends in an end of input.
+
+    def _lost(self, reason: Exception) -> None:
+        if not self._gone:
+            self._gone = True
+            self._protocol.connectionLost(Failure(reason))
+
+
+class _Once(Factory):
+    """Builds one protocol and keeps it, as adopting a socket returns none."""
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+        self.built: IProtocol | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        self.built = self._factory.buildProtocol(addr)
+        return self.built
+
+
+@implementer(IStreamClientEndpoint)
+class UCSPIEndpoint:
+    """Adopts the descriptors that a UCSPI client has given us."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        descriptors: tuple[int, int] = (6, 7),
+        environ: Environment | None = None,
+    ) -> None:
+        """
+        :param descriptors: to read from, and to write to.  They are taken: the
+            endpoint connects once.
+        :param environ: where the addresses are; the process's by default.
+        """
+        self._reactor = reactor
+        self._descriptors = descriptors
+        self._environ = os.environ if environ is None else environ
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect at once.
+
+        Fails with :class:`~twisted_tcpclient.errors.LocalFailure` if the
+        descriptors are not open, and as the factory does.  There is nothing to
+        cancel.
+        """
+        try:
+            return succeed(self._adopt(protocolFactory))
+        except OSError as error:
+            why = os_reason(error)
+            return fail(LocalFailure(f"no connection on descriptors 6 and 7: {why}"))
+        except BaseException:
+            return fail()
+
+    def _adopt(self, factory: IProtocolFactory) -> IProtocol:
+        reading, writing = map(os.fstat, self._descriptors)
+        one = (reading.st_dev, reading.st_ino) == (writing.st_dev, writing.st_ino)
+        connect = (
+            self._socket if one and stat.S_ISSOCK(reading.st_mode) else self._pipes
+        )
+        return connect(factory)
+
+    def _socket(self, factory: IProtocolFactory) -> IProtocol:
+        """Both descriptors are one socket."""
+        reading, writing = self._descriptors
+        with socket.socket(fileno=reading) as adopted:
+            adopted.setblocking(False)
+            once = _Once(factory)
+            self._reactor.adoptStreamConnection(reading, adopted.family, once)
+        if writing != reading:
+            os.close(writing)
+        if once.built is None:
+            raise NoProtocol()
+        return once.built
+
+    def _pipes(self, factory: IProtocolFactory) -> IProtocol:
+        """Two descriptors of any kind."""
+        protocol = factory.buildProtocol(address(self._environ, "REMOTE"))
+        if protocol is None:
+            raise NoProtocol()
+        Pipes(self._reactor, self._descriptors, protocol, self._environ).start()
+        return protocol
