@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IProtocol,
     IProtocolFactory,
     IStreamClientEndpoint,
 )
@@ -34,31 +36,43 @@ class Greeting(Stage):
 
     def __init__(self, greeting: bytes, *args: Any) -> None:
         super().__init__(*args)
-        self._greeting: list[bytes] = [greeting]
+        self._held: list[bytes] = [greeting]
         self._call: IDelayedCall | None = None
+        self.ready.addCallback(self._opened)
 
     def connectionMade(self) -> None:
         """Nothing to wait for."""
         super().connectionMade()
         self.open()
-        self.dataReceived = self._hold  # type: ignore[method-assign]
-        self._call = self._clock.callLater(0, self._greet)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """What was received before is delivered before."""
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-            self._greet()
-        super().connectionLost(reason)
+        """What was received before is delivered before, unless nobody wants it."""
+        try:
+            if self._call is not None and self._call.active():
+                self._call.cancel()
+                if not reason.check(ConnectionAborted):
+                    self._greet()
+        finally:
+            super().connectionLost(reason)
+
+    def _opened(self, protocol: IProtocol) -> IProtocol:
+        self.dataReceived = self._hold  # type: ignore[method-assign]
+        self._call = self._clock.callLater(0, self._greet)
+        return protocol
 
     def _hold(self, data: bytes) -> None:
         """A server that speaks at once is heard after the greeting."""
-        self._greeting.append(data)
+        self._held.append(data)
 
     def _greet(self) -> None:
+        try:
+            while self._held:
+                self._forward(self._held.pop(0))
+        except BaseException:
+            # The reactor closes what raises as it is read from; no more here.
+            self.transport.abortConnection()
+            raise
         self.dataReceived = self._forward  # type: ignore[method-assign]
-        for data in self._greeting:
-            self._forward(data)
 
 
 def greeted(

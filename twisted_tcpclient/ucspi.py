@@ -54,10 +54,11 @@ def address(environ: Environment, side: str) -> IAddress:
     prefix = "SSL" if protocol.startswith("SSL") else "TCP"
     ip = environ.get(f"{prefix}{side}IP", "")
     port = environ.get(f"{prefix}{side}PORT", "")
-    if not protocol.startswith(prefix) or not ip or not port.isdigit():
+    number = int(port) if port.isascii() and port.isdigit() else -1
+    if not protocol.startswith(prefix) or not ip or number < 0:
         return UNIXAddress(None)
     kind = IPv6Address if ":" in ip else IPv4Address
-    return kind("TCP", ip, int(port))
+    return kind("TCP", ip, number)
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -74,9 +75,11 @@ class Pipes:
         reading, writing = descriptors
         self._protocol = protocol
         self._environ = environ
-        self.disconnecting = False
+        self.disconnecting = self._aborted = False
         self._reason: Exception = ConnectionDone()
         self._gone = False
+        self._accepted = 0
+        self._producer: Any = None
         os.set_blocking(writing, False)
         self._source = Source(
             reactor, reading, protocol.dataReceived, self._reading_ended
@@ -89,6 +92,7 @@ class Pipes:
     def write(self, data: bytes) -> None:
         """Send, unless the sending side is closed."""
         if self._sink is not None and not self.disconnecting:
+            self._accepted += len(data)
             self._sink.write(data)
 
     def writeSequence(self, data: Any) -> None:
@@ -97,6 +101,8 @@ class Pipes:
 
     def loseConnection(self) -> None:
         """Close both sides once all is written."""
+        if self._gone or self.disconnecting:
+            return
         self.disconnecting = True
         self._source.close()
         if self._sink is None:
@@ -110,13 +116,14 @@ class Pipes:
 
     def abortConnection(self) -> None:
         """Close both sides now."""
-        self.disconnecting = True
+        if self._gone or self._aborted:
+            return
+        self.disconnecting = self._aborted = True
         self._source.close()
         if self._sink is not None:
             self._sink.close()
         self._sink = None
-        if not self._gone:
-            self._reactor.callLater(0, self._lost, ConnectionAborted())
+        self._reactor.callLater(0, self._lost, ConnectionAborted())
 
     def getPeer(self) -> IAddress:
         """The server, as the environment has it."""
@@ -146,9 +153,11 @@ class Pipes:
             producer.stopProducing()
         else:
             self._sink.registerProducer(producer, streaming)
+            self._producer = producer
 
     def unregisterProducer(self) -> None:
         """The producer is done."""
+        self._producer = None
         if self._sink is not None:
             self._sink.unregisterProducer()
 
@@ -156,9 +165,14 @@ class Pipes:
 
     def start(self) -> None:
         """Connect the protocol, and begin to read."""
-        self._protocol.makeConnection(self)
-        if not self.disconnecting:
-            self._source.resumeProducing()
+        # Nothing is read before the next iteration; until then the protocol may
+        # pause what has been started, but could not if it was started later.
+        self._source.resumeProducing()
+        try:
+            self._protocol.makeConnection(self)
+        except BaseException:
+            self.abortConnection()
+            raise
 
     def _reading_ended(self, error: OSError | None) -> None:
         half_closeable = IHalfCloseableProtocol.providedBy(self._protocol)
@@ -172,18 +186,27 @@ class Pipes:
             self.loseConnection()
 
     def _writing_ended(self, error: OSError | None) -> None:
+        assert self._sink is not None
+        if self._sink.written < self._accepted:
+            self._reason = ConnectionLost()
         self._sink = None
         if self._source.fileno() < 0:
-            self._lost(self._reason if error is None else ConnectionLost())
+            self._lost(self._reason)
         elif error is None and IHalfCloseableProtocol.providedBy(self._protocol):
-            self._protocol.writeConnectionLost()  # type: ignore[attr-defined]
+            self._protocol.writeConnectionLost()
         # Otherwise nobody listens any more.  What they have said before is
         # still to be read, and ends in an end of input.
 
     def _lost(self, reason: Exception) -> None:
-        if not self._gone:
-            self._gone = True
-            self._protocol.connectionLost(Failure(reason))
+        if self._gone:
+            return
+        self._gone = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # As late as here: a producer is often a connection that is to get
+            # what may still be read from this one.
+            producer.stopProducing()
+        self._protocol.connectionLost(Failure(reason))
 
 
 class _Once(Factory):
@@ -229,37 +252,58 @@ class UCSPIEndpoint:
         """
         try:
             return succeed(self._adopt(protocolFactory))
-        except OSError as error:
-            why = os_reason(error)
-            return fail(LocalFailure(f"no connection on descriptors 6 and 7: {why}"))
         except BaseException:
             return fail()
 
     def _adopt(self, factory: IProtocolFactory) -> IProtocol:
-        reading, writing = map(os.fstat, self._descriptors)
+        try:
+            reading, writing = map(os.fstat, self._descriptors)
+        except OSError as error:
+            raise self._unusable(error) from None
         one = (reading.st_dev, reading.st_ino) == (writing.st_dev, writing.st_ino)
         connect = (
             self._socket if one and stat.S_ISSOCK(reading.st_mode) else self._pipes
         )
         return connect(factory)
 
+    def _unusable(self, error: OSError) -> LocalFailure:
+        numbers = " and ".join(map(str, self._descriptors))
+        why = os_reason(error)
+        return LocalFailure(f"no connection on descriptors {numbers}: {why}")
+
     def _socket(self, factory: IProtocolFactory) -> IProtocol:
         """Both descriptors are one socket."""
         reading, writing = self._descriptors
+        once = _Once(factory)
         with socket.socket(fileno=reading) as adopted:
-            adopted.setblocking(False)
-            once = _Once(factory)
-            self._reactor.adoptStreamConnection(reading, adopted.family, once)
-        if writing != reading:
-            os.close(writing)
+            if writing != reading:
+                os.close(writing)
+            try:
+                # What is not connected any more is nothing to adopt.
+                adopted.getpeername()
+                adopted.setblocking(False)
+            except OSError as error:
+                raise self._unusable(error) from None
+            try:
+                self._reactor.adoptStreamConnection(reading, adopted.family, once)
+            except BaseException:
+                transport = getattr(once.built, "transport", None)
+                if transport is not None:
+                    transport.abortConnection()
+                raise
         if once.built is None:
             raise NoProtocol()
         return once.built
 
     def _pipes(self, factory: IProtocolFactory) -> IProtocol:
         """Two descriptors of any kind."""
-        protocol = factory.buildProtocol(address(self._environ, "REMOTE"))
-        if protocol is None:
-            raise NoProtocol()
+        try:
+            protocol = factory.buildProtocol(address(self._environ, "REMOTE"))
+            if protocol is None:
+                raise NoProtocol()
+        except BaseException:
+            for descriptor in self._descriptors:
+                os.close(descriptor)
+            raise
         Pipes(self._reactor, self._descriptors, protocol, self._environ).start()
         return protocol
