@@ -77,7 +77,7 @@ class Pipes:
         self._environ = environ
         self.disconnecting = self._aborted = False
         self._reason: Exception = ConnectionDone()
-        self._gone = False
+        self._gone = self._broken = False
         self._accepted = 0
         self._producer: Any = None
         os.set_blocking(writing, False)
@@ -91,9 +91,13 @@ class Pipes:
 
     def write(self, data: bytes) -> None:
         """Send, unless the sending side is closed."""
-        if self._sink is not None and not self.disconnecting:
+        if self.disconnecting:
+            return
+        if self._sink is not None:
             self._accepted += len(data)
             self._sink.write(data)
+        elif self._broken:
+            self._reason = ConnectionLost()
 
     def writeSequence(self, data: Any) -> None:
         """Send."""
@@ -187,6 +191,7 @@ class Pipes:
 
     def _writing_ended(self, error: OSError | None) -> None:
         assert self._sink is not None
+        self._broken = error is not None
         if self._sink.written < self._accepted:
             self._reason = ConnectionLost()
         self._sink = None
