@@ -61,6 +61,15 @@ def address(environ: Environment, side: str) -> IAddress:
     return kind("TCP", ip, number)
 
 
+class _Output(Sink):
+    """A sink that may be closed while a producer is registered."""
+
+    def close(self) -> None:
+        """Close; unregistering a producer must not start the last writing again."""
+        self.disconnecting = False
+        super().close()
+
+
 @implementer(ITransport, IConsumer, IPushProducer)
 class Pipes:
     """A transport over two descriptors: one to read from, one to write to."""
@@ -84,7 +93,7 @@ class Pipes:
         self._source = Source(
             reactor, reading, protocol.dataReceived, self._reading_ended
         )
-        self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
+        self._sink: Sink | None = _Output(reactor, writing, self._writing_ended)
         self._reactor = reactor
 
     # ITransport
@@ -179,14 +188,14 @@ class Pipes:
             raise
 
     def _reading_ended(self, error: OSError | None) -> None:
-        half_closeable = IHalfCloseableProtocol.providedBy(self._protocol)
+        half_closed = error is None and self._half_closeable
         if error is not None:
             self._reason = ConnectionLost()
+        if half_closed:
+            self._protocol.readConnectionLost()  # type: ignore[attr-defined]
         if self._sink is None:
             self._lost(self._reason)
-        elif error is None and half_closeable:
-            self._protocol.readConnectionLost()  # type: ignore[attr-defined]
-        else:
+        elif not half_closed:
             self.loseConnection()
 
     def _writing_ended(self, error: OSError | None) -> None:
@@ -195,12 +204,16 @@ class Pipes:
         if self._sink.written < self._accepted:
             self._reason = ConnectionLost()
         self._sink = None
+        if error is None and self._half_closeable and not self.disconnecting:
+            self._protocol.writeConnectionLost()  # type: ignore[attr-defined]
+        # If nobody listens any more, what they have said before is still to be
+        # read, and ends in an end of input.
         if self._source.fileno() < 0:
             self._lost(self._reason)
-        elif error is None and IHalfCloseableProtocol.providedBy(self._protocol):
-            self._protocol.writeConnectionLost()
-        # Otherwise nobody listens any more.  What they have said before is
-        # still to be read, and ends in an end of input.
+
+    @property
+    def _half_closeable(self) -> bool:
+        return bool(IHalfCloseableProtocol.providedBy(self._protocol))
 
     def _lost(self, reason: Exception) -> None:
         if self._gone:
