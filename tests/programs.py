@@ -37,12 +37,12 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT)} | changes
 
 
-def run(*command: str | Path, **changes: str) -> Outcome:
+def run(*command: str | Path, stdin: bytes = b"", **changes: str) -> Outcome:
     """Run a program whose server is in a process of its own."""
     process = subprocess.run(
         command,
         env=environment(**changes),
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         timeout=PATIENCE,
         check=False,

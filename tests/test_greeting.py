@@ -39,7 +39,7 @@ from twisted_tcpclient.tls import ConnectionCreator
 GREETING = b"220 mx.example.org ESMTP\r\n"
 
 #: What each dialect says for the host mx.example.org.
-GREETINGS = {"imap": b"* OK\r\n", "pop3": b"+OK\r\n", "smtp": GREETING}
+GREETINGS = {"imap": b"* OK ready\r\n", "pop3": b"+OK\r\n", "smtp": GREETING}
 
 
 def stages(

@@ -347,7 +347,7 @@ class ServerTests(TestCase):
         for dialect, port, said, greeting in (
             ("smtp", postfix.smtp, b"QUIT\r\n", b"220 localhost ESMTP\r\n"),
             ("pop3", dovecot.pop3, b"QUIT\r\n", b"+OK\r\n"),
-            ("imap", dovecot.imap, b"a LOGOUT\r\n", b"* OK\r\n"),
+            ("imap", dovecot.imap, b"a LOGOUT\r\n", b"* OK ready\r\n"),
         ):
             start = trusted(f"starttls:{dialect}:localhost:{port}")
             greeted = yield self.converse(start + ":greeting=yes", said)

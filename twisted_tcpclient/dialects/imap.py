@@ -83,4 +83,4 @@ def dialogue(parameters: Parameters) -> Dialogue:
         raise Refused("the server refused STARTTLS", text)
 
 
-DIALECT = Dialect("imap", 143, "RFC 9051", dialogue, lambda host: b"* OK\r\n")
+DIALECT = Dialect("imap", 143, "RFC 9051", dialogue, lambda host: b"* OK ready\r\n")
