@@ -26,6 +26,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_tcpclient.dialects import find
 from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
 from twisted_tcpclient.race import explain
 from twisted_tcpclient.stages import Stage, StagedEndpoint
@@ -168,6 +169,7 @@ def starttls(
     clock: Any,
     timeout: float | None = None,
     host: str = "",
+    greeting: bool = False,
 ) -> IStreamClientEndpoint:
     """
     STARTTLS on the connections of an endpoint: connected means verified.
@@ -182,10 +184,19 @@ def starttls(
     :param timeout: for the dialogue, and again for the handshake, in seconds.
     :param host: the name of the server, which some dialects say in clear: that
         for which its certificate has to be.
+    :param greeting: whether to begin with a greeting from that host, made up by
+        the dialect, for protocols that wait for one.
     :raises KeyError: where there is no such dialect.
+    :raises ValueError: if a greeting is wanted, and the dialect has none.
     """
+    from twisted_tcpclient.greeting import greeted
     from twisted_tcpclient.starttls import negotiated
 
-    return secured(
-        creator, negotiated(dialect, endpoint, clock, timeout, host), clock, timeout
-    )
+    negotiating = negotiated(dialect, endpoint, clock, timeout, host)
+    connected = secured(creator, negotiating, clock, timeout)
+    if not greeting:
+        return connected
+    make = find(dialect).greeting
+    if make is None:
+        raise ValueError(f"{dialect} has no greeting")
+    return greeted(make(host), connected, clock)

@@ -25,6 +25,8 @@ from twisted_tcpclient.settings import (
     LookupSettings,
     Settings,
     TLSSettings,
+    is_ip,
+    reference_identity,
 )
 
 _GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
@@ -383,19 +385,7 @@ def _reference_identity(host: str, match: str | None) -> str | None:
     """The name the certificate has to have; None over a UNIX socket."""
     if match is not None:
         return match
-    if _is_socket(host):
-        return None
-    if host in ("", "0"):
-        return "localhost"
-    return host[1:-1] if host[0] == "[" and host[-1] == "]" else host
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return None if _is_socket(host) else reference_identity(host)
 
 
 def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings | None:
@@ -435,7 +425,7 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
         maximum=options["versions"][1],
         name=name,
         common_name=options["match"] is not None,
-        server_name=name.removesuffix(".") if name and not _is_ip(name) else None,
+        server_name=name.removesuffix(".") if name and not is_ip(name) else None,
         verify=not options["insecure"],
     )
 

@@ -5,6 +5,23 @@ What the user asked for: frozen values, parsed once, with no opinion of their ow
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+
+def reference_identity(host: str) -> str:
+    """The name that the certificate of a host has to have, unless told otherwise."""
+    if host in ("", "0"):
+        return "localhost"
+    return host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+
+
+def is_ip(name: str) -> bool:
+    """Whether a name is an IP address, with a zone or without."""
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -13,7 +30,9 @@ class TLSSettings:
     How TLS is to be done.
 
     :ivar certificate: PEM file with our certificate, its chain and its key.
-    :ivar authorities: PEM file with the CAs to trust; None for the system's.
+    :ivar private_key: PEM file with the key, where that is another file.
+    :ivar authorities: PEM file with the CAs to trust, or a directory of such
+        files (``*.pem``); None for the system's.
     :ivar revocations: PEM file with CRLs; None to check none.
     :ivar ciphers: OpenSSL cipher list for TLS 1.2; None for the default.
     :ivar suites: TLS 1.3 cipher suites; None for the default.
@@ -28,6 +47,7 @@ class TLSSettings:
     """
 
     certificate: str | None = None
+    private_key: str | None = None
     authorities: str | None = None
     revocations: str | None = None
     ciphers: str | None = None

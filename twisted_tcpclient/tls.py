@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from getpass import getpass
+from glob import escape, glob
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -156,13 +157,18 @@ def _patterns(certificate: x509.Certificate) -> list[CertificatePattern]:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ConnectionCreator:
-    """Makes TLS connections that verify as the settings say."""
+    """
+    Makes TLS connections that verify as the settings say.
+
+    :ivar name: the name that the server's certificate has to have, or "".
+    """
 
     def __init__(self, settings: TLSSettings) -> None:
         """
         :raises SettingsError: if a file cannot be used, or no cipher is left.
         """
         self._settings = settings
+        self.name = settings.name or ""
         try:
             self._identity = (
                 _identity(settings.name) if settings.name is not None else None
@@ -330,7 +336,7 @@ def _context(settings: TLSSettings, judge: Callable[..., bool]) -> SSL.Context:
     context.set_max_proto_version(_VERSIONS[settings.maximum])
     _set_ciphers(context, settings)
     if settings.certificate is not None:
-        _use_certificate(context, settings.certificate)
+        _use_certificate(context, settings.certificate, settings.private_key)
     if settings.verify:
         context.set_verify(SSL.VERIFY_PEER, judge)
         _trust(context, settings.authorities)
@@ -385,16 +391,21 @@ def _certificates(data: bytes) -> list[crypto.X509]:
 
 
 def _trust(context: SSL.Context, authorities: str | None) -> None:
-    """Trust the CAs in a file, or those of the system."""
+    """Trust the CAs in a file, in the files of a directory, or the system's."""
     if authorities is None:
         context.set_default_verify_paths()
         return
-    data = _read(authorities, "CA certificates")
+    files = [authorities]
+    if os.path.isdir(authorities):
+        files = sorted(glob(os.path.join(escape(authorities), "*.pem")))
     store = context.get_cert_store()
     try:
         assert store is not None
-        for certificate in _certificates(data):
-            store.add_cert(certificate)
+        for file in files:
+            for certificate in _certificates(_read(file, "CA certificates")):
+                store.add_cert(certificate)
+        if not files:
+            raise ValueError("no file")
     except (ValueError, crypto.Error):
         raise SettingsError(f"no CA certificate in {printable(authorities)}") from None
 
@@ -417,11 +428,15 @@ def _add_revocations(context: SSL.Context, path: str) -> None:
     )
 
 
-def _use_certificate(context: SSL.Context, path: str) -> None:
+def _use_certificate(
+    context: SSL.Context, path: str, key_path: str | None = None
+) -> None:
     """
     Present the certificate in a PEM file, with its chain and its key.
 
     The file is read once: it may be a pipe from another program.
+
+    :param key_path: the file with the key, where that is another one.
     """
     data = _read(path, "certificate")
     try:
@@ -431,6 +446,8 @@ def _use_certificate(context: SSL.Context, path: str) -> None:
             context.add_extra_chain_cert(certificate)
     except (ValueError, SSL.Error, crypto.Error):
         raise SettingsError(f"no certificate in {printable(path)}") from None
+    if key_path is not None:
+        path, data = key_path, _read(key_path, "private key")
     try:
         context.use_privatekey(_private_key(data, path))
         context.check_privatekey()

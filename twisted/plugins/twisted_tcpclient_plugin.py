@@ -1,8 +1,10 @@
 """
-Tells ``twist`` of tcpclient.
+Tells ``twist`` of tcpclient, and Twisted of the endpoint strings.
 """
 
 from twisted.application.service import ServiceMaker
+
+from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
 
 tcpclient = ServiceMaker(
     "twisted_tcpclient",
@@ -10,3 +12,6 @@ tcpclient = ServiceMaker(
     "A UCSPI client: TCP, TLS, STARTTLS and UNIX sockets.",
     "tcpclient",
 )
+starttls_strings = STARTTLSParser()
+tcpclient_strings = TCPClientParser()
+ucspi_strings = UCSPIParser()

@@ -1,0 +1,71 @@
+"""
+The programs of the tutorial run as they stand there, and print what it says.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import servers
+from tests.certificates import shared
+from tests.programs import ROOT, run
+
+TUTORIAL = ROOT / "doc" / "tutorial.rst"
+
+_BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
+
+
+def programs() -> list[tuple[str, str]]:
+    """Each program of the tutorial, with what it prints."""
+    found: list[tuple[str, str]] = []
+    for kind, block in _BLOCK.findall(TUTORIAL.read_text()):
+        text = textwrap.dedent(block).strip() + "\n"
+        if kind == "python":
+            found.append((text, ""))
+        else:
+            program, _ = found.pop()
+            found.append((program, text))
+    return found
+
+
+class TutorialTests(SynchronousTestCase):
+    """The tutorial, with servers of ours in the place of the examples."""
+
+    def test_programs(self) -> None:
+        """Each program ends well, and prints what the tutorial shows."""
+        postfix = servers.postfix()
+        roots = quoteStringArgument(str(shared().ca))
+        found = programs()
+        self.assertEqual(len(found), 4)
+        for number, (program, shown) in enumerate(found):
+            for name, port in (
+                ("mx.example.org", postfix.smtp),
+                ("old.example.org", postfix.plain),
+            ):
+                program = program.replace(
+                    f"starttls:smtp:{name}",
+                    f"starttls:smtp:localhost:{port}:trustRoots={roots}",
+                )
+            self.assertNotIn("example.org", program)
+            path = Path(f"program{number}.py")
+            path.write_text(program)
+            outcome = run(sys.executable, path)
+            self.assertEqual((outcome.status, outcome.err), (0, b""), program)
+            wanted = shown.replace("mx.example.org", "localhost")
+            self.assertEqual(outcome.out.decode("ascii"), wanted)
+
+    def test_programs_can_fail(self) -> None:
+        """The first program, as it stands, fails where it should not succeed."""
+        program, _ = programs()[0]
+        port = servers.postfix().smtp
+        path = Path("program.py")
+        path.write_text(program.replace("mx.example.org", f"localhost:{port}"))
+        outcome = run(sys.executable, path)
+        self.assertEqual(outcome.status, 1)
+        self.assertIn(b"VerificationFailed", outcome.err)

@@ -1,0 +1,90 @@
+"""
+A greeting for protocols that wait for one.
+
+STARTTLS has consumed the server's greeting, in clear: it may have come from
+anyone and is gone.  Most clients wait for one before they speak, so they are
+given one made up by the dialect, inside what TLS protects.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from twisted_tcpclient.stages import Stage, StagedEndpoint
+
+
+class Greeting(Stage):
+    """
+    Opens at once, and lets the greeting be the first that is received.
+
+    It is delivered in an iteration of its own, as one from the network would
+    be: by then whoever called ``connect`` has the protocol in hand.
+    """
+
+    awaited = "the greeting"
+
+    def __init__(self, greeting: bytes, *args: Any) -> None:
+        super().__init__(*args)
+        self._held: list[bytes] = [greeting]
+        self._call: IDelayedCall | None = None
+        self.ready.addCallback(self._opened)
+
+    def connectionMade(self) -> None:
+        """Nothing to wait for."""
+        super().connectionMade()
+        self.open()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """What was received before is delivered before, unless nobody wants it."""
+        try:
+            if self._call is not None and self._call.active():
+                self._call.cancel()
+                if not reason.check(ConnectionAborted):
+                    self._greet()
+        finally:
+            super().connectionLost(reason)
+
+    def _opened(self, protocol: IProtocol) -> IProtocol:
+        self.dataReceived = self._hold  # type: ignore[method-assign]
+        self._call = self._clock.callLater(0, self._greet)
+        return protocol
+
+    def _hold(self, data: bytes) -> None:
+        """A server that speaks at once is heard after the greeting."""
+        self._held.append(data)
+
+    def _greet(self) -> None:
+        try:
+            while self._held:
+                self._forward(self._held.pop(0))
+        except BaseException:
+            # The reactor closes what raises as it is read from; no more here.
+            self.transport.abortConnection()
+            raise
+        self.dataReceived = self._forward  # type: ignore[method-assign]
+
+
+def greeted(
+    greeting: bytes, endpoint: IStreamClientEndpoint, clock: Any
+) -> IStreamClientEndpoint:
+    """
+    An endpoint whose connections begin with those bytes.
+
+    ``connect`` fails as that of the wrapped endpoint does.
+    """
+
+    def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
+        return Greeting(greeting, factory, address, clock, None)
+
+    return StagedEndpoint(endpoint, build)
