@@ -457,8 +457,8 @@ class TLSTests(Parsing):
 
     def test_unknown_dialect(self) -> None:
         """Anything else is wrong, and the message says what there is."""
-        for value in ("ftp", "", "smtps", "smtp ", "__init__", "\x1b[2J"):
-            self.wrong("imap, pop3, smtp", f"--starttls={value}", "h", "25")
+        for value in ("gopher", "", "smtps", "smtp ", "__init__", "\x1b[2J"):
+            self.wrong(", imap, irc,", f"--starttls={value}", "h", "25")
 
     def test_insecure(self) -> None:
         """Option -k turns verification off, and nothing else does."""

@@ -346,7 +346,7 @@ class ServerTests(TestCase):
         postfix, dovecot = servers.postfix(), servers.dovecot()
         for dialect, port, said, greeting in (
             ("smtp", postfix.smtp, b"QUIT\r\n", b"220 localhost ESMTP\r\n"),
-            ("pop3", dovecot.pop3, b"QUIT\r\n", b"+OK\r\n"),
+            ("pop3", dovecot.pop3, b"QUIT\r\n", b"+OK ready\r\n"),
             ("imap", dovecot.imap, b"a LOGOUT\r\n", b"* OK ready\r\n"),
         ):
             start = trusted(f"starttls:{dialect}:localhost:{port}")
@@ -501,7 +501,7 @@ WRONG = [
     ("tcpclient:localhost:25:26", "one part too many: '26'"),
     ("ucspi:6:7", "one part too many: '6'"),
     # Values.
-    ("starttls:gopher:localhost", "dialect: there is no 'gopher'.*imap, pop3, smtp"),
+    ("starttls:gopher:localhost", "dialect: there is no 'gopher'.*imap, irc"),
     *(
         (f"{start}:{port}", f"port: not a port from 1 to 65535: '{re.escape(port)}'")
         for start in ("starttls:smtp:localhost", "tcpclient:localhost")

@@ -789,10 +789,14 @@ class FileTests(Trust):
             self.assertIn("file does not exist", message)
 
     def test_directory(self) -> None:
-        """A directory is no file."""
-        for which in ("certificate", "authorities", "revocations"):
+        """A directory is no file; one of CAs has to hold some."""
+        for which, why in (
+            ("certificate", "is a directory"),
+            ("authorities", "no CA certificate"),
+            ("revocations", "is a directory"),
+        ):
             settings = {"authorities": str(shared().ca), which: str(self.directory)}
-            self.fails("is a directory", **settings)
+            self.fails(why, **settings)
 
     def test_impossible(self) -> None:
         """Nor is a path with a NUL in it."""

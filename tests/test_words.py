@@ -60,6 +60,7 @@ def page(path: Path) -> nodes.document:
         settings_overrides={
             "report_level": 1,
             "halt_level": 5,
+            "syntax_highlight": "none",
             "warning_stream": complaints,
         },
     )

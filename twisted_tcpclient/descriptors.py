@@ -208,11 +208,12 @@ class Sink(FileDescriptor):
         if self._fd < 0:
             return
         self._ended = lambda _: None
-        self.stopReading()
-        self.stopWriting()
-        if self.producer is not None:
-            self.unregisterProducer()
+        # First, as otherwise letting go of the producer begins to write again.
         self.connected = 0
         self.disconnected = 1
+        if self.producer is not None:
+            self.unregisterProducer()
+        self.stopReading()
+        self.stopWriting()
         os.close(self._fd)
         self._fd = -1

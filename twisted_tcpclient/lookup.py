@@ -158,8 +158,8 @@ def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
     """The name of an address by reverse DNS, in lower case, or None."""
 
     def ask() -> str:
-        name, _ = socket.getnameinfo((ip, 0), socket.NI_NAMEREQD)
-        return name.lower()
+        # Not getnameinfo: that of Python 3.10 stops all other threads meanwhile.
+        return socket.gethostbyaddr(ip)[0].lower()
 
     return absent(in_daemon(reactor, ask), reactor, timeout)
 

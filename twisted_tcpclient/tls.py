@@ -310,8 +310,10 @@ def explain(error: BaseException | None) -> str:
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
         reasons = [entry[-1] for entry in error.args[0] if entry[-1]]
         if reasons:
-            hint = _HINTS.get(reasons[-1], "")
-            return printable(reasons[-1]) + hint
+            # OpenSSL puts the general behind the particular.
+            telling = [reason for reason in reasons if reason in _HINTS]
+            reason = (telling or reasons)[-1]
+            return printable(reason) + _HINTS.get(reason, "")
     if isinstance(error, (SSL.Error, SSL.SysCallError)):
         return "the connection was closed"
     words = str(error).rstrip(".")
@@ -322,7 +324,6 @@ _NO_TLS = ": the server does not speak TLS here"
 _HINTS = {
     "wrong version number": _NO_TLS,
     "packet length too long": _NO_TLS,
-    "record layer failure": "",
     "unsupported protocol": ": no common TLS version",
 }
 
