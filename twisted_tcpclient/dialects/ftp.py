@@ -19,7 +19,7 @@ def reply() -> Generator[Step, bytes, Reply]:
     Wait for a whole reply: any lines may come before the last one, which has
     the code of the first, and a space or nothing (RFC 959, 4.2).
     """
-    code, separator, text = parse((yield LINE))
+    code, separator, text = parse((yield LINE), "FTP")
     lines = [text]
     if separator == b"-":
         last = b"%03d" % code

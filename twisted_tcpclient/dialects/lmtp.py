@@ -11,7 +11,7 @@ from twisted_tcpclient.dialects.smtp import negotiate
 
 def dialogue(parameters: Parameters) -> Dialogue:
     """Greeting, LHLO, STARTTLS."""
-    return negotiate(b"LHLO", parameters)
+    return negotiate("LMTP", b"LHLO", parameters)
 
 
 def greeting(host: str) -> bytes:

@@ -14,7 +14,7 @@ from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 def reply() -> Generator[Step, bytes, Reply]:
     """Wait for the line that begins a reply; none of ours has a second one."""
     line = yield LINE
-    code, separator, text = parse(line)
+    code, separator, text = parse(line, "NNTP")
     if separator == b"-":
         raise BadReply("the server does not speak NNTP", line)
     return Reply(code, (text,))

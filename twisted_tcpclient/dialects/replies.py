@@ -27,20 +27,24 @@ class Reply:
         return b" ".join(self.lines)
 
 
-def parse(line: bytes) -> tuple[int, bytes, bytes]:
-    """Code, separator and text of one line of a reply."""
+def parse(line: bytes, protocol: str) -> tuple[int, bytes, bytes]:
+    """
+    Code, separator and text of one line of a reply.
+
+    :param protocol: what the server should speak, for the message if it does not.
+    """
     code, separator, text = line[:3], line[3:4], line[4:]
     if not (len(code) == 3 and code.isdigit() and separator in (b"", b" ", b"-")):
-        raise BadReply("the server sent what is no reply", line)
+        raise BadReply(f"the server does not speak {protocol}", line)
     return int(code), separator, text
 
 
-def reply() -> Generator[Step, bytes, Reply]:
+def reply(protocol: str) -> Generator[Step, bytes, Reply]:
     """Wait for a whole reply, each line of which has the code (RFC 5321, 4.2)."""
-    first, separator, text = parse((yield LINE))
+    first, separator, text = parse((yield LINE), protocol)
     lines = [text]
     while separator == b"-":
-        code, separator, text = parse((yield LINE))
+        code, separator, text = parse((yield LINE), protocol)
         if code != first:
             raise BadReply("the lines of a reply differ in their code", text)
         lines.append(text)

@@ -9,30 +9,31 @@ from twisted_tcpclient.dialects.replies import named, reply
 from twisted_tcpclient.errors import NotOffered, Refused
 
 
-def negotiate(hello: bytes, parameters: Parameters) -> Dialogue:
+def negotiate(protocol: str, hello: bytes, parameters: Parameters) -> Dialogue:
     """
     Greeting, EHLO, STARTTLS.
 
+    :param protocol: SMTP, or what is like it.
     :param hello: the command that asks for capabilities.
     """
-    greeting = yield from reply()
+    greeting = yield from reply(protocol)
     if greeting.code != 220:
         raise Refused("the server refused the connection", greeting.text)
     yield Send(b"%s %s\r\n" % (hello, parameters.client))
-    offer = yield from reply()
+    offer = yield from reply(protocol)
     if offer.code != 250:
         raise NotOffered(f"the server refused {hello.decode('ascii')}", offer.text)
     if not any(line.strip().upper() == b"STARTTLS" for line in offer.lines[1:]):
         raise NotOffered("the server does not offer STARTTLS")
     yield Send(b"STARTTLS\r\n")
-    answer = yield from reply()
+    answer = yield from reply(protocol)
     if answer.code != 220:
         raise Refused("the server refused STARTTLS", answer.text)
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
     """The dialogue with the EHLO of SMTP."""
-    return negotiate(b"EHLO", parameters)
+    return negotiate("SMTP", b"EHLO", parameters)
 
 
 def greeting(host: str) -> bytes:
