@@ -44,16 +44,13 @@ def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
     """
     result: Deferred[T] = Deferred()
 
-    def deliver(outcome: T | Failure) -> None:
-        if not result.called:
-            result.callback(outcome)
-
     def run() -> None:
         try:
             outcome: T | Failure = call()
         except BaseException:
             outcome = Failure()
-        reactor.callFromThread(deliver, outcome)
+        # One that was cancelled takes no notice.
+        reactor.callFromThread(result.callback, outcome)
 
     Thread(target=run, daemon=True).start()
     return result

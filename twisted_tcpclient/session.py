@@ -33,7 +33,7 @@ from twisted_tcpclient.relay import (
     crlf,
     plain_diagnosis,
 )
-from twisted_tcpclient.report import Report, os_reason, place, printable
+from twisted_tcpclient.report import PROGRESS, Report, os_reason, place, printable
 from twisted_tcpclient.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ class Session:
         )
 
     def _announce(self, transport: Any) -> None:
-        """Say what was reached, for ``-v``."""
+        """Say what was reached, for ``-v``: otherwise it is not looked at."""
+        if self._settings.verbosity < PROGRESS:
+            return
         if self._settings.port is None:
             self._report.progress(f"connected to socket {self._settings.host}")
         else:

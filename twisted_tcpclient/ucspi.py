@@ -61,15 +61,6 @@ def address(environ: Environment, side: str) -> IAddress:
     return kind("TCP", ip, number)
 
 
-class _Output(Sink):
-    """A sink that may be closed while a producer is registered."""
-
-    def close(self) -> None:
-        """Close; unregistering a producer must not start the last writing again."""
-        self.disconnecting = False
-        super().close()
-
-
 @implementer(ITransport, IConsumer, IPushProducer)
 class Pipes:
     """A transport over two descriptors: one to read from, one to write to."""
@@ -93,7 +84,7 @@ class Pipes:
         self._source = Source(
             reactor, reading, protocol.dataReceived, self._reading_ended
         )
-        self._sink: Sink | None = _Output(reactor, writing, self._writing_ended)
+        self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
         self._reactor = reactor
 
     # ITransport
