@@ -16,6 +16,7 @@ $(shell test -x $(BIN)/python || test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV))
 help:
 	@echo "make demo      see it work, on this machine alone"
 	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
+	@echo "make torture   run all of the tests of hard use, of which test runs a share"
 	@echo "make lint      look for mistakes without running anything"
 	@echo "make coverage  run the tests, and show what they do not reach"
 	@echo "make clean     remove what these have made"
@@ -25,6 +26,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m tests.run $(TESTS)
+
+torture: $(VENV)/.test
+	TORTURE=1 $(BIN)/python -m tests.run $(or $(TESTS),tests.torture)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -64,7 +68,7 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test lint coverage clean
+.PHONY: help demo test torture lint coverage clean
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

@@ -268,6 +268,10 @@ def dovecot() -> Dovecot:
         settings.write_text(_dovecot_settings(directory) + "".join(listeners))
         process = _start(directory, program, "-F", "-c", str(settings))
         _await(process, directory, lambda: _listens(process.pid, *free))
+    # It listens before it can do more than tell that it is starting.
+    for name, greeting in ("imap", b"* OK [CAPABILITY "), ("pop3", b"+OK "):
+        greets = functools.partial(_greets, ports[name], greeting)
+        _await(process, directory, greets)
     return Dovecot(
         host=HOST,
         addresses=loopbacks(),
@@ -315,6 +319,18 @@ service {service} {{
 """
 
 
+def _dovecot_login(service: str) -> str:
+    # One process for all clients: a new one must meet the authentication process
+    # first, and a client that has sent all it has by then is hung up on.
+    return f"""\
+service {service} {{
+  service_count = 0
+  process_min_avail = 1
+  process_limit = 1
+}}
+"""
+
+
 def _dovecot_settings(directory: Path) -> str:
     # In the language of Dovecot 2.3; that of 2.4 is another.
     server = certificates.shared().server
@@ -329,6 +345,7 @@ ssl_cert = <{server}
 ssl_key = <{server}
 mail_location = maildir:~
 auth_failure_delay = 0
+{"".join(map(_dovecot_login, ("imap-login", "pop3-login")))}\
 login_log_format_elements = user=<%u> rip=%r rport=%b %c
 passdb {{
   driver = passwd-file
@@ -908,6 +925,12 @@ def _await(
         eventually(lambda: ready() or not alive(), f"{process.args!r} to start")
     if not (ready() and alive()):
         raise RuntimeError(_failure(process, directory))
+
+
+def _greets(port: int, greeting: bytes) -> bool:
+    """Tell whether a server's first words begin so."""
+    with socket.create_connection((HOST, port), PATIENCE) as connection:
+        return connection.recv(1024).startswith(greeting)
 
 
 def _failure(process: subprocess.Popen[bytes], directory: Path) -> str:

@@ -43,7 +43,6 @@ from tests.command import (
     trusting,
 )
 from tests.test_client_mode import MIB, finishing, noise, running, same
-from tests.test_mail import dovecot
 from tests.test_prog import QUICK, sh, state, until
 
 UPLOAD = 1_000_000
@@ -391,7 +390,7 @@ class Fault07(SynchronousTestCase):
 
     def test_dovecot(self) -> None:
         """Dovecot agrees too."""
-        server = dovecot()
+        server = servers.dovecot()
         arguments = ("-s", "imap", *trusting(), server.host, str(server.imap))
         outcome = run(*arguments, data=b"a LOGOUT\r\n")
         self.assertEqual((outcome.status, outcome.err), (0, ""))

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import certificates, servers
 from tests.command import (
-    PATIENCE,
     Outcome,
     Peer,
     environment,
@@ -59,29 +58,15 @@ FAREWELLS = {
 }
 
 
-@functools.cache
-def dovecot() -> servers.Dovecot:
-    """Start Dovecot, and wait until it can do more than tell that it is starting."""
-    started = servers.dovecot()
-
-    def ready() -> bool:
-        address = (started.host, started.imap)
-        with socket.create_connection(address, PATIENCE) as connection:
-            return Peer(connection).line().startswith(b"* OK [CAPABILITY ")
-
-    servers.eventually(ready, "Dovecot's greeting")
-    return started
-
-
 def starttls_ports() -> dict[str, int]:
     """Return the ports where each protocol offers STARTTLS."""
-    postfix, imap = servers.postfix(), dovecot()
+    postfix, imap = servers.postfix(), servers.dovecot()
     return {"smtp": postfix.smtp, "pop3": imap.pop3, "imap": imap.imap}
 
 
 def tls_ports() -> dict[str, int]:
     """Return the ports where each protocol begins with TLS."""
-    postfix, imap = servers.postfix(), dovecot()
+    postfix, imap = servers.postfix(), servers.dovecot()
     return {"smtp": postfix.smtps, "pop3": imap.pop3s, "imap": imap.imaps}
 
 
@@ -211,7 +196,7 @@ class ProgTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         """A prog reads mail, by IMAP and by POP3, with STARTTLS and with TLS."""
-        server = dovecot()
+        server = servers.dovecot()
         imap = (
             f"a LOGIN {server.user} {server.password}|a OK",
             "b SELECT INBOX|b OK",
@@ -332,7 +317,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_wrong_protocol(self) -> None:
         """The wrong dialect, or TLS where there is none, is an error."""
-        postfix, imap = servers.postfix(), dovecot()
+        postfix, imap = servers.postfix(), servers.dovecot()
         self.check(
             "the server does not speak IMAP",
             *("-s", "imap", *trusting(), "localhost", str(postfix.smtp)),
@@ -398,20 +383,20 @@ class ExampleTests(SynchronousTestCase):
 
     def test_2(self) -> None:
         """STLS at port 110."""
-        port = dovecot().pop3
+        port = servers.dovecot().pop3
         said = self.example(f'tcpclient -n "" -s pop3 0 {port}', FAREWELLS["pop3"][0])
         self.assertIn(FAREWELLS["pop3"][1], said)
 
     def test_3(self) -> None:
         """STARTTLS at port 143, then a script."""
-        port = dovecot().imap
+        port = servers.dovecot().imap
         self.write_script("a CAPABILITY|a OK", "b LOGOUT|b OK")
         said = self.example(f'tcpclient -n "" -s imap 0 {port} {self.script}')
         self.assertIn(b"a OK", said)
 
     def test_4(self) -> None:
         """STARTTLS at port 143, and what is typed there."""
-        port = dovecot().imap
+        port = servers.dovecot().imap
         said = self.example(f'tcpclient -n "" -s imap 0 {port}', FAREWELLS["imap"][0])
         self.assertIn(FAREWELLS["imap"][1], said)
 
