@@ -44,7 +44,7 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator, explain
+from twisted_tcpclient.tls import ConnectionCreator, diagnose, explain
 
 TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
 TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
@@ -71,7 +71,7 @@ class Trust(SynchronousTestCase):
         handshake = Handshake(
             lambda tcp, clock: secured(self.creator, tcp, clock, 30), tls
         )
-        handshake.factory.diagnose = self.creator.diagnose
+        handshake.factory.diagnose = diagnose
         handshake.finish()
         return handshake
 

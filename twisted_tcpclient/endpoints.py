@@ -17,8 +17,10 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import connectionDone
@@ -32,7 +34,7 @@ from twisted_tcpclient.race import explain
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 if TYPE_CHECKING:
-    from twisted_tcpclient.tls import ConnectionCreator
+    from twisted_tcpclient.tls import Creator
 
 
 #: What fits into an address of a UNIX socket everywhere on Linux.
@@ -44,7 +46,11 @@ class SocketEndpoint:
     """A UNIX socket, by path or by abstract name."""
 
     def __init__(self, reactor: Any, path: str, timeout: float) -> None:
-        """:param path: ``@`` and a name for an abstract socket (Linux)."""
+        """
+        :param reactor: connects.
+        :param path: ``@`` and a name for an abstract socket (Linux).
+        :param timeout: for connecting, in seconds.
+        """
         self._path = path
         address = "\0" + path[1:] if path.startswith("@") else path
         self._endpoint = UNIXClientEndpoint(reactor, address, timeout)
@@ -53,9 +59,12 @@ class SocketEndpoint:
         """
         Connect.
 
-        Fails with :class:`~twisted_tcpclient.errors.ConnectFailed`.  Cancelling
+        Fails with :class:`twisted_tcpclient.errors.ConnectFailed`.  Cancelling
         ends the attempt and fails with
         :class:`twisted.internet.error.ConnectingCancelledError`.
+
+        :param protocolFactory: builds the protocol for the connection.
+        :returns: fires with that protocol, connected.
         """
 
         def failed(failure: Failure) -> NoReturn:
@@ -77,12 +86,16 @@ class Handshake(Stage):
 
     awaited = "the TLS handshake"
 
-    def __init__(self, creator: ConnectionCreator, *args: Any) -> None:
+    def __init__(self, creator: Creator, *args: Any) -> None:
         super().__init__(*args)
         self._creator = creator
 
     def handshakeCompleted(self) -> None:
         """The handshake is over; a renegotiation changes nothing."""
+        if self.transport.aborted:
+            # A creator has found fault in a callback of OpenSSL's, which could not
+            # stop the handshake.  The reason comes with the end of the connection.
+            return
         try:
             self._creator.accept(self.transport.getHandle())
         except TLSFailed as error:
@@ -100,9 +113,16 @@ class _TLSTransport(BufferingTLSTransport):
     Twisted's TLS, which tells a FIN without close_notify from a reset.
 
     :ivar ended: why the connection below TLS ended.
+    :ivar aborted: whether it was given up on this side.
     """
 
     ended = connectionDone
+    aborted = False
+
+    def abortConnection(self) -> None:
+        """Note that it was; the end may come later."""
+        self.aborted = True
+        super().abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Note the reason; TLS has only one for both."""
@@ -123,7 +143,10 @@ class _TLSEndpoint:
     """
 
     def __init__(
-        self, creator: ConnectionCreator, endpoint: IStreamClientEndpoint, clock: Any
+        self,
+        creator: IOpenSSLClientConnectionCreator,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
     ) -> None:
         self._creator = creator
         self._endpoint = endpoint
@@ -137,36 +160,46 @@ class _TLSEndpoint:
 
 
 def secured(
-    creator: ConnectionCreator,
+    creator: IOpenSSLClientConnectionCreator,
     endpoint: IStreamClientEndpoint,
-    clock: Any,
+    clock: IReactorTime,
     timeout: float | None = None,
 ) -> IStreamClientEndpoint:
     """
     TLS on the connections of an endpoint: connected means verified.
 
     ``connect`` of the result fails as that of the wrapped endpoint does;
-    with :class:`~twisted_tcpclient.errors.VerificationFailed` or its subclass
-    :class:`~twisted_tcpclient.errors.NameMismatch` if the certificate is not to
-    be trusted; with :class:`~twisted_tcpclient.errors.HandshakeFailed` if TLS
-    does not come about; with :class:`~twisted_tcpclient.errors.TimedOut` if the
+    with :class:`twisted_tcpclient.errors.VerificationFailed` or its subclass
+    :class:`twisted_tcpclient.errors.NameMismatch` if the certificate is not to
+    be trusted; with :class:`twisted_tcpclient.errors.HandshakeFailed` if TLS
+    does not come about; with :class:`twisted_tcpclient.errors.TimedOut` if the
     handshake takes too long.  Cancelling closes the connection and fails with
     :class:`twisted.internet.error.ConnectingCancelledError`.
 
+    :param creator: a :class:`twisted_tcpclient.tls.ConnectionCreator`, or that of
+        somebody else, such as :func:`twisted.internet.ssl.optionsForClientTLS`
+        makes.  What the latter verifies is what is verified, and it tells no
+        more than that the verification failed.
+    :param endpoint: makes the connections that TLS is to begin on.
+    :param clock: the reactor.
     :param timeout: for the handshake, in seconds; None for no limit.
+    :returns: an endpoint, which can connect as often as the wrapped one.
     """
+    from twisted_tcpclient.tls import judging
+
+    judge = judging(creator)
 
     def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
-        return Handshake(creator, factory, address, clock, timeout)
+        return Handshake(judge, factory, address, clock, timeout)
 
-    return StagedEndpoint(_TLSEndpoint(creator, endpoint, clock), build)
+    return StagedEndpoint(_TLSEndpoint(judge, endpoint, clock), build)
 
 
 def starttls(
     dialect: str,
-    creator: ConnectionCreator,
+    creator: IOpenSSLClientConnectionCreator,
     endpoint: IStreamClientEndpoint,
-    clock: Any,
+    clock: IReactorTime,
     timeout: float | None = None,
     host: str = "",
     greeting: bool = False,
@@ -175,13 +208,17 @@ def starttls(
     STARTTLS on the connections of an endpoint: connected means verified.
 
     ``connect`` of the result fails as that of :func:`secured` does, and with a
-    :class:`~twisted_tcpclient.errors.NegotiationFailed` of its own kind if the
+    :class:`twisted_tcpclient.errors.NegotiationFailed` of its own kind if the
     server does not offer STARTTLS, refuses it, claims that we are logged in,
     sends bytes in clear where none may come, does not speak the protocol, or
     hangs up.  It never falls back to clear text.
 
     :param dialect: its name, one of :data:`twisted_tcpclient.dialects.NAMES`.
-    :param timeout: for the dialogue, and again for the handshake, in seconds.
+    :param creator: as for :func:`secured`.
+    :param endpoint: makes the connections, in clear.
+    :param clock: the reactor.
+    :param timeout: for the dialogue, and again for the handshake, in seconds;
+        None for no limit.
     :param host: the name of the server, which some dialects say in clear: that
         for which its certificate has to be.
     :param greeting: whether to begin with a greeting from that host, made up by

@@ -56,6 +56,7 @@ class ConnectFailed(TCPClientError):
     """
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
+        """:param attempts: at least one."""
         super().__init__("; ".join(f"{a.address}: {a.reason}" for a in attempts))
         self.attempts = tuple(attempts)
 
@@ -73,6 +74,10 @@ class NegotiationFailed(TCPClientError):
     """
 
     def __init__(self, message: str, server_text: bytes = b"") -> None:
+        """
+        :param message: in our own words.
+        :param server_text: in the server's.
+        """
         super().__init__(message)
         self.server_text = server_text
 
@@ -113,12 +118,22 @@ class VerificationFailed(TLSFailed):
     """
     The certificate is not one to trust.
 
+    :ivar reason: why not, in a few words: "certificate has expired".
     :ivar code: OpenSSL's X509_V_ERR number, 0 where it has none.
     :ivar depth: which certificate, counted from the server's own (0).
     """
 
-    def __init__(self, message: str, code: int = 0, depth: int = 0) -> None:
+    def __init__(
+        self, message: str, code: int = 0, depth: int = 0, reason: str = ""
+    ) -> None:
+        """
+        :param message: in printable ASCII.
+        :param code: see above.
+        :param depth: see above.
+        :param reason: the message if not given.
+        """
         super().__init__(message)
+        self.reason = reason or message
         self.code = code
         self.depth = depth
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import INegotiated, ISSLTransport
 
 from twisted_tcpclient.report import printable
 
@@ -23,7 +24,7 @@ class TLSFacts:
     An established TLS session.
 
     :ivar protocol: the version in use, "TLSv1.3".
-    :ivar offered: the highest version that we offered.
+    :ivar offered: the highest version that we are known to have offered.
     :ivar cipher: OpenSSL's name of the cipher in use.
     :ivar server_name: the name sent as SNI, None if none was.
     :ivar certificate_hash: of the server's certificate, "SHA256:" and hex.
@@ -44,6 +45,14 @@ class Facts:
     A connection.  What is unknown is None.
 
     :ivar protocol: "TCP", "TCP6" or "UNIX", as in PROTO.
+    :ivar local_ip: our own address.
+    :ivar local_port: our own port.
+    :ivar local_host: our own name.
+    :ivar remote_ip: the address of the server.
+    :ivar remote_port: the port of the server.
+    :ivar remote_host: the name of the server.
+    :ivar remote_info: the user that the server's ident tells (RFC 1413).
+    :ivar tls: the TLS session; None in clear.
     """
 
     protocol: str
@@ -55,6 +64,13 @@ class Facts:
     remote_host: str | None = None
     remote_info: str | None = None
     tls: TLSFacts | None = None
+
+
+def is_secure(transport: Any) -> bool:
+    """Whether a transport is TLS, whoever has made it so."""
+    return bool(
+        INegotiated.providedBy(transport) or ISSLTransport.providedBy(transport)
+    )
 
 
 def observe(transport: Any) -> Facts:
@@ -94,6 +110,7 @@ def variables(facts: Facts, provider: bool = False) -> dict[str, str | None]:
     """
     The variables of tcp-environ(5) and of TLS.  None means: not to be set.
 
+    :param facts: what is known of the connection.
     :param provider: whether to set TLS_PROVIDER for a connection with TLS.
     """
     return {
@@ -117,6 +134,11 @@ def environment(
     The environment for prog: what was inherited, with our variables in it.
 
     Variables of ours that were inherited and do not apply are removed.
+
+    :param inherited: such as ``os.environb``; left as it is.
+    :param facts: what is known of the connection.
+    :param provider: whether to set TLS_PROVIDER for a connection with TLS.
+    :returns: a new environment.
     """
     result = dict(inherited)
     for name, value in variables(facts, provider).items():

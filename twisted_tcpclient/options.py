@@ -25,8 +25,8 @@ from twisted_tcpclient.settings import (
     LookupSettings,
     Settings,
     TLSSettings,
-    is_ip,
     reference_identity,
+    sni,
 )
 
 _GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
@@ -425,7 +425,7 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
         maximum=options["versions"][1],
         name=name,
         common_name=options["match"] is not None,
-        server_name=name.removesuffix(".") if name and not is_ip(name) else None,
+        server_name=sni(name) if name else None,
         verify=not options["insecure"],
     )
 

@@ -300,7 +300,11 @@ class Session:
 
     def _diagnosis(self) -> Diagnosis:
         """What to make of the end of the connection."""
-        return plain_diagnosis if self._creator is None else self._creator.diagnose
+        if self._creator is None:
+            return plain_diagnosis
+        from twisted_tcpclient.tls import diagnose
+
+        return diagnose
 
     def _explain(self, failure: Failure) -> int:
         """Report a failure, and turn it into a status."""

@@ -24,6 +24,11 @@ def is_ip(name: str) -> bool:
     return True
 
 
+def sni(name: str) -> str | None:
+    """The name to send to a host of that name (RFC 6066): none to an address."""
+    return None if is_ip(name) else name.removesuffix(".")
+
+
 @dataclass(frozen=True)
 class TLSSettings:
     """
@@ -58,6 +63,19 @@ class TLSSettings:
     common_name: bool = False
     server_name: str | None = None
     verify: bool = True
+
+    @classmethod
+    def for_host(cls, host: str, authorities: str | None = None) -> TLSSettings:
+        """
+        What a host of that name or address wants: it is verified, and told its
+        name.  For anything else there is ``dataclasses.replace``.
+
+        :param host: as for the endpoint: a name or an address.
+        :param authorities: a PEM file with the CAs to trust, or a directory of
+            such files; None for the system's.
+        """
+        name = reference_identity(host)
+        return cls(authorities=authorities, name=name, server_name=sni(name))
 
 
 @dataclass(frozen=True)

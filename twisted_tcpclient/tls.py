@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from getpass import getpass
 from glob import escape, glob
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -39,6 +39,8 @@ from service_identity.hazmat import (
 )
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -145,9 +147,10 @@ def _alternatives(
     return names.get_values_for_type(x509.DNSName), hosts
 
 
-def _patterns(certificate: x509.Certificate) -> list[CertificatePattern]:
+def _patterns(
+    dns: Iterable[str], ips: Iterable[IPv4Address | IPv6Address]
+) -> list[CertificatePattern]:
     """What the certificate is for.  A name that makes no sense is for nobody."""
-    dns, ips = _alternatives(certificate)
     patterns: list[CertificatePattern] = [IPAddressPattern(ip) for ip in ips]
     for name in dns:
         with suppress(CertificateError, UnicodeEncodeError):
@@ -165,6 +168,9 @@ class ConnectionCreator:
 
     def __init__(self, settings: TLSSettings) -> None:
         """
+        Read all files.
+
+        :param settings: what to verify, and how; the same for each connection.
         :raises SettingsError: if a file cannot be used, or no cipher is left.
         """
         self._settings = settings
@@ -185,7 +191,13 @@ class ConnectionCreator:
         self._context = _context(settings, self._judge)
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        """A connection of our own, with the name of the server in its hello."""
+        """
+        A connection of our own, with the name of the server in its hello.
+
+        See :class:`twisted.internet.interfaces.IOpenSSLClientConnectionCreator`.
+
+        :param tlsProtocol: not asked for anything.
+        """
         connection = SSL.Connection(self._context, None)
         self._verdicts[connection] = Verdict()
         if self._server_name is not None:
@@ -205,42 +217,12 @@ class ConnectionCreator:
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, in our words."""
         verdict = self._verdicts[connection]
-        return verdict.error or HandshakeFailed(
-            f"TLS handshake failed: {explain(reason.value)}"
-        )
-
-    def diagnose(self, transport: Any, reason: Failure) -> Exception | None:
-        """
-        What the end of an established connection means: None if the server
-        said close_notify (RFC 8446, 6.1), as without it anyone may have cut
-        the connection short.
-
-        :param transport: as :func:`twisted_tcpclient.endpoints.secured` makes it.
-        """
-        connection: SSL.Connection = transport.getHandle()
-        if isinstance(reason.value, SSL.Error):
-            # First: to OpenSSL a fatal alert is a shutdown as well.
-            return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
-        if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
-            return None
-        if transport.ended.check(ConnectionDone):
-            return CutShort("TLS connection cut short: no close_notify")
-        return ConnectionBroken("connection reset")
+        return verdict.error or _broken(reason)
 
     def observe(self, connection: SSL.Connection) -> TLSFacts:
-        """What is known of an established session."""
-        certificate = connection.get_peer_certificate()
-        digest = certificate.digest("sha256") if certificate else b""
-        return TLSFacts(
-            protocol=connection.get_protocol_version_name(),
-            offered=self._settings.maximum.replace("_", "."),
-            cipher=connection.get_cipher_name() or "",
-            server_name=self._settings.server_name,
-            certificate_hash=(
-                f"SHA256:{digest.decode().replace(':', '').lower()}" if digest else None
-            ),
-            subject=subject(certificate) if certificate else None,
-        )
+        """What is known of an established session, and of what we had offered."""
+        offered = self._settings.maximum.replace("_", ".")
+        return replace(observe(connection), offered=offered)
 
     def _judge(
         self, connection: SSL.Connection, x: crypto.X509, code: int, depth: int, ok: int
@@ -278,21 +260,106 @@ class ConnectionCreator:
         name = self._settings.name or ""
         certificate = x.to_cryptography()
         dns, ips = _alternatives(certificate)
-        known = [printable(str(each)) for each in [*dns, *ips]]
-        if self._settings.common_name and not known:
+        if self._settings.common_name and not (dns or ips):
             if _common_name_matches(certificate, name):
                 return
             known = [subject(x)]
         else:
             try:
-                verify_service_identity(_patterns(certificate), [self._identity], [])
+                verify_service_identity(_patterns(dns, ips), [self._identity], [])
                 return
             except (VerificationError, CertificateError):
-                pass
+                known = [printable(str(each)) for each in [*dns, *ips]]
         shown = ", ".join(known[:8]) or "no name at all"
         raise NameMismatch(
             f"the certificate is not for {printable(name)} but for {shown}"
         )
+
+
+def observe(connection: SSL.Connection) -> TLSFacts:
+    """What is known of an established session, whoever has made it."""
+    certificate = connection.get_peer_certificate()
+    digest = certificate.digest("sha256") if certificate else b""
+    server_name = connection.get_servername()
+    protocol = connection.get_protocol_version_name()
+    return TLSFacts(
+        protocol=protocol,
+        offered=protocol,
+        cipher=connection.get_cipher_name() or "",
+        server_name=printable(server_name) if server_name else None,
+        certificate_hash=(
+            f"SHA256:{digest.decode().replace(':', '').lower()}" if digest else None
+        ),
+        subject=subject(certificate) if certificate else None,
+    )
+
+
+def diagnose(transport: Any, reason: Failure) -> Exception | None:
+    """
+    What the end of an established connection means: None if the server said
+    close_notify (RFC 8446, 6.1), as without it anyone may have cut the connection
+    short.
+
+    :param transport: with TLS, whoever has made it.  Only those of
+        :func:`twisted_tcpclient.endpoints.secured` know a reset from a FIN.
+    """
+    connection: SSL.Connection = transport.getHandle()
+    if isinstance(reason.value, SSL.Error):
+        # First: to OpenSSL a fatal alert is a shutdown as well.
+        return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
+    if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        return None
+    ended: Failure = getattr(transport, "ended", connectionDone)
+    if ended.check(ConnectionDone):
+        return CutShort("TLS connection cut short: no close_notify")
+    return ConnectionBroken("connection reset")
+
+
+def _broken(reason: Failure) -> HandshakeFailed:
+    """The error for a handshake that failed, and not for the certificate."""
+    return HandshakeFailed(f"TLS handshake failed: {explain(reason.value)}")
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class BorrowedCreator:
+    """
+    Somebody else's TLS connections, with our words for how they fail.
+
+    What they verify is their own affair: see
+    :func:`twisted.internet.ssl.optionsForClientTLS`.
+    """
+
+    name = ""
+
+    def __init__(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._creator = creator
+
+    def clientConnectionForTLS(
+        self, tlsProtocol: TLSMemoryBIOProtocol
+    ) -> SSL.Connection:
+        """As the other makes it."""
+        return self._creator.clientConnectionForTLS(tlsProtocol)
+
+    def accept(self, connection: SSL.Connection) -> None:
+        """There is nothing to add to what the other has verified."""
+
+    def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
+        """Why the handshake failed, as far as the other has told."""
+        if isinstance(reason.value, VerificationError):
+            return NameMismatch("the certificate is for someone else")
+        if explain(reason.value) == "certificate verify failed":
+            return VerificationFailed("certificate verification failed")
+        return _broken(reason)
+
+
+Creator = ConnectionCreator | BorrowedCreator
+
+
+def judging(creator: IOpenSSLClientConnectionCreator) -> Creator:
+    """A creator that can explain itself: ours, or that of somebody else."""
+    if isinstance(creator, ConnectionCreator):
+        return creator
+    return BorrowedCreator(creator)
 
 
 def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFailed:
@@ -302,6 +369,7 @@ def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFai
         f"certificate verification failed: {reason} ({subject(certificate)[:200]})",
         code,
         depth,
+        reason,
     )
 
 
