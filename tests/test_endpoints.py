@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -23,6 +25,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -43,6 +46,7 @@ from tests.transcripts import (
     Wire,
     answers,
 )
+from twisted_tcpclient.connection import observe
 from twisted_tcpclient.endpoints import Handshake as HandshakeStage
 from twisted_tcpclient.endpoints import SocketEndpoint, secured, starttls
 from twisted_tcpclient.errors import (
@@ -77,6 +81,67 @@ def implicit(
 ) -> IStreamClientEndpoint:
     """TLS from the first byte."""
     return secured(trusting(), tcp, clock, TIMEOUT)
+
+
+def borrowed(
+    host: str, authority: Path
+) -> Callable[[IStreamClientEndpoint, MemoryReactorClock], IStreamClientEndpoint]:
+    """TLS by Twisted's own creators."""
+    trusted = Certificate.loadPEM(authority.read_bytes())
+    creator = optionsForClientTLS(host, trusted)
+    return lambda tcp, clock: secured(creator, tcp, clock, TIMEOUT)
+
+
+class BorrowedTests(SynchronousTestCase):
+    """TLS from the first byte, by the creators of somebody else."""
+
+    def shake(self, host: str, authority: Path, server: TLSServer) -> Handshake:
+        """Try to connect."""
+        handshake = Handshake(borrowed(host, authority), server)
+        handshake.finish()
+        self.assertEqual(handshake.left, [])
+        return handshake
+
+    def refuses(self, host: str, authority: Path, error: type[Exception]) -> None:
+        """Expect that error, with nothing built and nothing sent, in any version."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            server = TLSServer(versions=(version, version))
+            handshake = self.shake(host, authority, server)
+            self.assertIs(type(handshake.error), error)
+            self.assertEqual(handshake.error.peer, PEER)
+            self.assertEqual(handshake.factory.built, [])
+
+    def test_connected(self) -> None:
+        """Connected means that the other has found no fault."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            server = TLSServer(versions=(version, version))
+            handshake = self.shake("localhost", shared().ca, server)
+            handshake.server.transport.write(b"answer")
+            handshake.finish()
+            self.assertEqual(handshake.result.received, b"answer")
+            found = observe(handshake.result.transport).tls
+            assert found is not None
+            self.assertEqual(found.server_name, "localhost")
+            self.assertEqual(found.subject, "CN=localhost")
+
+    def test_name(self) -> None:
+        """
+        A wrong name is told apart, whether the creator stops the handshake with
+        it or, as in Twisted 24, can only abort what has been shaken upon.
+        """
+        self.refuses("evil.example", shared().ca, NameMismatch)
+
+    def test_authority(self) -> None:
+        """So is a certificate of somebody whom nobody knows."""
+        self.refuses("localhost", shared().stranger_ca, VerificationFailed)
+
+    def test_no_tls(self) -> None:
+        """What is not the fault of the certificate is not called so."""
+        tls12 = TLSServer(
+            versions=(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION), ciphers=b"NULL-SHA256"
+        )
+        error = self.shake("localhost", shared().ca, tls12).error
+        self.assertIs(type(error), HandshakeFailed)
 
 
 class HandshakeTests(SynchronousTestCase):
@@ -241,6 +306,8 @@ class FakeCreator:
 
 class Tunnel(Wire):
     """A transport that could be TLS."""
+
+    aborted = False
 
     def getHandle(self) -> object:
         """Nobody looks at it."""

@@ -1,0 +1,364 @@
+"""
+Connections that are given away: to a program, or to descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.endpoints import clientFromString, wrapClientTLS
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests import servers
+from tests.certificates import shared
+from tests.command import Cut, Peer, Server, listening, tcp_listener
+from twisted_tcpclient.connection import Connection, connect
+from twisted_tcpclient.endpoints import secured, starttls
+from twisted_tcpclient.errors import (
+    ConnectionBroken,
+    CutShort,
+    LocalFailure,
+    TimedOut,
+)
+from twisted_tcpclient.facts import environment
+from twisted_tcpclient.race import RacingEndpoint
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator
+
+reactor: Any = global_reactor
+
+#: A descriptor that no process has.
+NOT_OPEN = 1 << 30
+
+#: More than any pipe or socket holds.
+MUCH = os.urandom(1 << 22)
+
+
+def trusting() -> ConnectionCreator:
+    """TLS to localhost."""
+    return ConnectionCreator(TLSSettings.for_host("localhost", str(shared().ca)))
+
+
+def echo(peer: Peer) -> bytes:
+    """Answer once all has been said, and return it."""
+    said = peer.rest()
+    peer.send(said)
+    peer.finish()
+    return said
+
+
+def secret(script: Any) -> Any:
+    """The script, over TLS."""
+
+    def follow(peer: Peer) -> Any:
+        peer.secure()
+        return script(peer)
+
+    return follow
+
+
+def abandoned(peer: Peer) -> None:
+    """Wait until the client has gone, maybe in the last step of the handshake."""
+    with contextlib.suppress(ConnectionError, Cut, SSL.Error):
+        peer.secure()
+        peer.gone()
+
+
+class ConnectionTestCase(TestCase):
+    """What these tests have in common."""
+
+    timeout = 120
+
+    def serve(self, script: Any) -> tuple[Server, IStreamClientEndpoint]:
+        """A server that follows a script, and the way to it in clear."""
+        listener = tcp_listener()
+        served = listening(listener, script)
+        server = served.__enter__()
+
+        def stop() -> None:
+            served.__exit__(None, None, None)
+
+        # It waits for its threads, which may wait for the reactor.
+        self.addCleanup(deferToThread, stop)
+        port = listener.getsockname()[1]
+        return server, RacingEndpoint(reactor, "127.0.0.1", port)
+
+    def serve_secretly(self, script: Any) -> tuple[Server, IStreamClientEndpoint]:
+        """The same, with TLS."""
+        server, plain = self.serve(secret(script))
+        return server, secured(trusting(), plain, reactor, 60)
+
+    def result(self, server: Server) -> Deferred[Any]:
+        """What the script returns; asked for elsewhere, as that blocks."""
+        return deferToThread(server.result)
+
+    def run_python(self, connection: Connection, code: str) -> Deferred[int]:
+        """Run a program on a connection."""
+        told = environment(os.environb, connection.facts)
+        return connection.run([sys.executable, "-c", code], told)
+
+
+class RunTests(ConnectionTestCase):
+    """Programs on descriptors 6 and 7."""
+
+    @inlineCallbacks
+    def test_socket(self) -> Any:
+        """In clear they are the socket itself, and the status is the program's."""
+        server, plain = self.serve(echo)
+        connection = yield connect(reactor, plain)
+        self.assertEqual(connection.facts.protocol, "TCP")
+        self.assertIs(connection.facts.tls, None)
+        status = yield self.run_python(
+            connection,
+            "import os, socket\n"
+            "s = socket.socket(fileno=os.dup(7))\n"
+            "assert os.get_blocking(6) and os.get_blocking(7)\n"
+            "assert str(s.getpeername()[1]) == os.environ['TCPREMOTEPORT']\n"
+            "s.sendall(b'hello')\n"
+            "s.shutdown(socket.SHUT_WR)\n"
+            "assert open(6, 'rb').read() == b'hello'\n"
+            "os._exit(7)",
+        )
+        self.assertEqual(status, 7)
+        self.assertEqual((yield self.result(server)), b"hello")
+
+    @inlineCallbacks
+    def test_tls(self) -> Any:
+        """With TLS they are pipes, and the program is told of the session."""
+        server, endpoint = self.serve_secretly(echo)
+        connection = yield connect(reactor, endpoint)
+        self.assertEqual(connection.facts.tls.subject, "CN=localhost")
+        status = yield self.run_python(
+            connection,
+            "import os\n"
+            "assert os.environ['SSL_PEER_CERT_SUBJECT'] == 'CN=localhost'\n"
+            "with open(7, 'wb') as out: out.write(os.environb[b'SSL_PROTOCOL'])\n"
+            "assert open(6, 'rb').read() == os.environb[b'SSL_PROTOCOL']",
+        )
+        self.assertEqual(status, 0)
+        self.assertEqual((yield self.result(server)), b"TLSv1.3")
+
+    @inlineCallbacks
+    def test_starttls(self) -> Any:
+        """After STARTTLS as well, with a real server."""
+        postfix = servers.postfix()
+        plain = RacingEndpoint(reactor, "localhost", postfix.smtp)
+        endpoint = starttls("smtp", trusting(), plain, reactor, 60)
+        connection = yield connect(reactor, endpoint)
+        status = yield self.run_python(
+            connection,
+            "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n"
+            "assert open(6, 'rb').read().startswith(b'221 ')",
+        )
+        self.assertEqual(status, 0)
+
+    @inlineCallbacks
+    def test_endpoint_of_twisted(self) -> Any:
+        """Over TLS of Twisted's own, too, whose session can be told of."""
+        plain = RacingEndpoint(reactor, "localhost", servers.postfix().smtps)
+        trusted = Certificate.loadPEM(shared().ca.read_bytes())
+        creator = optionsForClientTLS("localhost", trusted)
+        connection = yield connect(reactor, wrapClientTLS(creator, plain))
+        status = yield self.run_python(
+            connection,
+            "import os\n"
+            "assert open(6, 'rb', 0).read(4) == b'220 '\n"
+            "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n",
+        )
+        self.assertEqual(status, 0)
+
+    @inlineCallbacks
+    def test_killed(self) -> Any:
+        """The end by a signal is a status, too."""
+        _, plain = self.serve(echo)
+        connection = yield connect(reactor, plain)
+        status = yield self.run_python(connection, "import os; os.kill(os.getpid(), 9)")
+        self.assertEqual(status, 128 + signal.SIGKILL)
+
+    @inlineCallbacks
+    def test_no_program(self) -> Any:
+        """A program that is not there is an error, and the connection is given up."""
+        for secure in (False, True):
+            server, endpoint = self.serve(abandoned if secure else Peer.gone)
+            if secure:
+                endpoint = secured(trusting(), endpoint, reactor, 60)
+            connection = yield connect(reactor, endpoint)
+            running = connection.run(["/nowhere"], {})
+            error = yield self.assertFailure(running, LocalFailure)
+            self.assertEqual(str(error), "unable to run /nowhere: file does not exist")
+            yield self.result(server)
+
+    @inlineCallbacks
+    def test_cut_short(self) -> Any:
+        """
+        A program that thinks that all is well is no proof of it: TLS that is cut
+        short is an error, unless the program has found fault itself.
+        """
+
+        def cut(peer: Peer) -> None:
+            peer.send(b"half of")
+            peer.cut()
+            peer.gone()
+
+        for status in (0, 3):
+            server, endpoint = self.serve_secretly(cut)
+            connection = yield connect(reactor, endpoint)
+            running = self.run_python(
+                connection,
+                "import sys\n"
+                "assert open(6, 'rb').read() == b'half of'\n"
+                f"sys.exit({status})",
+            )
+            if status:
+                self.assertEqual((yield running), status)
+            else:
+                yield self.assertFailure(running, CutShort)
+            yield self.result(server)
+
+    @inlineCallbacks
+    def test_cancelled(self) -> Any:
+        """Cancelling ends the program, and the connection with it."""
+        for serve in (self.serve, self.serve_secretly):
+            begun: Deferred[bytes] = Deferred()
+
+            def wait(peer: Peer, begun: Deferred[bytes] = begun) -> None:
+                reactor.callFromThread(begun.callback, peer.line())
+                peer.gone()
+
+            server, endpoint = serve(wait)
+            connection = yield connect(reactor, endpoint)
+            # Whoever reads this sees its end when the program has ended.
+            alive = Path(self.mktemp()).absolute()
+            os.mkfifo(alive)
+            ended = deferToThread(alive.read_bytes)
+            running = self.run_python(
+                connection,
+                "import os, signal\n"
+                f"os.open({str(alive)!r}, os.O_WRONLY)\n"
+                "os.write(7, b'hello\\n')\n"
+                "while True: signal.pause()",
+            )
+            yield begun
+            running.cancel()
+            yield self.assertFailure(running, CancelledError)
+            yield ended
+            yield self.result(server)
+
+
+class RelayTests(ConnectionTestCase):
+    """Descriptors of our own."""
+
+    def pipe(self) -> tuple[int, int]:
+        """A pipe, which is closed in the end."""
+        ends = os.pipe()
+        for end in ends:
+            self.addCleanup(os.close, end)
+        return ends
+
+    @inlineCallbacks
+    def test_relay(self) -> Any:
+        """All goes there and comes back, and the descriptors stay as they were."""
+        for serve in (self.serve, self.serve_secretly):
+            server, endpoint = serve(echo)
+            source, target = Path(self.mktemp()), Path(self.mktemp())
+            source.write_bytes(MUCH)
+            with open(source, "rb") as reading, open(target, "wb") as writing:
+                connection = yield connect(reactor, endpoint)
+                yield connection.relay(reading.fileno(), writing.fileno(), idle=60)
+                self.assertEqual(reading.read(), b"")
+                writing.write(b"more")
+            self.assertEqual(target.read_bytes(), MUCH + b"more")
+            self.assertEqual((yield self.result(server)), MUCH)
+
+    @inlineCallbacks
+    def test_pipes(self) -> Any:
+        """Pipes will do, and stay blocking."""
+        _, plain = self.serve(lambda peer: peer.send(b"answer"))
+        (reading, _), (taking, writing) = self.pipe(), self.pipe()
+        connection = yield connect(reactor, plain)
+        yield connection.relay(reading, writing)
+        self.assertEqual(os.read(taking, 100), b"answer")
+        self.assertTrue(os.get_blocking(reading))
+        self.assertTrue(os.get_blocking(writing))
+
+    @inlineCallbacks
+    def test_disorder(self) -> Any:
+        """An end in disorder is an error, and so is a connection that stalls."""
+        for script, idle, error in (
+            (Peer.reset, None, ConnectionBroken),
+            (Peer.gone, 0.1, TimedOut),
+        ):
+            _, plain = self.serve(script)
+            (reading, _), (_, writing) = self.pipe(), self.pipe()
+            connection = yield connect(reactor, plain)
+            yield self.assertFailure(connection.relay(reading, writing, idle), error)
+
+    @inlineCallbacks
+    def test_closed(self) -> Any:
+        """A descriptor that is not open is an error, and ends the connection."""
+        reading, writing = self.pipe()
+        for pair in ((NOT_OPEN, writing), (reading, NOT_OPEN)):
+            server, plain = self.serve(Peer.gone)
+            connection = yield connect(reactor, plain)
+            yield self.assertFailure(connection.relay(*pair), LocalFailure)
+            yield self.result(server)
+
+    @inlineCallbacks
+    def test_cancelled(self) -> Any:
+        """Cancelling ends the connection."""
+        server, plain = self.serve(abandoned)
+        (reading, _), (_, writing) = self.pipe(), self.pipe()
+        connection = yield connect(reactor, secured(trusting(), plain, reactor, 60))
+        relaying = connection.relay(reading, writing)
+        relaying.cancel()
+        yield self.assertFailure(relaying, CancelledError)
+        yield self.result(server)
+
+
+class ConnectTests(ConnectionTestCase):
+    """What comes before."""
+
+    @inlineCallbacks
+    def test_early(self) -> Any:
+        """What comes before anybody reads is not lost, however it is read."""
+
+        def speak(peer: Peer) -> None:
+            peer.send(b"hello")
+            peer.finish()
+
+        for serve in (self.serve, self.serve_secretly):
+            server, endpoint = serve(speak)
+            connection = yield connect(reactor, endpoint)
+            running = self.run_python(
+                connection, "assert open(6, 'rb').read() == b'hello'"
+            )
+            self.assertEqual((yield running), 0)
+            yield self.result(server)
+
+    @inlineCallbacks
+    def test_abort(self) -> Any:
+        """A connection that is not wanted can be given up."""
+        server, plain = self.serve(abandoned)
+        connection = yield connect(reactor, secured(trusting(), plain, reactor, 60))
+        connection.abort()
+        yield self.result(server)
+
+    @inlineCallbacks
+    def test_failure(self) -> Any:
+        """Where the endpoint cannot connect, its own error is told."""
+        with tcp_listener() as listener:
+            port = listener.getsockname()[1]
+        endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
+        yield self.assertFailure(connect(reactor, endpoint), ConnectionRefusedError)

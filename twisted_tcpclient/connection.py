@@ -1,0 +1,259 @@
+"""
+A connection that nobody reads yet, and what can be done with it.
+
+The endpoints are for programs that put a protocol of their own on a connection.
+This is for those that do as the command ``tcpclient`` does: they give it to a
+program on descriptors 6 and 7 (UCSPI), or join it to descriptors of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from twisted_tcpclient import facts, program
+from twisted_tcpclient.descriptors import output
+from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.facts import Facts
+from twisted_tcpclient.relay import Local, Network, Relay, plain_diagnosis
+from twisted_tcpclient.report import os_reason
+
+
+def _diagnose(transport: Any, reason: Failure) -> Exception | None:
+    """What the end of a connection means."""
+    if not facts.is_secure(transport):
+        return plain_diagnosis(transport, reason)
+    from twisted_tcpclient.tls import diagnose
+
+    return diagnose(transport, reason)
+
+
+def observe(transport: Any) -> Facts:
+    """
+    What a transport knows by itself: both addresses, and its TLS session.
+
+    :param transport: connected, in clear or with TLS of whatever origin.
+    :returns: the facts; names, and what ident says, would have to be looked up.
+    """
+    known = facts.observe(transport)
+    if not facts.is_secure(transport):
+        return known
+    from twisted_tcpclient import tls
+
+    return replace(known, tls=tls.observe(transport.getHandle()))
+
+
+class _Untouched(Network):
+    """
+    The network's end, which knows whether something has come already.
+
+    :ivar touched: whether something has.
+    """
+
+    touched = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first: from then on there is nothing to know."""
+        self.touched = True
+        self.dataReceived = super().dataReceived  # type: ignore[method-assign]
+        super().dataReceived(data)
+
+
+class Connection:
+    """
+    A connection that nobody reads yet: see :func:`connect`.
+
+    It can be used once: by :meth:`run`, or by :meth:`relay`, or given up by
+    :meth:`abort`.
+
+    :ivar facts: what is known of it: both addresses, and its TLS session.
+    """
+
+    def __init__(self, reactor: Any, network: _Untouched) -> None:
+        """
+        For :func:`connect` to make.
+
+        :param reactor: runs programs, and reads descriptors.
+        :param network: connected.
+        """
+        self._reactor = reactor
+        self._network = network
+        self._secure = facts.is_secure(network.transport)
+        self.facts: Facts = observe(network.transport)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        idle: float | None = None,
+    ) -> Deferred[int]:
+        """
+        Run a program on the connection, as a child, and wait for it.
+
+        It has the connection on descriptors 6 (to read) and 7 (to write), and
+        ours on 0, 1 and 2.  A connection in clear is the socket itself, and
+        nothing of ours stays in between.  With TLS they are pipes.
+
+        Cancelling ends the program with SIGTERM, and the connection, and fails
+        with :class:`twisted.internet.defer.CancelledError`.
+
+        :param arguments: the program, by path or to be found in PATH, and what
+            it is called with.
+        :param environment: all of the program's; what
+            :func:`twisted_tcpclient.facts.environment` makes tells it of the
+            connection.
+        :param idle: with TLS, seconds without progress after which the
+            connection is given up; None for no limit.
+        :returns: fires with the exit status, or 128 plus the number of the signal
+            that ended it.  Fails with
+            :class:`twisted_tcpclient.errors.LocalFailure` if the program cannot
+            be run, and, if its status is 0, with what else has gone wrong:
+            :class:`twisted_tcpclient.errors.ConnectionBroken`,
+            :class:`twisted_tcpclient.errors.TimedOut`.
+        """
+        return Deferred.fromCoroutine(self._run(arguments, environment, idle))
+
+    def relay(
+        self, reading: int, writing: int, idle: float | None = None
+    ) -> Deferred[None]:
+        """
+        Join the connection and two descriptors, until both are done.
+
+        The end of what is read is told to the server (FIN, or close_notify over
+        TLS), and what it still sends is written in full.  The descriptors may be
+        of any kind, and stay open.  Cancelling gives the connection up, and fails
+        with :class:`twisted.internet.defer.CancelledError`.
+
+        :param reading: the descriptor to read from.
+        :param writing: the descriptor to write to.
+        :param idle: seconds without progress after which the connection is given
+            up; None for no limit.
+        :returns: fires when the server has ended the connection in good order.
+            Fails with :class:`twisted_tcpclient.errors.ConnectionBroken` if it
+            ended otherwise; with its subclass
+            :class:`twisted_tcpclient.errors.CutShort` if TLS ended without
+            close_notify; with :class:`twisted_tcpclient.errors.TimedOut` if
+            nothing has moved; with
+            :class:`twisted_tcpclient.errors.LocalFailure` if one of the
+            descriptors cannot be used.
+        """
+        return Deferred.fromCoroutine(self._relay(reading, writing, idle))
+
+    def abort(self) -> None:
+        """Give the connection up, without a word to the server."""
+        self._network.abort()
+
+    async def _run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        idle: float | None,
+    ) -> int:
+        try:
+            command = program.command(arguments, environment)
+            if self._is_socket():
+                return await self._hand_over(command)
+            return await self._pipe(command, idle)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _is_socket(self) -> bool:
+        """Whether there is nothing above the socket, and nothing was read."""
+        if self._secure or self._network.touched:
+            return False
+        handle = getattr(self._network.transport, "getHandle", lambda: None)()
+        return isinstance(handle, socket.socket)
+
+    async def _hand_over(self, command: program.Command) -> int:
+        """Give away the socket itself."""
+        handle = program.detach(self._network.transport)
+        try:
+            child = program.spawn(self._reactor, command, (handle, handle))
+        finally:
+            os.close(handle)
+        return await self._wait(child)
+
+    async def _pipe(self, command: program.Command, idle: float | None) -> int:
+        """Give away pipes, and relay."""
+        child, local = program.pipes(self._reactor, command)
+        relay = Relay(
+            self._reactor, self._network, local, secure=self._secure, idle=idle
+        )
+        broken: list[Failure] = []
+        relaying = relay.finished.addErrback(broken.append)
+        status = await self._wait(child)
+        await relaying
+        if broken and status == 0:
+            broken[0].raiseException()
+        return status
+
+    async def _wait(self, child: program.Program) -> int:
+        """The status of a child, which does not outlive being waited for."""
+        try:
+            return await child.exited
+        except BaseException:
+            assert child.transport is not None
+            with suppress(ProcessExitedAlready):
+                child.transport.signalProcess(signal.SIGTERM)
+            raise
+
+    async def _relay(self, reading: int, writing: int, idle: float | None) -> None:
+        try:
+            local, restore = _local(reading, writing)
+        except OSError as error:
+            self.abort()
+            why = os_reason(error)
+            raise LocalFailure(f"unable to use a descriptor: {why}") from None
+        relay = Relay(
+            self._reactor, self._network, local, secure=self._secure, idle=idle
+        )
+        try:
+            await relay.finished
+        finally:
+            restore()
+
+
+def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
+    """
+    Our side, on descriptors that stay somebody else's, and what to call in the end.
+
+    :raises OSError: if one of them is not open.
+    """
+    source = os.dup(reading)
+    try:
+        written = output(writing)
+    except OSError:
+        os.close(source)
+        raise
+    names = f"descriptor {reading}", f"descriptor {writing}"
+    return Local(source, written.fd, *names, needed=True), written.restore
+
+
+def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connection]:
+    """
+    Connect, and let nobody read what comes.
+
+    Any endpoint will do: ours, Twisted's, or that of a string.  Over TLS of
+    Twisted's own nobody has looked at the certificate when this fires.
+
+    :param reactor: runs programs, and reads descriptors.
+    :param endpoint: not connected yet.
+    :returns: fires with a connection.  Fails, and is cancelled, as ``connect`` of
+        the endpoint.
+    """
+    factory = Factory.forProtocol(lambda: _Untouched(_diagnose))
+    factory.noisy = False
+    connecting: Deferred[Any] = endpoint.connect(factory)
+    return connecting.addCallback(lambda network: Connection(reactor, network))
