@@ -1,0 +1,300 @@
+"""
+What our stages cost: handshakes a second beside those of Twisted alone.
+
+    python -m benchmarks.handshakes [ROUNDS [COUNT [AT_ONCE]]]
+
+One server, in a process of its own and the same for all, greets as SMTP at one
+port and begins with TLS at another.  Each kind of client makes COUNT connections,
+AT_ONCE at a time; one is over once the handshake is, and is then aborted.  The
+kinds take turns, in another order each round.  All verify chain and name.
+
+Seconds on the clock are those of client and server together, on as many cores as
+there are.  CPU seconds are those of the client alone, which no other process on
+the machine has a part in, and are what a stage can make worse.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IAddress, IHandshakeListener
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.internet.task import cooperate, react
+from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tests.certificates import shared
+from tests.transcripts import GOOD, Doorman
+from twisted_tcpclient.endpoints import secured, starttls
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator
+
+HOST = "127.0.0.1"
+
+
+def allow_descriptors() -> None:
+    """Allow this process as many descriptors as it may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+# The server.
+
+
+class Doors(Factory):
+    """TLS, behind a dialogue."""
+
+    noisy = False
+
+    def __init__(self, tls: Any) -> None:
+        self._tls = tls
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """One more."""
+        return Doorman(GOOD["smtp"], self._tls.buildProtocol(addr))
+
+
+def serve(file: str) -> None:
+    """Serve until the process is ended; the ports are printed, TLS first."""
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
+    allow_descriptors()
+    options = PrivateCertificate.loadPEM(Path(file).read_bytes()).options()
+    nothing: Any = Factory.forProtocol(Protocol)
+    tls = TLSMemoryBIOFactory(options, False, nothing)
+    tls.noisy = False
+    for factory in (tls, Doors(tls)):
+        port = reactor.listenTCP(0, factory, backlog=4096, interface=HOST)
+        print(port.getHost().port, flush=True)
+    reactor.run()
+
+
+class Server(ProcessProtocol):
+    """
+    The server's process.
+
+    :ivar ports: fires with its ports.
+    """
+
+    def __init__(self) -> None:
+        self.ports: Deferred[list[int]] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self._said = b""
+
+    def outReceived(self, data: bytes) -> None:
+        """Two lines."""
+        self._said += data
+        if self._said.count(b"\n") == 2:
+            self.ports.callback([int(port) for port in self._said.split()])
+
+    def processEnded(self, reason: Failure) -> None:
+        """It was killed, or could not begin."""
+        if not self.ports.called:
+            self.ports.errback(reason)
+        self.ended.callback(None)
+
+
+# The clients.  Each connects once and fires when the handshake is over.
+
+
+@implementer(IHandshakeListener)
+class Listener(Protocol):
+    """
+    What a program above Twisted's TLS has to be, to know when TLS is up.
+
+    :ivar up: fires then.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.up: Deferred[Protocol] = Deferred()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up."""
+        self.up.callback(self)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Before, or after."""
+        if not self.up.called:
+            self.up.errback(reason)
+
+
+@implementer(IHandshakeListener)
+class ByHand(LineReceiver):
+    """STARTTLS as it is often written: the same dialogue, and ``startTLS``."""
+
+    transport: Any
+
+    def __init__(self, options: Any) -> None:
+        self.up: Deferred[Protocol] = Deferred()
+        self._options = options
+        self._said = [b"EHLO [127.0.0.1]", b"STARTTLS"]
+
+    def lineReceived(self, line: bytes) -> None:
+        """Answer the last line of each reply."""
+        if line[3:4] == b"-":
+            return
+        if self._said:
+            self.sendLine(self._said.pop(0))
+        else:
+            self.transport.startTLS(self._options)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up."""
+        self.up.callback(self)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Before, or after."""
+        if not self.up.called:
+            self.up.errback(reason)
+
+
+Connect = Callable[[], "Deferred[Any]"]
+
+
+def clients(reactor: Any, ports: Sequence[int]) -> dict[str, Connect]:
+    """The kinds, by name."""
+    implicit, explicit = (
+        TCP4ClientEndpoint(reactor, HOST, port, timeout=300) for port in ports
+    )
+    ca = shared().ca
+    theirs = optionsForClientTLS(HOST, Certificate.loadPEM(ca.read_bytes()))
+    ours = ConnectionCreator(TLSSettings(authorities=str(ca), name=HOST))
+    listeners, plain = Factory.forProtocol(Listener), Factory.forProtocol(Protocol)
+    by_hand = Factory.forProtocol(lambda: ByHand(theirs))
+    for factory in (listeners, plain, by_hand):
+        factory.noisy = False
+
+    def up(connecting: Deferred[Any]) -> Deferred[Any]:
+        return connecting.addCallback(lambda protocol: protocol.up)
+
+    bare = wrapClientTLS(theirs, implicit)
+    verified = secured(ours, implicit, reactor, 300)
+    negotiated = starttls("smtp", ours, explicit, reactor, 300)
+    return {
+        "wrapClientTLS": lambda: up(bare.connect(listeners)),
+        "secured": lambda: verified.connect(plain),
+        "by hand": lambda: up(explicit.connect(by_hand)),
+        "starttls": lambda: negotiated.connect(plain),
+    }
+
+
+# Measuring.
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    What one run has taken.
+
+    :ivar seconds: on the clock, for each handshake.
+    :ivar cpu: CPU seconds of the client, for each handshake.
+    """
+
+    seconds: float
+    cpu: float
+
+
+async def measure(connect: Connect, count: int, at_once: int) -> Run:
+    """Connect so often, so many at once."""
+
+    def abort(protocol: Any) -> None:
+        protocol.transport.abortConnection()
+
+    work = (connect().addCallback(abort) for _ in range(count))
+    gc.collect()
+    began, cpu = time.perf_counter(), time.process_time()
+    for worker in [cooperate(work) for _ in range(at_once)]:
+        await worker.whenDone()
+    return Run(
+        (time.perf_counter() - began) / count, (time.process_time() - cpu) / count
+    )
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> str:
+    """The median of the ratios, and what they spread over."""
+    found = [a / b for a, b in zip(above, below, strict=True)]
+    return f"{median(found):5.2f}  ({min(found):.2f} to {max(found):.2f})"
+
+
+#: What is held against what, and what the difference is.
+COMPARED = (
+    ("secured", "wrapClientTLS", "the same bytes on the wire: what our stage costs"),
+    ("starttls", "by hand", "the same bytes on the wire: what two stages cost"),
+    ("by hand", "wrapClientTLS", "what the dialogue costs without us"),
+    ("starttls", "wrapClientTLS", "stages and dialogue, against TLS at once"),
+)
+
+
+def show(runs: dict[str, list[Run]]) -> None:
+    """Print the medians, and the ratios round by round."""
+    print(f"{'':14} handshakes/s   client CPU ms/handshake")
+    for name, found in runs.items():
+        seconds = median(run.seconds for run in found)
+        cpu = median(run.cpu for run in found)
+        print(f"{name:14} {1 / seconds:12.0f} {1000 * cpu:25.3f}")
+    for above, below, what in COMPARED:
+        print(f"\n{above} / {below}: {what}")
+        for kind in ("seconds", "cpu"):
+            columns = [
+                [getattr(run, kind) for run in runs[name]] for name in (above, below)
+            ]
+            print(f"    {kind:8} {ratios(*columns)}")
+
+
+async def benchmark(
+    reactor: Any, rounds: int = 9, count: int = 1000, at_once: int = 50
+) -> None:
+    """Start the server, measure, show, and end the server."""
+    allow_descriptors()
+    server = Server()
+    process = reactor.spawnProcess(
+        server,
+        sys.executable,
+        [sys.executable, "-m", "benchmarks.handshakes", "serve", str(shared().server)],
+        env=os.environ,
+        childFDs={0: 0, 1: "r", 2: 2},
+    )
+    try:
+        kinds = clients(reactor, await server.ports)
+        runs: dict[str, list[Run]] = {name: [] for name in kinds}
+        for connect in kinds.values():
+            await measure(connect, at_once, at_once)
+        for turn in range(rounds):
+            order = list(kinds)
+            for name in order[turn % 4 :] + order[: turn % 4]:
+                runs[name].append(await measure(kinds[name], count, at_once))
+        print(f"{rounds} rounds of {count} handshakes, {at_once} at once")
+        show(runs)
+    finally:
+        process.signalProcess("KILL")
+        await server.ended
+
+
+def main(*arguments: str) -> None:
+    """Measure, or serve."""
+    if arguments[:1] == ("serve",):
+        serve(arguments[1])
+    else:
+        numbers = [int(argument) for argument in arguments]
+        react(lambda reactor: Deferred.fromCoroutine(benchmark(reactor, *numbers)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
