@@ -18,6 +18,7 @@ help:
 	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
 	@echo "make torture   run all of the tests of hard use, of which test runs a share"
 	@echo "make lint      look for mistakes without running anything"
+	@echo "make docs      make pages of the Python API, in build/api"
 	@echo "make coverage  run the tests, and show what they do not reach"
 	@echo "make clean     remove what these have made"
 
@@ -34,6 +35,18 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(VENV)/.doc build/twisted/objects.inv
+	$(BIN)/pydoctor
+
+# What there is in Twisted to link to, read from Twisted itself: no network is needed,
+# and a name that it has no more is an error.  Where our own settings are not found.
+build/twisted/objects.inv: | $(VENV)/.doc
+	@echo "Looking through Twisted, which takes a minute ..."
+	@mkdir -p $(@D)
+	@cd $(@D) && $(abspath $(BIN))/pydoctor --quiet --make-intersphinx \
+	    --project-name=Twisted --docformat=plaintext --html-output=. \
+	    "$$($(abspath $(BIN))/python -c 'import twisted; print(twisted.__path__[0])')"
 
 coverage: $(VENV)/.test
 	$(BIN)/coverage erase
@@ -52,8 +65,9 @@ INSTALLED = setup.cfg pyproject.toml twisted_tcpclient/__init__.py
 $(VENV)/.run: EXTRAS =
 $(VENV)/.test: EXTRAS = [test]
 $(VENV)/.lint: EXTRAS = [test,lint]
+$(VENV)/.doc: EXTRAS = [doc]
 
-$(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(INSTALLED) $(VENV)/pyvenv.cfg
+$(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc: $(INSTALLED) $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV), which takes a moment ..."
 	@$(PIP_INSTALL) --editable '.$(EXTRAS)' $(PINS)
 	@touch $@
@@ -68,7 +82,7 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test torture lint coverage clean
+.PHONY: help demo test torture lint docs coverage clean
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

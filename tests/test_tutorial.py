@@ -21,10 +21,10 @@ TUTORIAL = ROOT / "doc" / "tutorial.rst"
 _BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
 
 
-def programs() -> list[tuple[str, str]]:
-    """Each program of the tutorial, with what it prints."""
+def programs(page: Path = TUTORIAL) -> list[tuple[str, str]]:
+    """Each program of a page, with what it prints."""
     found: list[tuple[str, str]] = []
-    for kind, block in _BLOCK.findall(TUTORIAL.read_text()):
+    for kind, block in _BLOCK.findall(page.read_text()):
         text = textwrap.dedent(block).strip() + "\n"
         if kind == "python":
             found.append((text, ""))

@@ -155,7 +155,7 @@ class Sink(FileDescriptor):
     ) -> None:
         """
         :param fd: non-blocking; closed at the end.
-        :param ended: called once: with None when :meth:`loseConnection` was
+        :param ended: called once: with None when ``loseConnection`` was
             called and all is written, or with what went wrong.  Not called if
             :meth:`close` was.
         """

@@ -383,9 +383,12 @@ class RacingEndpoint:
         report: Report | None = None,
     ) -> None:
         """
+        :param reactor: connects, and looks up names.
         :param host: a name, an address (in brackets or not, with a zone or
             not), or ``0`` for this machine.
-        :param report: told of each attempt.
+        :param port: 1 to 65535.
+        :param settings: how to connect, the defaults if not given.
+        :param report: told of each attempt, for ``-v``.
         """
         self._reactor = reactor
         self._host = host
@@ -397,13 +400,16 @@ class RacingEndpoint:
         """
         Connect.
 
-        Fails with :class:`~twisted_tcpclient.errors.AddressNotFound` or
-        :class:`~twisted_tcpclient.errors.LookupFailed` if the name does not
+        Fails with :class:`twisted_tcpclient.errors.AddressNotFound` or
+        :class:`twisted_tcpclient.errors.LookupFailed` if the name does not
         lead to an address, with
-        :class:`~twisted_tcpclient.errors.ConnectFailed` if none of the
+        :class:`twisted_tcpclient.errors.ConnectFailed` if none of the
         addresses answers.  Cancelling ends all attempts
         and fails with :class:`twisted.internet.defer.CancelledError` or
         :class:`twisted.internet.error.ConnectingCancelledError`.
+
+        :param protocolFactory: builds the protocol for the connection.
+        :returns: fires with that protocol, connected.
         """
         resolving = resolve(self._reactor, self._host, self._port, self._settings)
         return resolving.addCallback(

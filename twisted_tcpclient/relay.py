@@ -242,7 +242,7 @@ class Relay:
     Joins a network's end and two descriptors until both are done.
 
     :ivar finished: fires with None after an orderly end, or fails with a
-        :class:`~twisted_tcpclient.errors.TCPClientError`.
+        :class:`twisted_tcpclient.errors.TCPClientError`.
     """
 
     def __init__(

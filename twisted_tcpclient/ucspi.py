@@ -243,6 +243,7 @@ class UCSPIEndpoint:
         environ: Environment | None = None,
     ) -> None:
         """
+        :param reactor: reads and writes them.
         :param descriptors: to read from, and to write to.  They are taken: the
             endpoint connects once.
         :param environ: where the addresses are; the process's by default.
@@ -255,9 +256,12 @@ class UCSPIEndpoint:
         """
         Connect at once.
 
-        Fails with :class:`~twisted_tcpclient.errors.LocalFailure` if the
+        Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the
         descriptors are not open, and as the factory does.  There is nothing to
         cancel.
+
+        :param protocolFactory: builds the protocol for the connection.
+        :returns: has fired with that protocol, connected.
         """
         try:
             return succeed(self._adopt(protocolFactory))

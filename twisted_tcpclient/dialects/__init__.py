@@ -5,7 +5,7 @@ A dialect is one generator, written like the transcript in its RFC.  It yields
 :class:`Send` to say something; :data:`LINE` to wait for a line, which it is sent
 without its line end; :class:`Bytes` to wait for so many bytes, and no more.  It
 returns once the server has agreed to start TLS, and raises a
-:class:`~twisted_tcpclient.errors.NegotiationFailed` otherwise.
+:class:`twisted_tcpclient.errors.NegotiationFailed` otherwise.
 
 Dialects know no Twisted and do no input or output.  Bounds on length and time,
 and the rule that nothing may be left unread when something is sent, are kept by
@@ -22,7 +22,11 @@ from os import urandom
 
 @dataclass(frozen=True)
 class Send:
-    """Bytes to be sent, line end included."""
+    """
+    Bytes to be sent.
+
+    :ivar data: all of them, line end included.
+    """
 
     data: bytes
 
@@ -37,7 +41,11 @@ LINE = Line()
 
 @dataclass(frozen=True)
 class Bytes:
-    """The wish for exactly so many bytes from the server, one at least."""
+    """
+    The wish for exactly so many bytes from the server.
+
+    :ivar count: how many, one at least.
+    """
 
     count: int
 
@@ -115,8 +123,9 @@ NAMES = tuple(_MODULES)
 
 def find(name: str) -> Dialect:
     """
-    The dialect of that name, in any case; only its own module is imported.
+    The dialect of that name; only its own module is imported.
 
+    :param name: in upper or lower case.
     :raises KeyError: where there is none.
     """
     module = import_module(f"{__name__}.{_MODULES[name.lower()]}")

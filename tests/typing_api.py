@@ -1,0 +1,138 @@
+"""
+All of the Python API as a program uses it: mypy reads this, nobody runs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IProtocol,
+    IReactorCore,
+    IReactorProcess,
+    IReactorTCP,
+    IReactorTime,
+    IReactorUNIX,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import optionsForClientTLS
+from typing_extensions import assert_type
+
+from twisted_tcpclient import (
+    connection,
+    dialects,
+    endpoints,
+    errors,
+    facts,
+    race,
+    settings,
+    tls,
+    ucspi,
+)
+
+
+class Reactor(IReactorCore, IReactorProcess, IReactorTCP, IReactorTime, IReactorUNIX):
+    """What a reactor does."""
+
+
+def make(reactor: Reactor) -> list[IStreamClientEndpoint]:
+    """Each endpoint."""
+    connecting = settings.ConnectSettings(attempt_delay=0.1, family=6)
+    racing = race.RacingEndpoint(reactor, "mx.example.org", 25, connecting)
+    socket = endpoints.SocketEndpoint(reactor, "/run/smtp", timeout=30.0)
+    wanted = settings.TLSSettings.for_host("mx.example.org", authorities="ca.pem")
+    assert_type(wanted, settings.TLSSettings)
+    ours = tls.ConnectionCreator(wanted)
+    theirs = optionsForClientTLS("mx.example.org")
+    return [
+        racing,
+        socket,
+        endpoints.secured(ours, racing, reactor, timeout=30),
+        endpoints.secured(theirs, socket, reactor),
+        endpoints.starttls("smtp", ours, racing, reactor, timeout=30, greeting=True),
+        endpoints.starttls("xmpp", theirs, racing, reactor, host="example.org"),
+        ucspi.UCSPIEndpoint(reactor, descriptors=(6, 7)),
+    ]
+
+
+async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
+    """Connect, and give the connection away."""
+    connecting = connection.connect(reactor, endpoint)
+    assert_type(connecting, Deferred[connection.Connection])
+    try:
+        connected: connection.Connection = await connecting
+    except errors.ConnectFailed as error:
+        tried: tuple[errors.Attempt, ...] = error.attempts
+        return len([attempt.reason for attempt in tried])
+    except (errors.NotOffered, errors.Refused, errors.InjectedData) as error:
+        assert_type(error.server_text, bytes)
+        return None
+    except errors.NameMismatch:
+        return None
+    except errors.VerificationFailed as error:
+        assert_type(error.reason, str)
+        assert_type((error.code, error.depth), tuple[int, int])
+        return None
+    except errors.TCPClientError as error:
+        assert_type(error.peer, object)
+        return None
+    known: facts.Facts = connected.facts
+    session: facts.TLSFacts | None = known.tls
+    if session is None:
+        assert_type(await connected.relay(0, 1, idle=300), None)
+        return None
+    told = facts.environment(os.environb, known, provider=True)
+    assert_type(told, dict[bytes, bytes])
+    status = await connected.run(["prog"], told, idle=300)
+    assert_type(status, int)
+    connected.abort()
+    return status
+
+
+def observe(protocol: Protocol) -> facts.Facts:
+    """With a protocol of one's own."""
+    assert protocol.transport is not None
+    return connection.observe(protocol.transport)
+
+
+def connect(endpoint: IStreamClientEndpoint) -> Deferred[IProtocol]:
+    """With an endpoint of ours, as with any."""
+    return endpoint.connect(Factory.forProtocol(Protocol))
+
+
+#: Every other error, to be caught.
+OTHERS: tuple[type[errors.TCPClientError], ...] = (
+    errors.SettingsError,
+    errors.AddressNotFound,
+    errors.LookupFailed,
+    errors.TimedOut,
+    errors.NegotiationFailed,
+    errors.Preauthenticated,
+    errors.BadReply,
+    errors.Disconnected,
+    errors.TLSFailed,
+    errors.HandshakeFailed,
+    errors.ConnectionBroken,
+    errors.CutShort,
+    errors.LocalFailure,
+)
+
+
+def dialogue(
+    parameters: dialects.Parameters,
+) -> Generator[dialects.Step, bytes, None]:
+    """A dialect of one's own."""
+    banner = yield dialects.LINE
+    if banner != b"ready":
+        raise errors.NotOffered("the server is not ready", banner)
+    yield dialects.Send(b"tls %s\n" % parameters.host.encode())
+    yield dialects.Bytes(1)
+
+
+DIALECT = dialects.Dialect("own", 4000, "none", dialogue)
+
+assert_type(dialects.NAMES, tuple[str, ...])
+assert_type(dialects.find("smtp"), dialects.Dialect)
