@@ -662,6 +662,43 @@ def inspircd() -> Server:
     return _serve(directory, command)
 
 
+@functools.cache
+def nbd() -> Server:
+    """Start nbd-server: the export disk, for clients with a certificate.
+
+    It offers STARTTLS, and makes a daemon of itself, whatever it is told.
+    """
+    program = _program("nbd-server", "nbd-server")
+    directory = _directory("nbd")
+    shared = certificates.shared()
+    settings, disk, pid = (directory / name for name in ("config", "disk", "pid"))
+    disk.write_bytes(bytes(4096))
+    with _free_ports(1) as (port,):
+        settings.write_text(f"""\
+[generic]
+listenaddr = {HOST}
+port = {port}
+certfile = {shared.server}
+keyfile = {shared.server}
+cacertfile = {shared.ca}
+allowlist = true
+[disk]
+exportname = {disk}
+readonly = true
+""")
+        command = (program, "-C", str(settings), "-p", str(pid))
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+        daemon = int(eventually(lambda: _text(pid).strip(), "nbd-server's number"))
+        atexit.register(_terminate, daemon)
+        eventually(lambda: _listens(daemon, port, everywhere=False), "nbd-server")
+    return Server(host=HOST, port=port, log=directory / "log")
+
+
+def _terminate(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
 @dataclass(frozen=True)
 class Network:
     """A network of our own, with a loopback and a name server and nothing else."""

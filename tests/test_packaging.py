@@ -39,6 +39,8 @@ _LITTER = (
 #: What is wanted of the top level.
 _BESIDE = ("LICENSE", "Makefile", "README.rst", "setup.cfg", ".ruff.toml")
 
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
 #: Options of pip: what is not at hand is not fetched.
 _ALONE = ("--no-deps", "--no-index")
 
@@ -109,21 +111,24 @@ class Environment:
         program = f"import pathlib, twisted_tcpclient as package; print({expression})"
         return output(self.python, "-c", program, cwd=self.folder).strip()
 
+    def add(self, artefact: Path) -> None:
+        """Install a wheel, an sdist or a directory, alone."""
+        if artefact.suffix != ".whl":
+            # As pip does when it is given these.  In two steps, as setuptools is here
+            # and not there.
+            wheels = self.folder / "wheels"
+            build = (*_PIP, "wheel", *_ALONE, "--no-build-isolation")
+            output(*build, "--wheel-dir", wheels, artefact, cwd=self.folder)
+            (artefact,) = wheels.iterdir()
+        install = (*_PIP, "--python", self.python, "install", *_ALONE)
+        output(*install, artefact, cwd=self.folder)
 
-def _install(artefact: Path, name: str) -> Environment:
-    """Install an artefact alone; what it depends on is shared with ourselves."""
+
+def install(artefact: Path, name: str) -> Environment:
+    """Install ourselves alone; what we depend on is shared with our environment."""
     environment = Environment(_folder() / name)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     output(sys.executable, "-m", "venv", "--without-pip", name, cwd=_folder())
-    if artefact.suffix != ".whl":
-        # As pip does when it is given an sdist.  In two steps, as setuptools is here
-        # and not there.
-        wheels = environment.folder / "wheels"
-        build = (*pip, "wheel", *_ALONE, "--no-build-isolation", "--wheel-dir", wheels)
-        output(*build, artefact, cwd=_folder())
-        (artefact,) = wheels.iterdir()
-    install = (*pip, "--python", environment.python, "install", *_ALONE)
-    output(*install, artefact, cwd=_folder())
+    environment.add(artefact)
     site = Path(environment.tell("pathlib.Path(package.__file__).parent.parent"))
     # A path in a .pth file is searched, and no .pth file that is there is read: so
     # the checkout, which is installed in our own environment by such a file, is not.
@@ -139,7 +144,7 @@ class WheelTests(SynchronousTestCase):
     @functools.cache
     def environment() -> Environment:
         """Return where it is installed."""
-        return _install(artefacts().wheel, "wheel")
+        return install(artefacts().wheel, "wheel")
 
     def test_package_is_the_installed_one(self) -> None:
         """Neither the checkout nor our own environment has any part in this."""
@@ -175,7 +180,7 @@ class SdistTests(WheelTests):
     @functools.cache
     def environment() -> Environment:
         """Return where it is installed."""
-        return _install(artefacts().sdist, "sdist")
+        return install(artefacts().sdist, "sdist")
 
     def test_whole(self) -> None:
         """Whoever has the sdist can run the tests and the demo, and read the rest."""
