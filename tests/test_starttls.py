@@ -1415,6 +1415,7 @@ class NegotiationTests(SynchronousTestCase):
             {kind.__name__ for kind in kinds},
             {
                 "BadReply",
+                "DialectFailed",
                 "Disconnected",
                 "InjectedData",
                 "NotOffered",

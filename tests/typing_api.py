@@ -27,7 +27,9 @@ from twisted_tcpclient import (
     endpoints,
     errors,
     facts,
+    plugin,
     race,
+    registry,
     settings,
     tls,
     ucspi,
@@ -113,6 +115,7 @@ OTHERS: tuple[type[errors.TCPClientError], ...] = (
     errors.Preauthenticated,
     errors.BadReply,
     errors.Disconnected,
+    errors.DialectFailed,
     errors.TLSFailed,
     errors.HandshakeFailed,
     errors.ConnectionBroken,
@@ -135,4 +138,5 @@ def dialogue(
 DIALECT = dialects.Dialect("own", 4000, "none", dialogue)
 
 assert_type(dialects.NAMES, tuple[str, ...])
-assert_type(dialects.find("smtp"), dialects.Dialect)
+assert_type(registry.find("smtp"), dialects.Dialect)
+assert_type(plugin.DialectPlugin("own", "own_dialect").module, str)

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from twisted.python import usage
+from zope.interface import provider
 
 from twisted_tcpclient import program
 from twisted_tcpclient.errors import LocalFailure, SettingsError
 from twisted_tcpclient.options import Options
-from twisted_tcpclient.report import Report
+from twisted_tcpclient.report import Report, fault
 from twisted_tcpclient.session import TEMPORARY, Session
 
 #: The exit status for a wrong command line.
@@ -119,6 +121,22 @@ class Console:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def _log(options: Options) -> None:
+    """
+    Say in a line what Twisted logs with a traceback: for one, that it cannot load
+    the plugins of some other package.
+    """
+
+    @provider(ILogObserver)
+    def say(event: LogEvent) -> None:
+        failure = event.get("log_failure", event.get("failure"))
+        if failure is not None:
+            report = Report(options["verbosity"])
+            report.warning(f"unexpected error: {fault(failure.value)}: {failure.value}")
+
+    globalLogBeginner.beginLoggingTo([say], redirectStandardIO=False)
+
+
 def run(arguments: Sequence[str]) -> int:
     """
     The command.
@@ -128,6 +146,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     _occupy_standard_descriptors()
     options = Options()
+    _log(options)
     report = Report()
     try:
         options.parseOptions(list(arguments))

@@ -28,9 +28,9 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.dialects import find
 from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
 from twisted_tcpclient.race import explain
+from twisted_tcpclient.registry import find
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def starttls(
     sends bytes in clear where none may come, does not speak the protocol, or
     hangs up.  It never falls back to clear text.
 
-    :param dialect: its name, one of :data:`twisted_tcpclient.dialects.NAMES`.
+    :param dialect: its name, for :func:`twisted_tcpclient.registry.find`.
     :param creator: as for :func:`secured`.
     :param endpoint: makes the connections, in clear.
     :param clock: the reactor.
@@ -224,16 +224,15 @@ def starttls(
     :param greeting: whether to begin with a greeting from that host, made up by
         the dialect, for protocols that wait for one.
     :raises KeyError: where there is no such dialect.
+    :raises SettingsError: where there is one that cannot be used.
+    :raises DialectFailed: if its greeting cannot be made.
     :raises ValueError: if a greeting is wanted, and the dialect has none.
     """
-    from twisted_tcpclient.greeting import greeted
+    from twisted_tcpclient.greeting import greeted, greeting_from
     from twisted_tcpclient.starttls import negotiated
 
     negotiating = negotiated(dialect, endpoint, clock, timeout, host)
     connected = secured(creator, negotiating, clock, timeout)
     if not greeting:
         return connected
-    make = find(dialect).greeting
-    if make is None:
-        raise ValueError(f"{dialect} has no greeting")
-    return greeted(make(host), connected, clock)
+    return greeted(greeting_from(find(dialect), host), connected, clock)

@@ -102,6 +102,10 @@ class BadReply(NegotiationFailed):
     """The server does not speak the protocol, or speaks without end."""
 
 
+class DialectFailed(NegotiationFailed):
+    """The dialect itself is at fault; its own error is the ``__cause__``."""
+
+
 class Disconnected(NegotiationFailed):
     """The connection was closed in the middle of the dialogue."""
 

@@ -21,6 +21,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from twisted_tcpclient.dialects import Dialect
+from twisted_tcpclient.errors import DialectFailed
+from twisted_tcpclient.report import fault
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 
@@ -73,6 +76,23 @@ class Greeting(Stage):
             self.transport.abortConnection()
             raise
         self.dataReceived = self._forward  # type: ignore[method-assign]
+
+
+def greeting_from(dialect: Dialect, host: str) -> bytes:
+    """
+    The greeting that a dialect makes up for a host.
+
+    :raises ValueError: if it has none.
+    :raises DialectFailed: if it should have one, and does not make it.
+    """
+    if dialect.greeting is None:
+        raise ValueError(f"{dialect.name} has no greeting")
+    try:
+        return b"%b" % dialect.greeting(host)
+    except Exception as error:
+        raise DialectFailed(
+            f"the dialect {dialect.name} made no greeting: {fault(error)}"
+        ) from error
 
 
 def greeted(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_tcpclient import dialects
+from twisted_tcpclient import dialects, registry
 
 #: Where the C program looks for certificates unless told otherwise.
 CERTIFICATES = "/etc/indimail/certs"
@@ -150,4 +150,6 @@ def help_text() -> str:
                 head += word + " "
             lines.append(head.rstrip())
         lines.append("")
+    if others := registry.others():
+        lines.append(f"Other packages have, for -s: {', '.join(others)}\n")
     return "\n".join([*lines, EPILOGUE])

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from twisted.python import usage
 
-from twisted_tcpclient import __version__, dialects
+from twisted_tcpclient import __version__, registry
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.help import CERTIFICATES, help_text
 from twisted_tcpclient.report import ERRORS, PROGRESS, SILENT, os_reason, printable
@@ -232,13 +232,7 @@ class Options(usage.Options):
 
     def opt_starttls(self, value: str) -> None:
         """The dialect."""
-        try:
-            self["starttls"] = dialects.find(value).name
-        except KeyError:
-            known = ", ".join(dialects.NAMES)
-            raise usage.UsageError(
-                f"-s: no such protocol: {printable(value)!r} (there are: {known})"
-            ) from None
+        self["starttls"] = value
 
     opt_s = opt_starttls
 
@@ -328,6 +322,23 @@ def _service(text: str) -> int:
 
 def _is_socket(host: str) -> bool:
     return "/" in host or host.startswith("@")
+
+
+def _dialect(name: str | None) -> str | None:
+    """
+    The name of the dialect, as it writes itself.
+
+    :raises SettingsError: if it is of another package, and cannot be used.
+    """
+    if name is None:
+        return None
+    try:
+        return registry.find(name).name
+    except registry.UnknownDialect as error:
+        known = ", ".join(error.known)
+        raise usage.UsageError(
+            f"-s: no such protocol: {printable(name)!r} (there are: {known})"
+        ) from None
 
 
 def _ciphers(
@@ -476,7 +487,7 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
             local_host=options["local-host"],
             timeout=options["lookup-timeout"],
         ),
-        starttls=options["starttls"],
+        starttls=_dialect(options["starttls"]),
         tls=_tls(options, host, environ),
         idle=options["idle"] or None,
         provider=bool(options["provider"]),

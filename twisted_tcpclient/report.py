@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,6 +43,23 @@ def os_reason(error: OSError) -> str:
     if not error.errno:
         return str(error).lower()
     return _WORDS.get(error.errno) or os.strerror(error.errno).lower()
+
+
+_HERE = os.path.join(os.path.dirname(__file__), "")
+
+
+def fault(error: BaseException) -> str:
+    """
+    The type of an error that nobody expected, and where it was raised, if it can
+    be told outside this package.  Its text is left out: it may be a server's.
+    """
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError ({error.filename}, line {error.lineno})"
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in stack if not f.filename.startswith("<")]
+    others = [f for f in frames if not f.filename.startswith(_HERE)]
+    where = [f" ({f.filename}, line {f.lineno})" for f in (others or frames)[-1:]]
+    return "".join([type(error).__name__, *where])
 
 
 def place(host: str, ip: str, port: int) -> str:

@@ -5,7 +5,9 @@ The rules here hold for every dialect.  What a server may say, and the time it
 may take, are bounded.  Nothing is sent while something is still unread.  When the
 server has agreed, the buffer must be empty: a TLS server never speaks first,
 so whatever stands there was put in by someone else (CVE-2011-0411 seen from
-the client), and the connection is given up, not cleaned up.
+the client), and the connection is given up, not cleaned up.  A dialect may come
+from another package: what it does wrong is an error of its own kind, and ends the
+connection, too.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from twisted.internet.interfaces import (
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.dialects import Bytes, Dialect, Parameters, Send, find
+from twisted_tcpclient.dialects import Bytes, Dialect, Line, Parameters, Send
 from twisted_tcpclient.errors import (
     BadReply,
+    DialectFailed,
     Disconnected,
     InjectedData,
     NegotiationFailed,
 )
+from twisted_tcpclient.registry import find
+from twisted_tcpclient.report import fault
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 
@@ -50,7 +55,7 @@ class Negotiation(LineReceiver, Stage):
     delimiter = b"\n"
     #: The longest line, in bytes.  The RFCs allow 512 to 8192.
     MAX_LENGTH = 8192
-    #: The most that a server may say before TLS, in bytes.
+    #: The most that a server, or a dialect, may say before TLS, in bytes.
     MAX_TOTAL = 65536
 
     awaited = "STARTTLS"
@@ -61,15 +66,19 @@ class Negotiation(LineReceiver, Stage):
         super().__init__(*args)
         self._host = host
         self._received = 0
+        self._sent = 0
         self._wanted = 0
         self._piece = b""
 
     def connectionMade(self) -> None:
         """Begin the dialogue."""
         Stage.connectionMade(self)
+        self._advance(self._begin)
+
+    def _begin(self) -> object:
         client = client_name(self.transport.getHost())
         self._dialogue = self.dialect.dialogue(Parameters(client, self._host))
-        self._advance(lambda: next(self._dialogue))
+        return next(self._dialogue)
 
     def lineReceived(self, line: bytes) -> None:
         """Hand the dialect its line."""
@@ -107,16 +116,43 @@ class Negotiation(LineReceiver, Stage):
     def _advance(self, step: Callable[[], object]) -> None:
         """Let the dialect take a step, and say what it says up to its next wait."""
         try:
-            while isinstance(said := step(), Send):
-                self._require_silence("before it was asked")
-                self.transport.write(said.data)
+            while self._follow(step()):
                 step = lambda: next(self._dialogue)  # noqa: E731
-            if isinstance(said, Bytes):
-                self._await(said.count)
         except StopIteration:
             self._finish()
         except NegotiationFailed as error:
             self.refuse(error)
+        except Exception as error:
+            failed = DialectFailed(f"{self._accused} has failed: {fault(error)}")
+            failed.__cause__ = error
+            self.refuse(failed)
+
+    def _follow(self, said: object) -> bool:
+        """Do what the dialect says; true if it did not say to wait."""
+        match said:
+            case Send(bytes(data)) if data:
+                self._send(data)
+                return True
+            case Bytes(int(count)):
+                self._await(count)
+            case Line():
+                pass
+            case _:
+                kind = type(said).__name__
+                raise DialectFailed(f"{self._accused} yields what is no step: {kind}")
+        return False
+
+    def _send(self, data: bytes) -> None:
+        """Say it, if nothing is unread, and unless it is without end."""
+        self._require_silence("before it was asked")
+        self._sent += len(data)
+        if self._sent > self.MAX_TOTAL:
+            raise DialectFailed(f"{self._accused} speaks without end before TLS")
+        self.transport.write(data)
+
+    @property
+    def _accused(self) -> str:
+        return f"the dialect {self.dialect.name}"
 
     def _await(self, count: int) -> None:
         """Wait for so many bytes, unless they are too many to wait for."""
@@ -150,6 +186,7 @@ def negotiation(name: str) -> type[Negotiation]:
     The negotiation in the dialect of that name, which is imported only now.
 
     :raises KeyError: where there is no such dialect.
+    :raises SettingsError: where there is one that cannot be used.
     """
     dialect = find(name)
     return type(f"Negotiation_{dialect.name}", (Negotiation,), {"dialect": dialect})
@@ -173,6 +210,7 @@ def negotiated(
     :param host: the name of the server, which some dialects say: that for which
         its certificate has to be.
     :raises KeyError: where there is no such dialect.
+    :raises SettingsError: where there is one that cannot be used.
     """
     protocol = negotiation(dialect)
 

@@ -231,17 +231,20 @@ class STARTTLSParser(_Parser):
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
         """STARTTLS, and then TLS."""
-        from twisted_tcpclient import dialects
+        from twisted_tcpclient import registry
         from twisted_tcpclient.endpoints import starttls
+        from twisted_tcpclient.errors import SettingsError
 
         name = arguments.required("dialect")
         try:
-            dialect = dialects.find(name)
-        except KeyError:
-            known = ", ".join(dialects.NAMES)
+            dialect = registry.find(name)
+        except registry.UnknownDialect as error:
+            known = ", ".join(error.known)
             raise arguments.wrong(
                 f"dialect: there is no {name!r} (there are: {known})"
             ) from None
+        except SettingsError as error:
+            raise arguments.wrong(f"dialect: {error}") from error
         target = _target(reactor, arguments, dialect.port)
         greeting = arguments.switch("greeting", False)
         if greeting and dialect.greeting is None:

@@ -10,6 +10,9 @@ returns once the server has agreed to start TLS, and raises a
 Dialects know no Twisted and do no input or output.  Bounds on length and time,
 and the rule that nothing may be left unread when something is sent, are kept by
 whoever drives them (:mod:`twisted_tcpclient.starttls`).
+
+Those of other packages are found by :mod:`twisted_tcpclient.registry`, and are
+made of the same.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ class Send:
     """
     Bytes to be sent.
 
-    :ivar data: all of them, line end included.
+    :ivar data: all of them, one at least, line end included.
     """
 
     data: bytes
@@ -86,15 +89,16 @@ class Dialect:
     A protocol with STARTTLS.
 
     :ivar name: as given to ``-s``, in lower case.
-    :ivar port: the port it is registered for.
-    :ivar rfc: where its STARTTLS is defined.
+    :ivar port: the port it is registered for; None where there is none, so that
+        one has to be given.
+    :ivar rfc: where its STARTTLS is defined, for people to read.
     :ivar dialogue: makes the generator for one connection.
     :ivar greeting: makes up, for a host, the greeting that a client waits for
         and that STARTTLS has consumed; None where no client waits for one.
     """
 
     name: str
-    port: int
+    port: int | None
     rfc: str
     dialogue: Callable[[Parameters], Dialogue]
     greeting: Callable[[str], bytes] | None = None
@@ -123,7 +127,7 @@ NAMES = tuple(_MODULES)
 
 def find(name: str) -> Dialect:
     """
-    The dialect of that name; only its own module is imported.
+    Our dialect of that name; only its own module is imported.
 
     :param name: in upper or lower case.
     :raises KeyError: where there is none.
