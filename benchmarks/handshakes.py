@@ -9,14 +9,18 @@ AT_ONCE at a time; one is over once the handshake is, and is then aborted.  The
 kinds take turns, in another order each round.  All verify chain and name.
 
 Seconds on the clock are those of client and server together, on as many cores as
-there are.  CPU seconds are those of the client alone, which no other process on
-the machine has a part in, and are what a stage can make worse.
+there are.  CPU seconds are those of the client alone, and are what a stage can make
+worse; but where other processes share the machine, they are in both.  In the end one
+run of each kind is profiled.  That makes Python look slower than it is beside what is
+done in C, but how many functions are called for a handshake depends on no neighbour.
 """
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import os
+import pstats
 import resource
 import sys
 import time
@@ -252,10 +256,47 @@ def show(runs: dict[str, list[Run]]) -> None:
     for above, below, what in COMPARED:
         print(f"\n{above} / {below}: {what}")
         for kind in ("seconds", "cpu"):
-            columns = [
+            one, other = (
                 [getattr(run, kind) for run in runs[name]] for name in (above, below)
-            ]
-            print(f"    {kind:8} {ratios(*columns)}")
+            )
+            print(f"    {kind:8} {ratios(one, other)}")
+
+
+#: Where a function belongs, by what its name or its file has in it.
+PLACES = (
+    ("the kernel", ("_socket", "epoll", "socket.close")),
+    ("OpenSSL", ("_openssl",)),
+    ("pyOpenSSL, cryptography, service_identity", ("OpenSSL", "cryptography", "ident")),
+    ("twisted_tcpclient", ("twisted_tcpclient",)),
+    ("Twisted, zope.interface", ("twisted", "zope")),
+    ("the rest of Python", ("",)),
+)
+
+
+async def profile(connect: Connect, count: int, at_once: int) -> dict[str, float]:
+    """How many calls of functions a handshake takes, and milliseconds in each place."""
+    profiler = cProfile.Profile()
+    profiler.enable()
+    await measure(connect, count, at_once)
+    profiler.disable()
+    stats: Any = pstats.Stats(profiler)
+    spent = {"calls of functions": stats.total_calls / count}
+    spent |= dict.fromkeys((place for place, _ in PLACES), 0.0)
+    for (file, _, function), (_, _, seconds, _, _) in stats.stats.items():
+        where = function if file == "~" else file
+        place = next(p for p, parts in PLACES if any(part in where for part in parts))
+        spent[place] += 1000 * seconds / count
+    return spent
+
+
+def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
+    """Print them side by side."""
+    print("\nunder the profiler, for each handshake; but for the calls, milliseconds")
+    print(f"{'':42}" + "".join(f"{name:>15}" for name in profiles))
+    for row in next(iter(profiles.values())):
+        found = [profile[row] for profile in profiles.values()]
+        digits = 3 if row in dict(PLACES) else 0
+        print(f"{row:42}" + "".join(f"{each:15.{digits}f}" for each in found))
 
 
 async def benchmark(
@@ -282,6 +323,12 @@ async def benchmark(
                 runs[name].append(await measure(kinds[name], count, at_once))
         print(f"{rounds} rounds of {count} handshakes, {at_once} at once")
         show(runs)
+        show_profiles(
+            {
+                name: await profile(connect, count, at_once)
+                for name, connect in kinds.items()
+            }
+        )
     finally:
         process.signalProcess("KILL")
         await server.ended

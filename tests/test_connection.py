@@ -33,6 +33,7 @@ from twisted_tcpclient.errors import (
     TimedOut,
 )
 from twisted_tcpclient.facts import environment
+from twisted_tcpclient.greeting import greeted
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
@@ -296,12 +297,18 @@ class RelayTests(ConnectionTestCase):
     @inlineCallbacks
     def test_disorder(self) -> Any:
         """An end in disorder is an error, and so is a connection that stalls."""
+
+        def reset(peer: Peer) -> None:
+            peer.receive()
+            peer.reset()
+
         for script, idle, error in (
-            (Peer.reset, None, ConnectionBroken),
+            (reset, None, ConnectionBroken),
             (Peer.gone, 0.1, TimedOut),
         ):
             _, plain = self.serve(script)
-            (reading, _), (_, writing) = self.pipe(), self.pipe()
+            (reading, feeding), (_, writing) = self.pipe(), self.pipe()
+            os.write(feeding, b"hello")
             connection = yield connect(reactor, plain)
             yield self.assertFailure(connection.relay(reading, writing, idle), error)
 
@@ -346,6 +353,23 @@ class ConnectTests(ConnectionTestCase):
             )
             self.assertEqual((yield running), 0)
             yield self.result(server)
+
+    @inlineCallbacks
+    def test_read_before(self) -> Any:
+        """
+        What was read along with something that came before, such as the answer of
+        a proxy, is no longer in the socket: it reaches the program all the same.
+        """
+        server, plain = self.serve(echo)
+        connection = yield connect(reactor, greeted(b"hello, ", plain, reactor))
+        status = yield self.run_python(
+            connection,
+            "import os\n"
+            "with open(7, 'wb') as out: out.write(b'world')\n"
+            "assert open(6, 'rb').read() == b'hello, world'",
+        )
+        self.assertEqual(status, 0)
+        self.assertEqual((yield self.result(server)), b"world")
 
     @inlineCallbacks
     def test_abort(self) -> Any:

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import facts, program
@@ -162,6 +163,9 @@ class Connection:
     ) -> int:
         try:
             command = program.command(arguments, environment)
+            # Whatever stands before us, a proxy's answer for one, may have read more
+            # than its own: that is ours by the next iteration.
+            await deferLater(self._reactor, 0)
             if self._is_socket():
                 return await self._hand_over(command)
             return await self._pipe(command, idle)

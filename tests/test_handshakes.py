@@ -1,0 +1,28 @@
+"""
+The benchmark of handshakes runs, and measures each kind.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.programs import ROOT, run
+
+
+class BenchmarkTests(SynchronousTestCase):
+    """A short run: what it finds out is not looked at."""
+
+    def test_runs(self) -> None:
+        """Every kind completes its handshakes, and is compared."""
+        words = ("-m", "benchmarks.handshakes", "2", "3", "3")
+        outcome = run(sys.executable, *words, PYTHONPATH=str(ROOT))
+        self.assertEqual((outcome.status, outcome.err), (0, b""))
+        lines = outcome.out.decode("ascii").splitlines()
+        for name in ("wrapClientTLS", "secured", "by hand", "starttls"):
+            (row,) = (line for line in lines if line.startswith(f"{name}  "))
+            rate, cpu = row.removeprefix(name).split()
+            self.assertGreater(float(rate), 0)
+            self.assertGreater(float(cpu), 0)
+        self.assertEqual(sum(" / " in line for line in lines), 4)
