@@ -41,6 +41,9 @@ _BESIDE = ("LICENSE", "Makefile", "README.rst", "setup.cfg", ".ruff.toml")
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
+#: The folders of an sdist.
+_KEPT = (".ci", "benchmarks", "doc", "tests", "twisted", "twisted_tcpclient")
+
 #: Options of pip: what is not at hand is not fetched.
 _ALONE = ("--no-deps", "--no-index")
 
@@ -188,7 +191,7 @@ class SdistTests(WheelTests):
             files = {name.partition("/")[2] for name in archive.getnames()}
         kept = {
             path.relative_to(ROOT).as_posix()
-            for folder in (".ci", "doc", "tests", "twisted", "twisted_tcpclient")
+            for folder in _KEPT
             for path in (ROOT / folder).rglob("*")
             if path.is_file() and not any(map(path.match, ("*.pyc", *_LITTER)))
         }
