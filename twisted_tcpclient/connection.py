@@ -31,8 +31,13 @@ from twisted_tcpclient.relay import Local, Network, Relay, plain_diagnosis
 from twisted_tcpclient.report import os_reason
 
 
-def _diagnose(transport: Any, reason: Failure) -> Exception | None:
-    """What the end of a connection means."""
+def diagnose(transport: Any, reason: Failure) -> Exception | None:
+    """
+    What the end of a connection means: an error, or None if it was in good order.
+
+    :param transport: in clear or with TLS of whatever origin.
+    :param reason: what Twisted makes of it.
+    """
     if not facts.is_secure(transport):
         return plain_diagnosis(transport, reason)
     from twisted_tcpclient.tls import diagnose
@@ -257,7 +262,7 @@ def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connectio
     :returns: fires with a connection.  Fails, and is cancelled, as ``connect`` of
         the endpoint.
     """
-    factory = Factory.forProtocol(lambda: _Untouched(_diagnose))
+    factory = Factory.forProtocol(lambda: _Untouched(diagnose))
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
     return connecting.addCallback(lambda network: Connection(reactor, network))

@@ -13,11 +13,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
@@ -30,6 +37,9 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from twisted_tcpclient.facts import Facts
+from twisted_tcpclient.settings import LookupSettings
 
 T = TypeVar("T")
 
@@ -243,4 +253,36 @@ def ident(
     return absent(connecting, reactor, timeout)
 
 
-__all__ = ["Ident", "Resolver", "host_name", "ident"]
+async def complete(
+    reactor: Any, facts: Facts, transport: Any, wanted: LookupSettings
+) -> Facts:
+    """
+    The facts with the names and the user that are wanted, asked for side by side.
+
+    A connection that has no IP addresses has none of these either.
+    """
+    local, remote = transport.getHost(), transport.getPeer()
+    if facts.local_ip is None or facts.remote_ip is None:
+        return facts
+    seconds = wanted.timeout
+    none: Deferred[str | None] = succeed(None)
+    asked: list[Deferred[str | None]] = [
+        host_name(reactor, remote.host, seconds) if wanted.remote_host else none,
+        (
+            host_name(reactor, local.host, seconds)
+            if wanted.local_host is None
+            else succeed(wanted.local_host)
+        ),
+        ident(reactor, local, remote, seconds) if wanted.remote_info else none,
+    ]
+    found = await gatherResults(asked, consumeErrors=True)
+    remote_host, local_host, remote_info = found
+    return replace(
+        facts,
+        remote_host=remote_host,
+        local_host=local_host,
+        remote_info=remote_info,
+    )
+
+
+__all__ = ["Ident", "Resolver", "complete", "host_name", "ident"]

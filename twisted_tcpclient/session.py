@@ -9,41 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from twisted_tcpclient import program
+from twisted_tcpclient import lookup, program
+from twisted_tcpclient.complaint import complain
+from twisted_tcpclient.connection import diagnose, observe
 from twisted_tcpclient.descriptors import output
-from twisted_tcpclient.errors import (
-    ConnectFailed,
-    LocalFailure,
-    NegotiationFailed,
-    SettingsError,
-    TCPClientError,
-)
-from twisted_tcpclient.facts import Facts, environment, observe
-from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.relay import (
-    Diagnosis,
-    Local,
-    Network,
-    Relay,
-    crlf,
-    plain_diagnosis,
-)
-from twisted_tcpclient.report import PROGRESS, Report, os_reason, place, printable
+from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.facts import Facts, environment
+from twisted_tcpclient.relay import Local, Network, Relay, crlf
+from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
+from twisted_tcpclient.target import target
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls import ConnectionCreator
 
 #: The exit status for whatever may work another time.
 TEMPORARY = 111
-
-#: How much of a server's words is shown, in bytes.
-_SHOWN = 300
 
 #: Runs prog on a socket, and fires with its status.
 HandOver = Callable[[program.Command, int], "Deferred[int]"]
@@ -66,6 +52,7 @@ class Session:
         """
         self._reactor = reactor
         self._settings = settings
+        self._target = target(settings)
         self._environ = environ
         self._hand_over = hand_over or self._child
         self._report = Report(settings.verbosity)
@@ -119,18 +106,21 @@ class Session:
         settings = self._settings
         if command is None:
             return await self._client(network)
-        facts = await self._gather(network)
+        transport: Any = network.transport
+        facts = await lookup.complete(
+            self._reactor, self._facts(transport), transport, settings.lookup
+        )
         command = replace(
             command, environment=environment(self._environ, facts, settings.provider)
         )
         if settings.tls is None:
-            return await self._hand_over(command, program.detach(network.transport))
+            return await self._hand_over(command, program.detach(transport))
         return await self._pipe(network, command)
 
     async def _connect(self) -> Any:
         """Connected, and verified where TLS was asked for."""
         endpoint = self._endpoint()
-        factory = Factory.forProtocol(lambda: Network(self._diagnosis()))
+        factory = Factory.forProtocol(lambda: Network(diagnose))
         factory.noisy = False
         network: Any = await endpoint.connect(factory)
         transport: Any = network.transport
@@ -143,7 +133,7 @@ class Session:
     def _endpoint(self) -> IStreamClientEndpoint:
         """What to connect through."""
         settings = self._settings
-        endpoint = self._plain_endpoint()
+        endpoint = self._target.endpoint(self._reactor, self._report)
         if settings.tls is None:
             self._report.progress("using un-encrypted connection")
             return endpoint
@@ -168,31 +158,12 @@ class Session:
             settings.tls.name or "",
         )
 
-    def _plain_endpoint(self) -> IStreamClientEndpoint:
-        settings = self._settings
-        if settings.port is None:
-            from twisted_tcpclient.endpoints import SocketEndpoint
-
-            return SocketEndpoint(
-                self._reactor, settings.host, settings.connect.attempt_timeout
-            )
-        return RacingEndpoint(
-            self._reactor,
-            settings.host,
-            settings.port,
-            settings.connect,
-            self._report,
-        )
-
     def _announce(self, transport: Any) -> None:
         """Say what was reached, for ``-v``: otherwise it is not looked at."""
         if self._settings.verbosity < PROGRESS:
             return
-        if self._settings.port is None:
-            self._report.progress(f"connected to socket {self._settings.host}")
-        else:
-            peer = transport.getPeer()
-            self._report.progress(f"connected to {peer.host} port {peer.port}")
+        reached = self._target.reached(transport.getPeer())
+        self._report.progress(f"connected to {reached}")
         tls = self._facts(transport).tls
         if tls is None or self._settings.tls is None:
             return
@@ -207,48 +178,11 @@ class Session:
             f"secured with {tls.protocol} {tls.cipher}, {verified}: {tls.subject}"
         )
 
-    # What prog is told.
-
     def _facts(self, transport: Any) -> Facts:
         facts = observe(transport)
         if self._creator is None:
             return facts
         return replace(facts, tls=self._creator.observe(transport.getHandle()))
-
-    async def _gather(self, network: Network) -> Facts:
-        """All the facts, with the look-ups side by side."""
-        transport: Any = network.transport
-        facts = self._facts(transport)
-        if self._settings.port is None:
-            return facts
-        names = await gatherResults(self._lookups(transport), consumeErrors=True)
-        remote_host, local_host, remote_info = names
-        return replace(
-            facts,
-            remote_host=remote_host,
-            local_host=local_host,
-            remote_info=remote_info,
-        )
-
-    def _lookups(self, transport: Any) -> list[Deferred[str | None]]:
-        """The look-ups, all started: of the server, of ourselves, of the user."""
-        wanted = self._settings.lookup
-        none: Deferred[str | None] = succeed(None)
-        if not (wanted.remote_host or wanted.remote_info or wanted.local_host is None):
-            return [none, succeed(wanted.local_host), none]
-        from twisted_tcpclient.lookup import host_name, ident
-
-        reactor, seconds = self._reactor, wanted.timeout
-        local, remote = transport.getHost(), transport.getPeer()
-        return [
-            host_name(reactor, remote.host, seconds) if wanted.remote_host else none,
-            (
-                host_name(reactor, local.host, seconds)
-                if wanted.local_host is None
-                else succeed(wanted.local_host)
-            ),
-            ident(reactor, local, remote, seconds) if wanted.remote_info else none,
-        ]
 
     # Using the connection.
 
@@ -298,45 +232,9 @@ class Session:
 
     # Errors.
 
-    def _diagnosis(self) -> Diagnosis:
-        """What to make of the end of the connection."""
-        if self._creator is None:
-            return plain_diagnosis
-        from twisted_tcpclient.tls import diagnose
-
-        return diagnose
-
     def _explain(self, failure: Failure) -> int:
         """Report a failure, and turn it into a status."""
         if self._ended_by:
             return 128 + self._ended_by
-        self._complain(failure.value)
+        complain(self._report, failure.value, self._target.where, self._peer)
         return TEMPORARY
-
-    def _complain(self, error: BaseException | None) -> None:
-        """Say what went wrong, and where."""
-        if isinstance(error, ConnectFailed):
-            *others, last = (
-                f"unable to connect to {attempt.address}: {attempt.reason}"
-                for attempt in error.attempts
-            )
-            for line in others:
-                self._report.warning(line)
-            self._report.fatal(last)
-        elif isinstance(error, (LocalFailure, SettingsError)):
-            self._report.fatal(str(error))
-        elif isinstance(error, TCPClientError):
-            self._report.fatal(f"{self._where(error.peer or self._peer)}{error}")
-        else:
-            self._report.fatal(f"{type(error).__name__}: {error}")
-        if isinstance(error, NegotiationFailed) and error.server_text:
-            said = printable(error.server_text[:_SHOWN])
-            self._report.progress(f"the server, unauthenticated, said: {said}")
-
-    def _where(self, peer: Any) -> str:
-        """The beginning of a message about a connection."""
-        if self._settings.port is None:
-            return f"socket {self._settings.host}: "
-        if peer is None:
-            return ""
-        return f"{place(self._settings.host, peer.host, peer.port)}: "

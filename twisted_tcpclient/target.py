@@ -1,0 +1,82 @@
+"""
+What is connected to: how it is reached, and how it is called in messages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from twisted_tcpclient.race import RacingEndpoint
+from twisted_tcpclient.report import Report, place
+from twisted_tcpclient.settings import Settings
+
+
+class Target(Protocol):
+    """What is connected to."""
+
+    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+        """The stream, without any TLS of ours."""
+
+    def reached(self, peer: Any) -> str:
+        """What was connected to, in words."""
+
+    def where(self, peer: Any) -> str:
+        """
+        The beginning of a message about a connection.
+
+        :param peer: its other end, None where there was no connection yet.
+        """
+
+
+class HostTarget:
+    """A host, with all of its addresses."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self._host = settings.host
+        self._port = port
+        self._settings = settings.connect
+
+    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+        """A race."""
+        return RacingEndpoint(reactor, self._host, self._port, self._settings, report)
+
+    def reached(self, peer: Any) -> str:
+        """The address that has won."""
+        return f"{peer.host} port {peer.port}"
+
+    def where(self, peer: Any) -> str:
+        """The host as given, and its address."""
+        if peer is None:
+            return ""
+        return f"{place(self._host, peer.host, peer.port)}: "
+
+
+class SocketTarget:
+    """A UNIX socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.host
+        self._timeout = settings.connect.attempt_timeout
+
+    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+        """The socket."""
+        from twisted_tcpclient.endpoints import SocketEndpoint
+
+        return SocketEndpoint(reactor, self._path, self._timeout)
+
+    def reached(self, peer: Any) -> str:
+        """Its path."""
+        return f"socket {self._path}"
+
+    def where(self, peer: Any) -> str:
+        """Its path."""
+        return f"socket {self._path}: "
+
+
+def target(settings: Settings) -> Target:
+    """What the settings want to be connected."""
+    if settings.port is None:
+        return SocketTarget(settings)
+    return HostTarget(settings, settings.port)
