@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
+import smtplib
 import socket
 import sys
 import tempfile
@@ -15,6 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import certificates, servers
 from tests.command import (
+    COMMAND,
+    PATIENCE,
+    ROOT,
     Outcome,
     Peer,
     environment,
@@ -49,6 +54,15 @@ def expect(*steps: str) -> tuple[str, ...]:
     """Return the prog that does these steps."""
     return (sys.executable, "-I", "-S", "-c", EXPECT, *steps)
 
+
+#: Reads the headers of a message by way of a command.
+IMAPLIB = """
+import imaplib, sys
+with imaplib.IMAP4_stream(sys.argv[1]) as mailbox:
+    mailbox.login(*sys.argv[2:])
+    mailbox.select(readonly=True)
+    print(mailbox.fetch("1", "(BODY.PEEK[HEADER])"))
+"""
 
 #: How to take leave in each protocol, in client mode.
 FAREWELLS = {
@@ -247,6 +261,78 @@ class ProgTests(SynchronousTestCase):
         )
         self.assertNotIn(b"TLS_PROVIDER", run(*arguments).out)
         self.assertTrue(shared.ca.exists())
+
+
+class GreetingTests(SynchronousTestCase):
+    """--greeting: for whoever waits for a greeting, which is over after STARTTLS."""
+
+    def test_client_mode(self) -> None:
+        """The greeting comes first, and is not the server's own; in twist as well."""
+        greetings = {
+            "smtp": b"220 localhost ESMTP\r\n",
+            "pop3": b"+OK ready\r\n",
+            "imap": b"* OK ready\r\n",
+        }
+        twist = (sys.executable, "-m", "twisted", "tcpclient")
+
+        def check(protocol: str, *arguments: str, **how: tuple[str, ...]) -> None:
+            data, last = FAREWELLS[protocol]
+            options = ("-s", protocol, "--greeting", *trusting())
+            outcome = run(*options, *arguments, data=data, **how)
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertTrue(outcome.out.startswith(greetings[protocol]), outcome.out)
+            self.assertIn(last, outcome.out)
+
+        ports, path = starttls_ports(), str(servers.postfix().socket)
+        smtp = str(ports["smtp"])
+        together(
+            {
+                "unix": lambda: check("smtp", "-m", "localhost", path),
+                "unnamed": lambda: check("smtp", path),
+                "twist": lambda: check("smtp", "localhost", smtp, command=twist),
+                **{
+                    name: functools.partial(check, name, "localhost", str(port))
+                    for name, port in ports.items()
+                },
+            }
+        )
+
+    def test_prog(self) -> None:
+        """A prog that reads 220 before it speaks works as it is."""
+        prog = expect("|220 localhost ESMTP", "EHLO client.example.test|250 ")
+        arguments = ("-s", "smtp", "--greeting", *trusting())
+        port = str(servers.postfix().smtp)
+        outcome = run(*QUICK, *arguments, "localhost", port, *prog)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+
+    def test_imaplib(self) -> None:
+        """So does an IMAP client that talks to a command, such as Python's."""
+        server = servers.dovecot()
+        options = shlex.join(("-s", "imap", "--greeting", *trusting()))
+        tunnel = f"{shlex.join(COMMAND)} {options} localhost {server.imap}"
+        program = (sys.executable, "-c", IMAPLIB, tunnel)
+        outcome = run(server.user, server.password, command=program)
+        self.assertEqual(outcome.status, 0, outcome.err)
+        self.assertIn(b"Subject: Welcome", outcome.out)
+
+    def test_gateway(self) -> None:
+        """Nor needs a client to know of TLS at all: the recipe of the README."""
+        postfix, mark = servers.postfix(), uuid.uuid4().hex
+        options = ("-s", "smtp", "--greeting", *trusting(), "localhost")
+        gateway = servers.tcpserver(
+            *("env", f"PYTHONPATH={ROOT}", *COMMAND, *options, str(postfix.smtp))
+        )
+        with smtplib.SMTP(gateway.host, gateway.port, timeout=PATIENCE) as client:
+            body = f"Subject: {mark}\r\n\r\nHello.\r\n"
+            client.sendmail("a@example.test", "user@example.test", body)
+        self.assertIn("using TLSv1.3", postfix.message(mark))
+
+    def test_refused(self) -> None:
+        """Nobody is greeted by a server whose certificate is not good."""
+        port = str(servers.postfix().smtp)
+        options = ("-s", "smtp", "--greeting", "-m", "other.test", *trusting())
+        outcome = run(*options, "localhost", port, data=None)
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
 
 
 def sendable(prog: tuple[str, ...]) -> tuple[str, ...]:

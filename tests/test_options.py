@@ -19,7 +19,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient import __version__, help
+from twisted_tcpclient import __version__, dialects, help
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.help import GROUPS, Entry, help_text
 from twisted_tcpclient.options import Options
@@ -43,6 +43,9 @@ VALUES = {
     "tls-method": "TLSv1_3",
     "ciphers": "HIGH",
 }
+
+#: What some options are nothing without.
+NEEDED = {"greeting": ("-s", "smtp")}
 
 #: What the words of a command line are made of: no system passes on a NUL.
 WORD = st.characters(exclude_characters="\0")
@@ -460,6 +463,19 @@ class TLSTests(Parsing):
         for value in ("gopher", "", "smtps", "smtp ", "__init__", "\x1b[2J"):
             self.wrong(", imap, irc,", f"--starttls={value}", "h", "25")
 
+    def test_greeting(self) -> None:
+        """Option --greeting: for dialects that can greet, and for nothing else."""
+        for name in dialects.NAMES:
+            arguments = ("-s", name, "--greeting", "h", "25")
+            if dialects.find(name).greeting is None:
+                self.wrong(f"--greeting: {name} has none", *arguments)
+            else:
+                self.assertTrue(self.parse(*arguments).greeting)
+        self.assertFalse(self.host("-s", "smtp").greeting)
+        for spelling in ((), ("--tls",)):
+            arguments = (*spelling, "--greeting", "h", "25")
+            self.wrong("--greeting: has no meaning without -s", *arguments)
+
     def test_insecure(self) -> None:
         """Option -k turns verification off, and nothing else does."""
         for spelling in ("-k", "--insecure"):
@@ -735,6 +751,7 @@ class HelpTests(Parsing):
                 continue
             value = VALUES.get(entry.name, "x") if entry.value else None
             arguments = [] if value is None else [value]
+            arguments += NEEDED.get(entry.name, ())
             by_name = self.host(f"--{entry.name}", *arguments)
             if entry.letter:
                 self.assertEqual(self.host(f"-{entry.letter}", *arguments), by_name)

@@ -456,6 +456,9 @@ README_RECIPES = {
     "tcpclient --tls files.example.org 7001 </dev/null >copy.img": following(
         files, "files.example.org 7001"
     ),
+    "tcpclient -s imap --greeting mail.example.org 143": Recipe(
+        dovecot, b"a LOGOUT\r\n", b"* OK ready\r\n"
+    ),
     "tcpclient /run/example.sock": Recipe(
         lambda: unix("/run/example.sock"), b"bye\n", b"hi\n"
     ),
@@ -465,8 +468,14 @@ README_RECIPES = {
     ),
 }
 
-#: Run by other tests: test_demo, run and test_packaging.
-RUN_ELSEWHERE = {"make demo", "make test", "python3 -m pip install ."}
+#: Run by other tests: test_demo, run, test_packaging and test_mail.
+RUN_ELSEWHERE = {
+    "make demo",
+    "make test",
+    "python3 -m pip install .",
+    "tcpserver -RHl0 127.0.0.1 2525 tcpclient -s smtp --greeting mail.example.org 25",
+}
+
 
 MAN_RECIPES = (
     Recipe(postfix, b"EHLO me\r\nQUIT\r\n", b"221 "),
@@ -478,6 +487,7 @@ MAN_RECIPES = (
     following(echo, "0 5555", b"hello\n"),
     Recipe(lambda: unix("/run/indimail/smtpd", secure=True), b"bye\n", b"hi\n"),
     Recipe(postfix, err="verified as localhost"),
+    Recipe(dovecot, b"a LOGOUT\r\n", b"* OK ready\r\n"),
 )
 
 

@@ -74,6 +74,12 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 f"TLS after STARTTLS: {', '.join(dialects.NAMES)}",
             ),
             Entry(
+                "",
+                "greeting",
+                "",
+                "begin with a made-up greeting, after -s, as most clients expect",
+            ),
+            Entry(
                 "n",
                 "certificate",
                 "FILE",

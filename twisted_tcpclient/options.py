@@ -83,6 +83,7 @@ class Options(usage.Options):
         ["insecure", "k", ""],
         ["provider", "z", ""],
         ["crlf", None, ""],
+        ["greeting", None, ""],
         ["system-names", "e", ""],
     ]
     optParameters = [
@@ -451,6 +452,21 @@ def _family(options: Options) -> int:
     return family
 
 
+def _greeting(options: Options, dialect: str | None) -> bool:
+    """
+    Whether there is to be a greeting, in the place of that before STARTTLS.
+
+    :raises usage.UsageError: if there is none to be had.
+    """
+    if not options["greeting"]:
+        return False
+    if dialect is None:
+        raise usage.UsageError("--greeting: has no meaning without -s")
+    if registry.find(dialect).greeting is None:
+        raise usage.UsageError(f"--greeting: {dialect} has none")
+    return True
+
+
 def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     """
     The settings for parsed options.
@@ -458,6 +474,7 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     :raises usage.UsageError: if the command line is wrong.
     :raises SettingsError: if it names a port or a file that is not there.
     """
+    starttls = _dialect(options["starttls"])
     arguments: list[str] = list(options["arguments"])
     if not arguments:
         raise usage.UsageError("no host given")
@@ -487,7 +504,8 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
             local_host=options["local-host"],
             timeout=options["lookup-timeout"],
         ),
-        starttls=_dialect(options["starttls"]),
+        starttls=starttls,
+        greeting=_greeting(options, starttls),
         tls=_tls(options, host, environ),
         idle=options["idle"] or None,
         provider=bool(options["provider"]),

@@ -156,6 +156,7 @@ class Session:
             self._reactor,
             settings.idle,
             settings.tls.name or "",
+            settings.greeting,
         )
 
     def _announce(self, transport: Any) -> None:

@@ -130,6 +130,7 @@ class Settings:
     :ivar program: prog and its arguments; empty for client mode.
     :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
     :ivar starttls: the dialect to secure the connection with, or None.
+    :ivar greeting: whether it is then to make up a greeting.
     :ivar tls: None for a connection in clear.
     :ivar idle: seconds without any progress after which the session is given
         up; None for no limit.
@@ -144,6 +145,7 @@ class Settings:
     connect: ConnectSettings = field(default_factory=ConnectSettings)
     lookup: LookupSettings = field(default_factory=LookupSettings)
     starttls: str | None = None
+    greeting: bool = False
     tls: TLSSettings | None = None
     idle: float | None = 300.0
     provider: bool = False
