@@ -26,7 +26,7 @@ from termios import TIOCOUTQ
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -64,7 +64,9 @@ def plain_diagnosis(transport: Any, reason: Failure) -> Exception | None:
     """What the end of a connection in clear means."""
     if reason.check(ConnectionDone):
         return None
-    return ConnectionBroken("connection reset")
+    if reason.type is ConnectionLost:
+        return ConnectionBroken("connection reset")
+    return ConnectionBroken(str(reason.value))
 
 
 @implementer(IHalfCloseableProtocol)
@@ -332,9 +334,11 @@ class Relay:
             return
         # A registered producer would keep the close from ever happening.
         self._transport.unregisterProducer()
-        if not self._secure:
+        if self._sink is None:
+            self._say_goodbye()
+        elif not self._secure:
             self._transport.loseWriteConnection()
-        elif self._sink is None or self._sent > CONVERSATION:
+        elif self._sent > CONVERSATION:
             self._say_goodbye()
         else:
             self._latest = self._clock.seconds() + PATIENCE
@@ -349,13 +353,14 @@ class Relay:
 
     def _say_goodbye(self) -> None:
         """
-        Say close_notify, and go on reading.
+        Say close_notify, and go on reading; in clear, where this is said only when
+        nobody reads any more, close.
 
         The FIN of a half-close below TLS would say "cut short" instead.
         """
         self._forget_later()
         self._transport.loseConnection()
-        if self._sink is None:
+        if self._sink is None and self._connected:
             self._wait(LINGER, self._leave)
 
     def _leave(self) -> None:
@@ -385,7 +390,7 @@ class Relay:
     def _sink_ended(self, error: OSError | None) -> None:
         self._sink = None
         if error is None or not self._local.needed:
-            if self._connected and self._secure and self._source.fileno() < 0:
+            if self._connected and self._source.fileno() < 0:
                 self._say_goodbye()
             self._discard()
             self._check()
