@@ -410,6 +410,60 @@ class OptionTests(Parsing):
                 self.assertRaises(usage.UsageError, self.host, option)
 
 
+class EndpointTests(Parsing):
+    """Option -E, which stands for host and port."""
+
+    def test_description(self) -> None:
+        """The description is kept as it is, and what follows is prog."""
+        for spelling in (("-Etls:h:1",), ("-E", "tls:h:1"), ("--endpoint=tls:h:1",)):
+            settings = self.parse(*spelling)
+            self.assertEqual(settings, Settings("", None, endpoint="tls:h:1"))
+        settings = self.parse("-E", "x", "-E", "tcp:h:1", "prog", "-v", "-E")
+        self.assertEqual(settings.endpoint, "tcp:h:1")
+        self.assertEqual(settings.program, ("prog", "-v", "-E"))
+
+    def test_empty(self) -> None:
+        """None at all is not one."""
+        self.wrong("-E: the description is empty", "-E", "")
+
+    def test_together(self) -> None:
+        """What has a meaning with it keeps it."""
+        together = ("-q", "-a5", "-Hh", "-Rr", "-lx", "-t5", "-z", "--crlf", "-e")
+        with_host, without = self.host(*together), self.parse(*together, "-Ex")
+        self.assertEqual(replace(with_host, host="", port=None, endpoint="x"), without)
+
+    def test_connecting(self) -> None:
+        """How to connect is for the description to say, even if it is the default."""
+        for arguments in (
+            *(("-T2+58",), ("-i", "127.0.0.1"), ("-p0",), ("-I", ""), ("-I", "lo")),
+            *(("-4",), ("-6",), ("-d",), ("-D",)),
+        ):
+            self.wrong(f"{arguments[0][:2]}", *arguments, "-E", "tcp:h:1")
+            self.wrong("has no meaning with -E", *arguments, "-E", "tcp:h:1")
+
+    def test_tls_of_its_own(self) -> None:
+        """No option of ours is silently without effect on TLS that is not ours."""
+        for arguments in (
+            *(("-m", "h"), ("-c", "x"), ("-L", "x"), ("-C", "x"), ("-k",)),
+            *(("-M", "TLSv1_3"), ("-f", "HIGH")),
+        ):
+            words = f"{arguments[0]}: has no meaning with -E without --tls or -s"
+            self.wrong(words, *arguments, "-E", "tls:h:1")
+            self.assertIsNotNone(self.host(*arguments))
+
+    def test_tls_on_top(self) -> None:
+        """TLS of ours has to be told whom to expect: a description names nobody."""
+        for tls in (("--tls",), ("-n", ""), ("-s", "smtp")):
+            self.wrong("needs -m", *tls, "-E", "tcp:h:1")
+            settings = self.parse(*tls, "-m", "mail.example.org", "-E", "tcp:h:1").tls
+            assert settings is not None
+            self.assertEqual(settings.name, "mail.example.org")
+            self.assertEqual(settings.server_name, "mail.example.org")
+            settings = self.parse(*tls, "-k", "-E", "tcp:h:1").tls
+            assert settings is not None
+            self.assertEqual((settings.name, settings.verify), (None, False))
+
+
 class TLSTests(Parsing):
     """TLS, and when there is any."""
 
@@ -472,7 +526,7 @@ class TLSTests(Parsing):
             else:
                 self.assertTrue(self.parse(*arguments).greeting)
         self.assertFalse(self.host("-s", "smtp").greeting)
-        for spelling in ((), ("--tls",)):
+        for spelling in ((), ("--tls",), ("-E", "starttls:smtp:h")):
             arguments = (*spelling, "--greeting", "h", "25")
             self.wrong("--greeting: has no meaning without -s", *arguments)
 

@@ -277,7 +277,9 @@ class StartTests(SynchronousTestCase):
         """Without TLS neither our TLS, nor STARTTLS, nor a dialect is loaded."""
         loaded = self.loaded("twisted_tcpclient.console")
         self.assertIn("twisted_tcpclient.session", loaded)
-        for name in ("tls", "endpoints", "starttls", "stages", "plugin"):
+        for name in (
+            *("tls", "endpoints", "described", "starttls", "stages", "plugin"),
+        ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
         for name in ("smtp", "pop3", "imap"):
             self.assertNotIn(f"twisted_tcpclient.dialects.{name}", loaded)

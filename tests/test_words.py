@@ -40,6 +40,7 @@ from tests.command import (
 from twisted_tcpclient.facts import Facts, variables
 from twisted_tcpclient.help import GROUPS
 from twisted_tcpclient.options import Options
+from twisted_tcpclient.settings import ConnectSettings
 
 DOC = ROOT / "doc"
 README = ROOT / "README.rst"
@@ -200,7 +201,7 @@ class OptionTests(SynchronousTestCase):
         first, second = re.findall(
             r"default is (\d+)\+(\d+)", told["connect-timeout"]
         ).pop()
-        self.assertEqual(int(first) + int(second), options["attempt-timeout"])
+        self.assertEqual(int(first) + int(second), ConnectSettings().attempt_timeout)
         for name, key in (("idle-timeout", "idle"), ("lookup-timeout", None)):
             (seconds,) = re.findall(r"default\s+is\s+(\d+)", told[name])
             self.assertEqual(int(seconds), options[key or name], name)
@@ -342,6 +343,7 @@ def postfix() -> Iterator[dict[str, str]]:
     server = servers.postfix()
     yield {
         "mail.example.org 25": f"localhost {server.smtp}",
+        "smtp:mail.example.org": f"smtp:localhost:{server.smtp}",
         "mail.example.org 465": f"localhost {server.smtps}",
         " 0 25": f" 0 {server.smtp}",
         "127.0.0.1 25": f"127.0.0.1 {server.smtp}",
@@ -357,6 +359,7 @@ def dovecot() -> Iterator[dict[str, str]]:
     yield {
         "mail.example.org 143": f"localhost {server.imap}",
         "mail.example.org 993": f"localhost {server.imaps}",
+        "mail.example.org:993": f"localhost:{server.imaps}",
         " 0 110": f" 0 {server.pop3}",
         " 0 143": f" 0 {server.imap}",
     }
@@ -426,6 +429,22 @@ def files(peer: Peer) -> None:
     peer.send(IMAGE)
 
 
+@contextlib.contextmanager
+def www() -> Iterator[dict[str, str]]:
+    """Answer a request over TLS."""
+
+    def script(peer: Peer) -> None:
+        peer.secure()
+        assert peer.line() == b"GET / HTTP/1.0\r\n"
+        peer.send(b"HTTP/1.0 200 OK\r\n\r\nhi\n")
+        peer.finish()
+
+    with serving(script) as served:
+        yield {"www.example.org:443": f"localhost:{served.arguments[-1]}"}
+
+
+GET = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | tcpclient -E tls:www.example.org:443"
+
 SAID_HELLO = Recipe(postfix, b"EHLO me\nQUIT\n", b"221 ")
 
 README_RECIPES = {
@@ -459,6 +478,12 @@ README_RECIPES = {
     "tcpclient -s imap --greeting mail.example.org 143": Recipe(
         dovecot, b"a LOGOUT\r\n", b"* OK ready\r\n"
     ),
+    GET: Recipe(www, out=b"HTTP/1.0 200 OK\r\n"),
+    "printf 'QUIT\\r\\n' | tcpclient -E starttls:smtp:mail.example.org": Recipe(
+        postfix, out=b"221 "
+    ),
+    "tcpclient -E tls:mail.example.org:993 sh -c"
+    " 'printf \"a LOGOUT\\r\\n\" >&7; cat <&6'": Recipe(dovecot, out=b"a OK"),
     "tcpclient /run/example.sock": Recipe(
         lambda: unix("/run/example.sock"), b"bye\n", b"hi\n"
     ),
@@ -476,7 +501,6 @@ RUN_ELSEWHERE = {
     "tcpserver -RHl0 127.0.0.1 2525 tcpclient -s smtp --greeting mail.example.org 25",
 }
 
-
 MAN_RECIPES = (
     Recipe(postfix, b"EHLO me\r\nQUIT\r\n", b"221 "),
     Recipe(dovecot, b"CAPA\r\nQUIT\r\n", b"+OK"),
@@ -488,6 +512,8 @@ MAN_RECIPES = (
     Recipe(lambda: unix("/run/indimail/smtpd", secure=True), b"bye\n", b"hi\n"),
     Recipe(postfix, err="verified as localhost"),
     Recipe(dovecot, b"a LOGOUT\r\n", b"* OK ready\r\n"),
+    Recipe(www, out=b"HTTP/1.0 200 OK\r\n"),
+    Recipe(postfix, b"QUIT\r\n", b"221 "),
 )
 
 
@@ -511,7 +537,10 @@ class RecipeTests(SynchronousTestCase):
         shutil.copy(shared.ca, directory / "serverca.pem")
         path = os.pathsep.join((str(self.folder / "bin"), os.environ["PATH"]))
         self.environment = environment(
-            PATH=path, CERTDIR=str(directory), TLS_CERTFILE="clientcert.pem"
+            PATH=path,
+            CERTDIR=str(directory),
+            TLS_CERTFILE="clientcert.pem",
+            SSL_CERT_FILE=str(shared.ca),
         )
 
     def type(self, line: str, recipe: Recipe) -> Outcome:

@@ -108,6 +108,7 @@ def connect(endpoint: IStreamClientEndpoint) -> Deferred[IProtocol]:
 #: Every other error, to be caught.
 OTHERS: tuple[type[errors.TCPClientError], ...] = (
     errors.SettingsError,
+    errors.DescriptionError,
     errors.AddressNotFound,
     errors.LookupFailed,
     errors.TimedOut,

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted_tcpclient.errors import (
     ConnectFailed,
+    DescriptionError,
     LocalFailure,
     NegotiationFailed,
     SettingsError,
@@ -34,7 +35,7 @@ def complain(
     """
     if isinstance(error, ConnectFailed):
         _complain_of_attempts(report, error)
-    elif isinstance(error, (LocalFailure, SettingsError)):
+    elif isinstance(error, (DescriptionError, LocalFailure, SettingsError)):
         report.fatal(str(error))
     elif isinstance(error, TCPClientError):
         report.fatal(f"{where(error.peer or peer)}{error}")

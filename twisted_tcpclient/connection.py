@@ -57,7 +57,7 @@ def observe(transport: Any) -> Facts:
         return known
     from twisted_tcpclient import tls
 
-    return replace(known, tls=tls.observe(transport.getHandle()))
+    return replace(known, tls=tls.observe(transport))
 
 
 class _Untouched(Network):

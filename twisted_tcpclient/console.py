@@ -18,10 +18,7 @@ from twisted_tcpclient import program
 from twisted_tcpclient.errors import LocalFailure, SettingsError
 from twisted_tcpclient.options import Options
 from twisted_tcpclient.report import Report, fault
-from twisted_tcpclient.session import TEMPORARY, Session
-
-#: The exit status for a wrong command line.
-USAGE = 100
+from twisted_tcpclient.session import TEMPORARY, USAGE, Session
 
 _SIGNALS = (
     signal.SIGHUP,

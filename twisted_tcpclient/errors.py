@@ -26,6 +26,10 @@ class SettingsError(TCPClientError):
     """A file or a value the user named cannot be used."""
 
 
+class DescriptionError(TCPClientError):
+    """A description of an endpoint is not one."""
+
+
 class AddressNotFound(TCPClientError):
     """The host name has no address."""
 

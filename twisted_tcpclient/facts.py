@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import INegotiated, ISSLTransport
 
 from twisted_tcpclient.report import printable
+
+_IP = (IPv4Address, IPv6Address)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Facts:
     :ivar tls: the TLS session; None in clear.
     """
 
-    protocol: str
+    protocol: str | None = None
     local_ip: str | None = None
     local_port: int | None = None
     local_host: str | None = None
@@ -74,10 +76,15 @@ def is_secure(transport: Any) -> bool:
 
 
 def observe(transport: Any) -> Facts:
-    """The facts that a transport knows by itself: both of its addresses."""
+    """
+    The facts that a transport knows by itself: both of its addresses, if they are
+    of a kind that UCSPI knows.
+    """
     local, remote = transport.getHost(), transport.getPeer()
-    if not isinstance(remote, (IPv4Address, IPv6Address)):
+    if isinstance(remote, UNIXAddress):
         return Facts("UNIX")
+    if not (isinstance(remote, _IP) and isinstance(local, _IP)):
+        return Facts()
     return Facts(
         protocol="TCP6" if isinstance(remote, IPv6Address) else "TCP",
         local_ip=local.host,

@@ -42,6 +42,13 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Connecting",
         (
             Entry(
+                "E",
+                "endpoint",
+                "DESCRIPTION",
+                "connect this Twisted endpoint, such as tls:HOST:PORT;"
+                " of the options of this group only -a goes with it",
+            ),
+            Entry(
                 "T",
                 "connect-timeout",
                 "X+Y",
@@ -130,6 +137,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
 SYNOPSIS = """\
 Usage: tcpclient [options] HOST PORT [prog [argument ...]]
        tcpclient [options] SOCKET    [prog [argument ...]]
+       tcpclient [options] -E DESCRIPTION [prog [argument ...]]
 
 Connect, with TLS or without, and hand the connection to prog on descriptors 6
 and 7 (UCSPI), or join it to standard input and output if there is no prog.

@@ -261,9 +261,9 @@ async def complete(
 
     A connection that has no IP addresses has none of these either.
     """
-    local, remote = transport.getHost(), transport.getPeer()
-    if facts.local_ip is None or facts.remote_ip is None:
+    if facts.remote_ip is None:
         return facts
+    local, remote = transport.getHost(), transport.getPeer()
     seconds = wanted.timeout
     none: Deferred[str | None] = succeed(None)
     asked: list[Deferred[str | None]] = [

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.python import usage
 
@@ -91,22 +91,21 @@ class Options(usage.Options):
         ["certificate", "n", None, ""],
         ["certificate-directory", "C", None, ""],
         ["ciphers", "f", None, ""],
-        ["interface", "I", "", ""],
+        ["interface", "I", None, ""],
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self["verbosity"] = ERRORS
-        self["family"] = 0
-        self["nodelay"] = False
         self["remote-host"] = self["remote-info"] = True
-        self["attempt-delay"], self["attempt-timeout"] = 0.25, 60.0
         self["idle"], self["lookup-timeout"] = 300, 26
-        self["local-ip"], self["local-port"] = "", 0
-        self["starttls"] = None
-        self["versions"] = ("TLSv1_2", "TLSv1_3")
         self["arguments"] = ()
-        self["match"] = self["ca-file"] = self["crl-file"] = None
+        for name in (
+            *("endpoint", "connect-timeout", "local-ip", "local-port"),
+            *("family", "nodelay", "starttls", "versions"),
+            *("match", "ca-file", "crl-file"),
+        ):
+            self[name] = None
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -189,6 +188,14 @@ class Options(usage.Options):
 
     opt_R = opt_no_remote_info
 
+    def opt_endpoint(self, value: str) -> None:
+        """What to connect, in Twisted's words."""
+        if not value:
+            raise usage.UsageError("-E: the description is empty")
+        self["endpoint"] = value
+
+    opt_E = opt_endpoint
+
     def opt_connect_timeout(self, value: str) -> None:
         """Seconds for each address: X+Y, or X."""
         first, plus, second = value.partition("+")
@@ -196,8 +203,7 @@ class Options(usage.Options):
         total = head + (_number(second, "-T") if plus else 0)
         if not total:
             raise usage.UsageError("-T: 0 seconds are not enough to connect")
-        self["attempt-delay"] = min(head, 0.25)
-        self["attempt-timeout"] = float(total)
+        self["connect-timeout"] = min(head, 0.25), float(total)
 
     opt_T = opt_connect_timeout
 
@@ -280,7 +286,7 @@ class Options(usage.Options):
     opt_L = opt_crl_file
 
     def parseArgs(self, *arguments: str) -> None:
-        """HOST PORT prog, or SOCKET prog."""
+        """HOST PORT prog, or SOCKET prog; with -E, prog."""
         self["arguments"] = arguments
 
     def postOptions(self) -> None:
@@ -393,22 +399,27 @@ def _certificate_file(
     return path if usable(path) else None
 
 
-def _reference_identity(host: str, match: str | None) -> str | None:
-    """The name the certificate has to have; None over a UNIX socket."""
-    if match is not None:
-        return match
-    return None if _is_socket(host) else reference_identity(host)
-
-
-def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings | None:
-    """What is asked for: by --tls, by -n, or by -s alone."""
-    if not (
+def _wants_tls(options: Options) -> bool:
+    """Whether TLS is asked for: by --tls, by -n, or by -s alone."""
+    return bool(
         options["tls"] or options["certificate"] is not None or options["starttls"]
-    ):
-        return None
+    )
+
+
+def _reference_identity(options: Options, host: str) -> str | None:
+    """The name the certificate has to have; None where nobody has said one."""
+    name: str | None = options["match"]
+    if name is not None or options["endpoint"] is not None or _is_socket(host):
+        return name
+    return reference_identity(host)
+
+
+def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings:
+    """What is asked for, and what is found."""
     folder = options["certificate-directory"] or environ.get("CERTDIR") or CERTIFICATES
-    name = _reference_identity(host, options["match"])
+    name = _reference_identity(options, host)
     ciphers, suites = _ciphers(options["ciphers"], environ)
+    minimum, maximum = options["versions"] or _VERSIONS
     return TLSSettings(
         certificate=(
             None
@@ -433,8 +444,8 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
         ),
         ciphers=ciphers,
         suites=suites,
-        minimum=options["versions"][0],
-        maximum=options["versions"][1],
+        minimum=minimum,
+        maximum=maximum,
         name=name,
         common_name=options["match"] is not None,
         server_name=sni(name) if name else None,
@@ -442,14 +453,92 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
     )
 
 
-def _family(options: Options) -> int:
+def _connect(options: Options) -> ConnectSettings:
+    """How to connect: what was asked for, and the defaults for the rest."""
+    asked: dict[str, Any] = {
+        "local_ip": options["local-ip"],
+        "local_port": options["local-port"],
+        "interface": options["interface"],
+        "family": _family(options["local-ip"], options["family"]),
+        "nodelay": options["nodelay"],
+    }
+    if options["connect-timeout"] is not None:
+        asked["attempt_delay"], asked["attempt_timeout"] = options["connect-timeout"]
+    return ConnectSettings(**{k: v for k, v in asked.items() if v is not None})
+
+
+def _family(local_ip: str | None, family: int | None) -> int | None:
     """The family asked for, or that of the local address."""
-    if options["local-ip"] and not options["family"]:
-        return ip_address(options["local-ip"]).version
-    family: int = options["family"]
-    if options["local-ip"] and ip_address(options["local-ip"]).version != family:
+    if local_ip is None:
+        return family
+    version = ip_address(local_ip).version
+    if family not in (None, version):
         raise usage.UsageError(f"-i and -{family} do not go together")
-    return family
+    return version
+
+
+def _destination(options: Options) -> tuple[str, int | None, tuple[str, ...]]:
+    """Host, port and prog."""
+    arguments: list[str] = list(options["arguments"])
+    if options["endpoint"] is not None:
+        return "", None, tuple(arguments)
+    if not arguments:
+        raise usage.UsageError("no host given")
+    host = arguments.pop(0)
+    port = None
+    if not _is_socket(host):
+        if not arguments:
+            raise usage.UsageError("no port given")
+        port = _service(arguments.pop(0))
+    return host, port, tuple(arguments)
+
+
+#: What the description says in the place of these options.
+_OF_THE_STREAM = {
+    "connect-timeout": "-T",
+    "local-ip": "-i",
+    "local-port": "-p",
+    "interface": "-I",
+    "family": "-4 or -6",
+    "nodelay": "-d or -D",
+}
+#: These are about TLS of ours, of which a description knows nothing.
+_OF_OUR_TLS = {
+    "match": "-m",
+    "ca-file": "-c",
+    "crl-file": "-L",
+    "certificate-directory": "-C",
+    "versions": "-M",
+    "ciphers": "-f",
+    "insecure": "-k",
+}
+
+
+def _check_endpoint(options: Options) -> None:
+    """
+    Refuse what would be dropped in silence next to -E.
+
+    :raises usage.UsageError: if there is any such option; or if nobody has said
+        whom a certificate has to be for.
+    """
+    if options["endpoint"] is None:
+        return
+    for name, letter in _OF_THE_STREAM.items():
+        if options[name] is not None:
+            raise usage.UsageError(f"{letter}: has no meaning with -E")
+    if _wants_tls(options):
+        if options["match"] is None and not options["insecure"]:
+            raise usage.UsageError(
+                "-E with --tls or -s needs -m, the name in the server's certificate,"
+                " or -k"
+            )
+        return
+    for name, letter in _OF_OUR_TLS.items():
+        if options[name]:
+            raise usage.UsageError(
+                f"{letter}: has no meaning with -E without --tls or -s:"
+                " the description says how TLS of its own is done"
+            )
 
 
 def _greeting(options: Options, dialect: str | None) -> bool:
@@ -474,30 +563,16 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     :raises usage.UsageError: if the command line is wrong.
     :raises SettingsError: if it names a port or a file that is not there.
     """
+    _check_endpoint(options)
     starttls = _dialect(options["starttls"])
-    arguments: list[str] = list(options["arguments"])
-    if not arguments:
-        raise usage.UsageError("no host given")
-    host = arguments.pop(0)
-    port = None
-    if not _is_socket(host):
-        if not arguments:
-            raise usage.UsageError("no port given")
-        port = _service(arguments.pop(0))
+    host, port, program = _destination(options)
     return Settings(
         host=host,
         port=port,
-        program=tuple(arguments),
+        endpoint=options["endpoint"],
+        program=program,
         verbosity=options["verbosity"],
-        connect=ConnectSettings(
-            attempt_delay=options["attempt-delay"],
-            attempt_timeout=options["attempt-timeout"],
-            local_ip=options["local-ip"],
-            local_port=options["local-port"],
-            interface=options["interface"],
-            family=_family(options),
-            nodelay=options["nodelay"],
-        ),
+        connect=_connect(options),
         lookup=LookupSettings(
             remote_host=options["remote-host"],
             remote_info=options["remote-info"],
@@ -506,7 +581,7 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
         ),
         starttls=starttls,
         greeting=_greeting(options, starttls),
-        tls=_tls(options, host, environ),
+        tls=_tls(options, host, environ) if _wants_tls(options) else None,
         idle=options["idle"] or None,
         provider=bool(options["provider"]),
         crlf=bool(options["crlf"]),

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import lookup, program
 from twisted_tcpclient.complaint import complain
 from twisted_tcpclient.connection import diagnose, observe
 from twisted_tcpclient.descriptors import output
-from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.facts import Facts, environment
+from twisted_tcpclient.errors import DescriptionError, LocalFailure
+from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.relay import Local, Network, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
@@ -27,6 +28,9 @@ from twisted_tcpclient.target import target
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls import ConnectionCreator
+
+#: The exit status for a wrong command line.
+USAGE = 100
 
 #: The exit status for whatever may work another time.
 TEMPORARY = 111
@@ -113,7 +117,7 @@ class Session:
         command = replace(
             command, environment=environment(self._environ, facts, settings.provider)
         )
-        if settings.tls is None:
+        if isinstance(transport, Connection):
             return await self._hand_over(command, program.detach(transport))
         return await self._pipe(network, command)
 
@@ -128,6 +132,7 @@ class Session:
         if self._settings.connect.nodelay and self._settings.port is not None:
             transport.setTcpNoDelay(True)
         self._announce(transport)
+        self._warn(transport)
         return network
 
     def _endpoint(self) -> IStreamClientEndpoint:
@@ -135,7 +140,8 @@ class Session:
         settings = self._settings
         endpoint = self._target.endpoint(self._reactor, self._report)
         if settings.tls is None:
-            self._report.progress("using un-encrypted connection")
+            if settings.endpoint is None:
+                self._report.progress("using un-encrypted connection")
             return endpoint
         from twisted_tcpclient.endpoints import secured, starttls
         from twisted_tcpclient.tls import ConnectionCreator
@@ -166,18 +172,33 @@ class Session:
         reached = self._target.reached(transport.getPeer())
         self._report.progress(f"connected to {reached}")
         tls = self._facts(transport).tls
-        if tls is None or self._settings.tls is None:
+        if tls is not None:
+            self._report.progress(
+                f"secured with {tls.protocol} {tls.cipher}{self._verified()}:"
+                f" {tls.subject}"
+            )
+
+    def _verified(self) -> str:
+        """What was verified, as far as it is known."""
+        tls = self._settings.tls
+        if tls is None:
+            return ""
+        if not tls.verify:
+            return ", not verified"
+        if tls.name is None:
+            return ", chain verified, no name to compare"
+        return f", verified as {tls.name}"
+
+    def _warn(self, transport: Any) -> None:
+        """TLS that is not ours may verify nothing."""
+        if self._settings.tls is not None or not is_secure(transport):
             return
-        name = self._settings.tls.name
-        if not self._settings.tls.verify:
-            verified = "not verified"
-        elif name is None:
-            verified = "chain verified, no name to compare"
-        else:
-            verified = f"verified as {name}"
-        self._report.progress(
-            f"secured with {tls.protocol} {tls.cipher}, {verified}: {tls.subject}"
-        )
+        from twisted_tcpclient.tls import is_verified
+
+        if not is_verified(transport):
+            self._report.warning(
+                "the server's certificate is not verified (-E): anyone may answer"
+            )
 
     def _facts(self, transport: Any) -> Facts:
         facts = observe(transport)
@@ -202,7 +223,7 @@ class Session:
                 self._reactor,
                 network,
                 Local(reading, written.fd, *names, needed=True),
-                secure=settings.tls is not None,
+                secure=is_secure(network.transport),
                 idle=settings.idle,
                 translate=crlf() if settings.crlf else None,
             ).finished
@@ -215,7 +236,11 @@ class Session:
         child, local = program.pipes(self._reactor, command)
         self._program = child
         relay = Relay(
-            self._reactor, network, local, secure=True, idle=self._settings.idle
+            self._reactor,
+            network,
+            local,
+            secure=is_secure(network.transport),
+            idle=self._settings.idle,
         )
         relaying = relay.finished.addCallbacks(lambda _: 0, self._explain)
         status = await child.exited
@@ -238,4 +263,4 @@ class Session:
         if self._ended_by:
             return 128 + self._ended_by
         complain(self._report, failure.value, self._target.where, self._peer)
-        return TEMPORARY
+        return USAGE if failure.check(DescriptionError) else TEMPORARY

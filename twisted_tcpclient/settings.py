@@ -127,6 +127,8 @@ class Settings:
     :ivar host: a name or an address; the path of a UNIX socket, or ``@`` and an
         abstract name, where ``port`` is None.
     :ivar port: 1 to 65535, or None.
+    :ivar endpoint: the description of a Twisted client endpoint, to be connected
+        in the place of host and port; None where these say it all.
     :ivar program: prog and its arguments; empty for client mode.
     :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
     :ivar starttls: the dialect to secure the connection with, or None.
@@ -140,6 +142,7 @@ class Settings:
 
     host: str
     port: int | None
+    endpoint: str | None = None
     program: tuple[str, ...] = ()
     verbosity: int = 1
     connect: ConnectSettings = field(default_factory=ConnectSettings)

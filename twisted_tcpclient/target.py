@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from twisted_tcpclient.race import RacingEndpoint
@@ -17,7 +18,11 @@ class Target(Protocol):
     """What is connected to."""
 
     def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
-        """The stream, without any TLS of ours."""
+        """
+        The stream, without any TLS of ours.
+
+        :raises DescriptionError: if it cannot be made.
+        """
 
     def reached(self, peer: Any) -> str:
         """What was connected to, in words."""
@@ -75,8 +80,36 @@ class SocketTarget:
         return f"socket {self._path}: "
 
 
+class DescribedTarget:
+    """An endpoint in Twisted's words."""
+
+    def __init__(self, settings: Settings, description: str) -> None:
+        self._description = description
+        self._timeout = settings.idle
+
+    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+        """Whatever it describes."""
+        from twisted_tcpclient.described import DescribedEndpoint
+
+        endpoint = DescribedEndpoint(reactor, self._description, self._timeout)
+        report.progress(f"trying {self._description}")
+        return endpoint
+
+    def reached(self, peer: Any) -> str:
+        """The description, and the address if it is one."""
+        if not isinstance(peer, (IPv4Address, IPv6Address)):
+            return self._description
+        return f"{self._description} ip {peer.host} port {peer.port}"
+
+    def where(self, peer: Any) -> str:
+        """The same."""
+        return f"{self.reached(peer)}: "
+
+
 def target(settings: Settings) -> Target:
     """What the settings want to be connected."""
+    if settings.endpoint is not None:
+        return DescribedTarget(settings, settings.endpoint)
     if settings.port is None:
         return SocketTarget(settings)
     return HostTarget(settings, settings.port)

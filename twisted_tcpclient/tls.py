@@ -54,6 +54,7 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.facts import TLSFacts
+from twisted_tcpclient.relay import plain_diagnosis
 from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import TLSSettings
 
@@ -222,7 +223,7 @@ class ConnectionCreator:
     def observe(self, connection: SSL.Connection) -> TLSFacts:
         """What is known of an established session, and of what we had offered."""
         offered = self._settings.maximum.replace("_", ".")
-        return replace(observe(connection), offered=offered)
+        return replace(_observe(connection), offered=offered)
 
     def _judge(
         self, connection: SSL.Connection, x: crypto.X509, code: int, depth: int, ok: int
@@ -276,8 +277,16 @@ class ConnectionCreator:
         )
 
 
-def observe(connection: SSL.Connection) -> TLSFacts:
-    """What is known of an established session, whoever has made it."""
+def observe(transport: Any) -> TLSFacts | None:
+    """
+    What is known of the session of a transport with TLS, whoever has made it; None
+    where that is not OpenSSL.
+    """
+    connection = transport.getHandle()
+    return _observe(connection) if isinstance(connection, SSL.Connection) else None
+
+
+def _observe(connection: SSL.Connection) -> TLSFacts:
     certificate = connection.get_peer_certificate()
     digest = certificate.digest("sha256") if certificate else b""
     server_name = connection.get_servername()
@@ -303,10 +312,12 @@ def diagnose(transport: Any, reason: Failure) -> Exception | None:
     :param transport: with TLS, whoever has made it.  Only those of
         :func:`twisted_tcpclient.endpoints.secured` know a reset from a FIN.
     """
-    connection: SSL.Connection = transport.getHandle()
+    connection = transport.getHandle()
     if isinstance(reason.value, SSL.Error):
         # First: to OpenSSL a fatal alert is a shutdown as well.
         return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
+    if not isinstance(connection, SSL.Connection):
+        return plain_diagnosis(transport, reason)
     if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
         return None
     ended: Failure = getattr(transport, "ended", connectionDone)
@@ -345,11 +356,7 @@ class BorrowedCreator:
 
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, as far as the other has told."""
-        if isinstance(reason.value, VerificationError):
-            return NameMismatch("the certificate is for someone else")
-        if explain(reason.value) == "certificate verify failed":
-            return VerificationFailed("certificate verification failed")
-        return _broken(reason)
+        return explain_handshake(reason)
 
 
 Creator = ConnectionCreator | BorrowedCreator
@@ -360,6 +367,57 @@ def judging(creator: IOpenSSLClientConnectionCreator) -> Creator:
     if isinstance(creator, ConnectionCreator):
         return creator
     return BorrowedCreator(creator)
+
+
+def is_established(transport: Any) -> bool:
+    """
+    Whether the handshake of a transport with TLS is over, whoever has begun it.
+
+    TLS that is not OpenSSL's is taken for established: there is no way to tell.
+    """
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return True
+    return connection.get_peer_finished() is not None
+
+
+def is_closing(transport: Any) -> bool:
+    """Whether close_notify has been said to the server."""
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return False
+    return bool(connection.get_shutdown() & SSL.SENT_SHUTDOWN)
+
+
+def is_verified(transport: Any) -> bool:
+    """Whether anyone has judged the certificate on a transport with TLS."""
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return True
+    return connection.get_verify_mode() != SSL.VERIFY_NONE
+
+
+def explain_handshake(reason: Failure) -> TLSFailed:
+    """Why a handshake that was for others to judge has failed, in our words."""
+    error = reason.value
+    if isinstance(error, VerificationError):
+        wanted = [printable(_name(each.mismatched_id)) for each in error.errors]
+        return NameMismatch(f"the certificate is not for {', '.join(wanted)}")
+    if isinstance(error, CertificateError):
+        return VerificationFailed(f"the certificate is not valid: {error}")
+    if explain(error) == "certificate verify failed":
+        return VerificationFailed(
+            "certificate verification failed: unknown CA, or a certificate that is"
+            " not valid"
+        )
+    return _broken(reason)
+
+
+def _name(identity: ServiceID) -> str:
+    """What a reference identity is for."""
+    if isinstance(identity, DNS_ID):
+        return identity.hostname.decode("ascii")
+    return str(getattr(identity, "ip", identity))
 
 
 def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFailed:
