@@ -82,6 +82,9 @@ TIMEOUT = 30
 #: A fatal alert, handshake_failure, as TLS itself would send it.
 ALERT = b"\x15\x03\x01\x00\x02\x02\x28"
 
+#: The alert by which TLS ends in good order.
+CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"
+
 #: The first byte of a TLS record that holds a handshake message.
 HELLO = b"\x16"
 
@@ -260,6 +263,13 @@ class CommonAttacks:
     def test_injected_alert_B_2_in_two_segments(self: Any) -> None:
         """A TLS alert before any handshake is final."""
         self.check_next_segment(ALERT)
+
+    def test_injected_close_notify_B_2(self: Any) -> None:
+        """
+        The farewell of TLS itself, in clear before any handshake, is a failed
+        handshake like any other.
+        """
+        self.check_next_segment(CLOSE_NOTIFY)
 
     def test_injected_bye_B_3(self: Any) -> None:
         """A farewell right behind the go-ahead is injected data."""

@@ -159,6 +159,22 @@ def _patterns(
     return patterns
 
 
+class _Connection(SSL.Connection):
+    """OpenSSL's end of a connection."""
+
+    def do_handshake(self) -> None:
+        """
+        Go on with the handshake.
+
+        A close_notify in it, which anyone can send in clear, is an error with a
+        reason: one without, as pyOpenSSL has it, Twisted does not expect.
+        """
+        try:
+            super().do_handshake()
+        except SSL.ZeroReturnError:
+            raise SSL.Error([("SSL routines", "", "closed by the server")]) from None
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class ConnectionCreator:
     """
@@ -199,7 +215,7 @@ class ConnectionCreator:
 
         :param tlsProtocol: not asked for anything.
         """
-        connection = SSL.Connection(self._context, None)
+        connection = _Connection(self._context, None)
         self._verdicts[connection] = Verdict()
         if self._server_name is not None:
             connection.set_tlsext_host_name(self._server_name)
