@@ -413,6 +413,7 @@ class IMAPTests(Dialogues):
             "* BAD hello",
             "*OK",
             "** OK",
+            "* [OK] hello",
             "+ OK",
             "+OK hello",
             "220 hello",
@@ -442,10 +443,23 @@ class IMAPTests(Dialogues):
         """Only the keyword offers STARTTLS."""
         for word in ("XSTARTTLS", "STARTTLSX", "AUTH=STARTTLS", '"STARTTLS"', "STLS"):
             self.fails(f"S: * OK [CAPABILITY {word}] hello", NotOffered)
+        capabilities = IMAP.partition("S: {tag}1 OK")[0].replace(
+            "STARTTLS", "[STARTTLS]"
+        )
+        self.fails(capabilities + "S: {tag}1 OK", NotOffered)
 
     def test_refused(self) -> None:
         """Only OK is a go-ahead."""
-        for condition in ("NO", "BAD", "OKAY", "BYE", "PREAUTH", "STARTTLS", "+"):
+        for condition in (
+            "NO",
+            "BAD",
+            "OKAY",
+            "[OK]",
+            "BYE",
+            "PREAUTH",
+            "STARTTLS",
+            "+",
+        ):
             refusal = IMAP.replace("{tag}2 OK Begin", f"{{tag}}2 {condition} Begin")
             self.fails(refusal, Refused, b"Begin")
         self.fails(IMAP.partition("S: {tag}2")[0] + "S: {tag}2 ", Refused)
@@ -861,6 +875,20 @@ class LDAPTests(Dialogues):
         ):
             length = len(bytes.fromhex(content))
             self.fails(self.answered(f"30 {length:02x}", content), BadReply)
+
+    def test_long_numbers(self) -> None:
+        """
+        Numbers have four bytes at most: no line could hold one of 4000, nor
+        would Python write it down.
+        """
+
+        def element(tag: int, content: bytes) -> bytes:
+            return bytes([tag, 0x82]) + len(content).to_bytes(2, "big") + content
+
+        for number, result in ((1, 5), (5, 1), (1, 2000), (1, 4000), (4000, 1)):
+            fields = element(10, b"\xff" * result) + b"\4\0\4\0"
+            message = element(2, bytes(number - 1) + b"\1") + element(0x78, fields)
+            self.fails(self.answered(element(0x30, message).hex()), BadReply)
 
     def test_not_ours(self) -> None:
         """A response to another request, or about something else, is an error."""

@@ -16,8 +16,8 @@ from twisted_tcpclient.errors import (
 
 
 def _words(line: bytes) -> list[bytes]:
-    """The words of a line in upper case, without the brackets of a code."""
-    return line.upper().replace(b"[", b" ").replace(b"]", b" ").split()
+    """The words of a line in upper case."""
+    return line.upper().split()
 
 
 def _check_greeting(line: bytes) -> None:

@@ -29,6 +29,8 @@ _REQUEST_NAME, _RESPONSE_NAME = 0x80, 0x8A
 _ID = 1
 #: The longest message to wait for.
 _LONGEST = 8192
+#: The longest number, in bytes: 2^31 - 1 (RFC 4511, 4.1.1).
+_LONGEST_NUMBER = 4
 
 _SUCCESS, _PROTOCOL_ERROR = 0, 2
 
@@ -104,11 +106,12 @@ class Response:
         fields = _split(parts[1][1])
         if [tag for tag, _ in fields[:3]] != [_ENUMERATED, _OCTETS, _OCTETS]:
             raise BadReply("the server sent what was not asked for", message)
-        if not (parts[0][1] and fields[0][1]):
+        number, result = parts[0][1], fields[0][1]
+        if not all(0 < len(each) <= _LONGEST_NUMBER for each in (number, result)):
             raise BadReply("the server sent broken BER", message)
         return cls(
-            number=int.from_bytes(parts[0][1], "big"),
-            result=int.from_bytes(fields[0][1], "big"),
+            number=int.from_bytes(number, "big"),
+            result=int.from_bytes(result, "big"),
             text=fields[2][1],
             name=dict(fields[3:]).get(_RESPONSE_NAME, b""),
         )
