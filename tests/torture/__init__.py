@@ -16,3 +16,8 @@ WHOLE = os.environ.get("TORTURE", "") not in ("", "0")
 def share(part: int, whole: int) -> int:
     """Return how many of something to do: a part of it, or the whole."""
     return whole if WHOLE else part
+
+
+def every(part: int, whole: int = 1) -> slice:
+    """Return one in so many of a list, in the share and in the whole."""
+    return slice(0, None, share(part, whole))

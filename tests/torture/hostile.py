@@ -1,0 +1,356 @@
+"""
+A server that means harm: it follows a script, and then checks what became of it.
+
+A script is a transcript as in :mod:`tests.transcripts`, and how it ends.  The same
+script is followed in memory (`in_memory`), where thousands of them take seconds, and on
+a socket (`on_socket`), against a session in this process or against the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import combinations
+from typing import Any
+from unittest.mock import patch
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from tests.certificates import shared
+from tests.command import Peer
+from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
+from twisted_tcpclient import session
+from twisted_tcpclient.session import Session
+from twisted_tcpclient.settings import Settings, TLSSettings
+
+#: How long the dialogue may take, and the handshake after it, in seconds.
+TIMEOUT = 30
+
+#: The longest line on stderr, in bytes, that a server can cause.
+LONGEST_LINE = 300
+#: The same for a line that quotes 300 bytes, each of which may need four to be shown.
+LONGEST_QUOTE = 1300
+
+#: What takes a terminal, or whoever reads a log, for a fool.  `SPOOF` stands for it in
+#: scripts.
+SPOOF = (
+    b"\x1b]0;evil\x07\x1b[2J\x1b[1;1H\x9b31m\x08\x7f\x00"
+    b" PASSWORD\rtcpclient: fatal: no\xff\xfe\xe2\x80\xae"
+)
+
+QUOTE = "tcpclient: the server, unauthenticated, said: "
+
+
+#: The beginning of what a client says to begin TLS.
+HELLO = Said(False, b"\x16\x03\x01")
+
+
+class Ending(Enum):
+    """What a server does when it has said its part."""
+
+    WAIT = "waits"
+    FIN = "closes"
+    RST = "resets"
+
+
+@dataclass(frozen=True)
+class Script:
+    """
+    What one server does to one client.
+
+    :ivar dialect: that the client speaks.
+    :ivar says: what is said, by both, in order.  The server waits for the client where
+        it is the client's turn, and says its own part whatever the client has said.
+    :ivar words: what the client's message has to say, "" where anything will do.
+    :ivar pause: how long the server waits, in memory, before it says anything.
+    """
+
+    name: str
+    dialect: str
+    says: tuple[Said, ...]
+    ending: Ending = Ending.WAIT
+    words: str = ""
+    pause: float = 0
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        dialect: str,
+        transcript: str,
+        words: str = "",
+        ending: Ending = Ending.WAIT,
+    ) -> Script:
+        """Make a script of a transcript."""
+        says = tuple(
+            replace(said, data=said.data.replace(b"SPOOF", SPOOF))
+            for said in parse(transcript)
+        )
+        return cls(name, dialect, says, ending, words)
+
+
+@dataclass
+class Outcome:
+    """
+    What became of a client.
+
+    :ivar status: its exit status, None while it is undecided.
+    :ivar told: its lines on stderr.
+    :ivar clear: all that it has sent without being asked to by TLS.
+    :ivar late: what it has sent after it had given up.
+    :ivar used: whether stdin, stdout or prog were touched.
+    :ivar left: what is left behind for later.
+    """
+
+    status: int | None = None
+    told: list[bytes] = field(default_factory=list)
+    clear: bytes = b""
+    late: bytes = b""
+    used: bool = False
+    left: Sequence[object] = ()
+
+    @property
+    def message(self) -> str:
+        """The line that says what went wrong."""
+        start = b"tcpclient: fatal: "
+        (line,) = [line for line in self.told if line.startswith(start)]
+        return line[len(start) :].decode("ascii").rstrip("\n")
+
+
+def said_in_good_order(dialect: str, clear: bytes) -> bool:
+    """
+    Whether all that was sent in clear is the dialogue's, and then perhaps TLS.
+
+    Some servers save the client a question, so that any of them may be left out.
+    """
+    clear, hello, rest = clear.partition(HELLO.data)
+    clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
+    clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
+    asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
+    return are_records(hello + rest) and any(
+        b"".join(some) == clear
+        for count in range(len(asked) + 1)
+        for some in combinations(asked, count)
+    )
+
+
+def are_records(data: bytes) -> bool:
+    """Whether this is nothing but whole records of TLS."""
+    while re.match(rb"[\x14-\x17]\x03", data):
+        data = data[5 + int.from_bytes(data[3:5], "big") :]
+    return data == b""
+
+
+def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
+    """
+    Say what is wrong with an outcome; nothing if the client has defended itself.
+
+    :param place: where the server is, as messages have to say.
+    """
+    found = []
+    if outcome.status != 111:
+        found.append(f"status {outcome.status}")
+    if outcome.used:
+        found.append("stdin, stdout or prog were used")
+    if not are_records(outcome.late):
+        found.append(f"sent after the decision: {outcome.late!r}")
+    if outcome.left:
+        found.append(f"left behind: {outcome.left!r}")
+    if not said_in_good_order(script.dialect, outcome.clear):
+        found.append(f"sent in clear: {outcome.clear!r}")
+    fatal = 0
+    for line in outcome.told:
+        quote = line.startswith(QUOTE.encode())
+        fatal += line.startswith(b"tcpclient: fatal: %s" % place.encode())
+        if len(line) > (LONGEST_QUOTE if quote else LONGEST_LINE):
+            found.append(f"a line of {len(line)} bytes: {line[:80]!r}...")
+        if not re.fullmatch(rb"tcpclient: [ -~]+\n", line):
+            found.append(f"not a printable line: {line!r}")
+    if fatal != 1:
+        found.append(f"not one error with an address: {outcome.told!r}")
+    elif script.words not in outcome.message:
+        found.append(f"not {script.words!r} but {outcome.message!r}")
+    return found
+
+
+def settings(dialect: str, host: str, port: int, verbosity: int) -> Settings:
+    """What the user has asked for: STARTTLS, and a certificate of our authority."""
+    return Settings(
+        host=host,
+        port=port,
+        verbosity=verbosity,
+        starttls=dialect,
+        tls=TLSSettings(authorities=str(shared().ca), name=DOMAIN),
+        idle=TIMEOUT,
+    )
+
+
+@contextlib.contextmanager
+def watched(outcome: Outcome) -> Iterator[None]:
+    """Write down what is said on stderr, and whether stdin or stdout are opened."""
+    write = os.write
+
+    def witness(descriptor: int, data: bytes) -> int:
+        if descriptor != 2:
+            return write(descriptor, data)
+        outcome.told.append(data)
+        return len(data)
+
+    def used(*_: object) -> None:
+        outcome.used = True
+        raise OSError("not in these tests")
+
+    with patch.object(os, "write", witness), patch.object(session, "output", used):
+        yield
+
+
+class Client:
+    """
+    A session in memory, and the server's end of its connection.
+
+    :ivar outcome: what has become of it.
+    :ivar wire: its transport.
+    """
+
+    def __init__(self, dialect: str, verbosity: int, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.reactor = MemoryReactorClock()
+        self.wire = Wire()
+        self._tag = self._unheard = b""
+        chosen = settings(dialect, PEER.host, PEER.port, verbosity)
+        self._running = Session(self.reactor, chosen, {}).run()
+        self._running.addCallback(self._over)
+        ((_, _, factory, _, _),) = self.reactor.tcpClients
+        self._protocol: Any = factory.buildProtocol(PEER)
+        self._protocol.makeConnection(self.wire)
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has ended."""
+        return self.outcome.status is not None
+
+    def say(self, said: Said) -> None:
+        """The server says this, in one segment."""
+        self.hear(said.tagged(self._tag))
+
+    def hear(self, data: bytes) -> None:
+        """Some bytes arrive, even if nobody wants them any more."""
+        if data:
+            self._protocol.dataReceived(data)
+
+    def answers(self, said: Said) -> bool:
+        """Tell whether the client has said as much as this, and take it."""
+        self._unheard += self.wire.take()
+        length = len(said.data)
+        if said.data.endswith(b"\n"):
+            length = self._unheard.find(b"\n") + 1
+        if not 0 < length <= len(self._unheard):
+            return False
+        if b"{tag}" in said.data:
+            self._tag = self._unheard.partition(b" ")[0][:-1]
+        self._unheard = self._unheard[length:]
+        return True
+
+    def close(self, ending: Ending) -> None:
+        """The connection ends in this way, or in the end by our own deadline."""
+        for _ in ("STARTTLS", "the handshake"):
+            if ending is Ending.WAIT and not self.over:
+                self.reactor.advance(TIMEOUT)
+        # Whoever was given up still talks.
+        if self.wire.disconnecting:
+            self.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n\x15\x03\x01\x00\x02\x02\x28")
+        self.outcome.clear, self.outcome.late = self.wire.value(), self.wire.late
+        # What is written from here on goes nowhere.
+        reason = ConnectionDone() if ending is Ending.FIN else ConnectionLost()
+        self._protocol.connectionLost(Failure(reason))
+        self.outcome.left = self.reactor.getDelayedCalls()
+
+    def _over(self, status: int) -> None:
+        self.outcome.status = status
+
+
+def play(client: Client, script: Script) -> None:
+    """Follow a script as far as it goes."""
+    for said in script.says:
+        if said.by_server:
+            client.reactor.advance(script.pause)
+            client.say(said)
+        elif client.over or not client.answers(said):
+            # The client waits for the server, and the server for the client.
+            return
+
+
+def in_memory(script: Script, verbosity: int = 2) -> Outcome:
+    """Follow a script, in memory and in no time."""
+    outcome = Outcome()
+    with watched(outcome):
+        client = Client(script.dialect, verbosity, outcome)
+        play(client, script)
+        client.close(script.ending)
+    return outcome
+
+
+def in_handshake(
+    script: Script, context: SSL.Context, tamper: Callable[[bytes], bytes]
+) -> Outcome:
+    """
+    Follow a good script in memory, then answer the client's hello with something else.
+
+    :param tamper: is given the first flight of a TLS server that means well, and
+        returns what is sent in its place.
+    """
+    outcome = Outcome()
+    with watched(outcome):
+        client = Client(script.dialect, 2, outcome)
+        clear = b"".join(said.data for said in script.says if not said.by_server)
+        play(client, script)
+        hello = client.wire.value()[len(clear) :]
+        client.hear(tamper(tls_flight(hello, context)))
+        client.close(script.ending)
+    return outcome
+
+
+def on_socket(script: Script) -> Callable[[Peer], bytes]:
+    """Return what :func:`tests.command.serving` follows; its result is all in clear."""
+
+    def follow(peer: Peer) -> bytes:
+        # Whoever is attacked hangs up, at any time.
+        with contextlib.suppress(OSError):
+            _follow(script, peer)
+            if script.ending is Ending.RST:
+                peer.reset()
+                return peer.clear
+            if script.ending is Ending.FIN:
+                peer.half_close()
+            peer.rest()
+        return peer.clear
+
+    return follow
+
+
+def _follow(script: Script, peer: Peer) -> None:
+    tag = b""
+    for said in script.says:
+        if said.by_server:
+            peer.send(said.tagged(tag))
+        elif said.data.endswith(b"\n"):
+            tag = peer.line().partition(b" ")[0][:-1]
+        elif len(peer.exactly(len(said.data))) < len(said.data):
+            return
+
+
+def tls_flight(client_hello: bytes, context: SSL.Context) -> bytes:
+    """What a TLS server says first to a client that has said hello."""
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    server.bio_write(client_hello)
+    with contextlib.suppress(SSL.WantReadError):
+        server.do_handshake()
+    return server.bio_read(65536)

@@ -1,0 +1,346 @@
+"""
+Attackers before TLS, for every dialect: what they do is in `tests.torture.scripts`.
+
+Most of it happens in memory, with a whole session on the other side; the rest on
+sockets, against sessions in this process and against the command.  In all cases there
+is status 111, one printable line with the address in it, not a byte in clear after the
+decision, nothing for prog or stdout, and an end.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.certificates import shared
+from tests.command import run, server_context, serving, together, trusting
+from tests.torture import every, scripts, share
+from tests.torture.hostile import (
+    HELLO,
+    Ending,
+    Outcome,
+    Script,
+    faults,
+    in_handshake,
+    in_memory,
+    on_socket,
+    settings,
+    watched,
+)
+from tests.torture.scripts import ALERT, EVERYWHERE
+from tests.transcripts import DOMAIN, GOOD, PEER, SMTP, parse
+from twisted_tcpclient.dialects import NAMES
+from twisted_tcpclient.session import Session
+
+reactor: Any = global_reactor
+
+PLACE = f"{PEER.host} port {PEER.port}: "
+
+
+class Attacks(SynchronousTestCase):
+    """Makes attacks, and says which of them did not end as they have to."""
+
+    def check(self, found: dict[str, list[str]], count: int) -> None:
+        """Fail with the first attacks that succeeded; there have to be some at all."""
+        self.assertGreater(count, 0)
+        if found:
+            first = "\n".join(f"{name}: {why}" for name, why in [*found.items()][:10])
+            self.fail(f"{len(found)} of {count} attacks:\n{first}")
+
+    def attack(self, cases: Iterable[Script], part: int, whole: int = 1) -> None:
+        """Make one in so many attacks, in the share and in the whole."""
+        chosen = [*cases][every(part, whole)]
+        found = {}
+        for number, script in enumerate(chosen):
+            # With -v, and without.
+            outcome = in_memory(script, 1 + number % 2)
+            if wrong := faults(script, outcome, PLACE):
+                found[script.name] = wrong
+        self.check(found, len(chosen))
+
+
+class TableTests(SynchronousTestCase):
+    """No dialect, and no kind of attack, is left out."""
+
+    def test_every_dialect(self) -> None:
+        """A dialect has a transcript, from which attacks are made, and its own."""
+        for table in (GOOD, scripts.ATTACKS, scripts.ENDLESS):
+            self.assertEqual(sorted(table), sorted(NAMES))
+
+    def test_every_kind(self) -> None:
+        """What can be done to every dialect is done to every dialect."""
+        for dialect, attacks in scripts.ATTACKS.items():
+            kinds = {attack.kind for attack in attacks}
+            self.assertLessEqual(set(EVERYWHERE), kinds, dialect)
+
+    def test_good(self) -> None:
+        """A faultless server is no attacker: what is said to it is TLS."""
+        for dialect in NAMES:
+            says = tuple(parse(GOOD[dialect]))
+            script = Script(dialect, dialect, says, Ending.FIN, "TLS handshake failed")
+            outcome = in_memory(script)
+            self.assertEqual(faults(script, outcome, PLACE), [])
+            self.assertIn(HELLO.data, outcome.clear)
+
+    def test_faults_are_found(self) -> None:
+        """The judge of all this is awake."""
+        script = Script("x", "smtp", (), words="no")
+        good = Outcome(111, [b"tcpclient: fatal: here: no\n"], b"", b"", False, ())
+        self.assertEqual(faults(script, good, "here: "), [])
+        for changes in (
+            {"status": 0},
+            {"status": None},
+            {"used": True},
+            {"late": b"x"},
+            {"clear": b"STARTTLS\r\nx"},
+            {"clear": b"STARTTLS\r\nEHLO [192.0.2.1]\r\n"},
+            {"clear": b"\x16\x03\x01\x00\x01xMAIL FROM:<me>\r\n"},
+            {"left": [1]},
+            {"told": []},
+            {"told": good.told * 2},
+            {"told": [b"tcpclient: fatal: there: no\n"]},
+            {"told": [b"tcpclient: fatal: here: yes\n"]},
+            {"told": [*good.told, b"x\n"]},
+            {"told": [b"tcpclient: fatal: here: no\x1b\n"]},
+            {"told": [b"tcpclient: fatal: here: no\nno\n"]},
+            {"told": [b"tcpclient: fatal: here: no" + b"x" * 300 + b"\n"]},
+        ):
+            bad = Outcome(**{**vars(good), **changes})
+            self.assertNotEqual(faults(script, bad, "here: "), [], changes)
+
+
+class MemoryTests(Attacks):
+    """A whole session, and a server in memory: thousands of cases in seconds."""
+
+    def test_by_hand(self) -> None:
+        """
+        STARTTLS hidden, refused, with a farewell instead; PREAUTH; referrals; huge
+        literals; replies before their questions; what is not of the protocol at all.
+        """
+        self.attack(scripts.by_hand(), 1)
+
+    def test_endless(self) -> None:
+        """Greetings, lines, lists and more that never end: a megabyte of each."""
+        self.attack(scripts.endless(), 1)
+
+    def test_stopped(self) -> None:
+        """FIN, RST, and silence until the deadline, after each byte of a dialogue."""
+        self.attack(scripts.stopped(), 7)
+
+    def test_split(self) -> None:
+        """A good dialogue cut into two segments anywhere is a good dialogue."""
+        self.attack(scripts.split(), 3)
+
+    def test_injected(self) -> None:
+        """Anything in clear behind the go-ahead, in its segment: each single byte."""
+        self.attack(scripts.injected(), 7)
+
+    def test_injected_later(self) -> None:
+        """The same in a segment of its own, once TLS has begun."""
+        self.attack(scripts.injected_later(), 11)
+
+    def test_alerts(self) -> None:
+        """Alerts in clear in place of any reply, and every one of them for a hello."""
+        self.attack(scripts.alerts(), 4)
+
+    def test_replaced(self) -> None:
+        """
+        Each thing that a server says left out, doubled, torn, too long, full of what
+        a terminal obeys, or taken from each other protocol.
+        """
+        self.attack(scripts.replaced(), 7)
+
+    def test_mangled(self) -> None:
+        """NUL, CR, ESC and more put in, or any byte left out or changed, anywhere."""
+        self.attack(scripts.mangled(), 101)
+
+    def test_drip(self) -> None:
+        """However slowly a server drips, the deadline is one for the dialogue."""
+        self.attack(scripts.dripped(), 1)
+
+
+Tampering = Callable[[bytes], bytes]
+
+
+class HandshakeTests(Attacks):
+    """The same, and then a TLS server that does not get to its end."""
+
+    def setUp(self) -> None:
+        """Servers with the right certificate, by version."""
+        path = Path(self.mktemp())
+        shared().authority.server((DOMAIN,)).save(path)
+        self.contexts = {
+            version: server_context(number, None, path)
+            for version, number in (
+                ("TLS 1.2", SSL.TLS1_2_VERSION),
+                ("TLS 1.3", SSL.TLS1_3_VERSION),
+            )
+        }
+
+    def tamper(self, cases: Iterable[tuple[str, Tampering, Ending]]) -> None:
+        """Tamper with the first flight of each server, in all these ways."""
+        found, count = {}, 0
+        for name, tampering, ending in cases:
+            for version, context in self.contexts.items():
+                count += 1
+                says = tuple(parse(SMTP))
+                script = Script(name, "smtp", says, ending, "TLS handshake")
+                outcome = in_handshake(script, context, tampering)
+                if wrong := faults(script, outcome, PLACE):
+                    found[f"{version}: {name}"] = wrong
+        self.check(found, count)
+
+    def test_stopped(self) -> None:
+        """FIN, RST, and silence until the deadline, at each byte of a handshake."""
+
+        def stop(place: int, flight: bytes) -> bytes:
+            return flight[: min(place, len(flight) - 1)]
+
+        self.tamper(
+            (f"{ending.value} at {place}", functools.partial(stop, place), ending)
+            for place in range(0, 1000, share(23, 1))
+            for ending in Ending
+        )
+
+    def test_alerts(self) -> None:
+        """An alert in clear, or any other word, between the records of a handshake."""
+
+        def insert(place: int, data: bytes, flight: bytes) -> bytes:
+            *most, _ = records(flight)
+            return b"".join([*most[:place], data, *most[place:]])
+
+        self.tamper(
+            (
+                f"{data!r} before record {place}",
+                functools.partial(insert, place, data),
+                Ending.FIN,
+            )
+            for place in range(6)
+            for data in (
+                ALERT,
+                ALERT[:5] + b"\x01\x00",
+                ALERT[:5] + b"\x01\x5a",
+                ALERT[:5] + b"\x02\x00",
+                b"\x17\x03\x03\x00\x05hello",
+                b"\x14\x03\x03\x00\x01\x01",
+                b"220 go ahead\r\n",
+            )
+        )
+
+
+def records(flight: bytes) -> list[bytes]:
+    """The records of TLS in what a server says."""
+    result = []
+    while flight:
+        length = 5 + int.from_bytes(flight[3:5], "big")
+        result.append(flight[:length])
+        flight = flight[length:]
+    return result
+
+
+def steps(*endings: Ending) -> list[Script]:
+    """The good dialogues, ended after each step of theirs."""
+    return [
+        Script(f"{dialect}: {ending.value} after {number}", dialect, says, ending)
+        for dialect in scripts.dialects()
+        for number, says in enumerate(scripts.steps(dialect))
+        for ending in endings
+    ]
+
+
+class SocketTests(TestCase):
+    """Sessions in this process, and servers on loopback."""
+
+    @inlineCallbacks
+    def attack(
+        self, cases: Sequence[Script], idle: float = 60
+    ) -> Generator[Deferred[Any], Any, None]:
+        """Make these attacks, one by one."""
+        found = {}
+        for script in cases:
+            outcome = Outcome()
+            with serving(on_socket(script)) as server, watched(outcome):
+                host, port = server.address
+                chosen = settings(script.dialect, host, port, 2)
+                chosen = replace(chosen, idle=idle)
+                outcome.status = yield Session(reactor, chosen, {}).run()
+                outcome.clear = yield deferToThread(server.result)
+            if wrong := faults(script, outcome, f"{host} port {port}: "):
+                found[script.name] = wrong
+        self.assertEqual(found, {})
+        self.assertGreater(len(cases), 0)
+
+    def test_by_hand(self) -> Deferred[None]:
+        """STARTTLS hidden, refused and so on, over a real connection."""
+        return self.attack([*scripts.by_hand()][every(2)])
+
+    def test_endless(self) -> Deferred[None]:
+        """A megabyte of what never ends is not waited for."""
+        return self.attack([*scripts.endless()][every(3)])
+
+    def test_stopped(self) -> Deferred[None]:
+        """FIN and RST after each step of the dialogue."""
+        return self.attack(steps(Ending.FIN, Ending.RST)[every(2)])
+
+    def test_silent(self) -> Deferred[None]:
+        """A server that says nothing more is waited for as long as was allowed."""
+        return self.attack(steps(Ending.WAIT)[every(6)], idle=0.1)
+
+    def test_alerts(self) -> Deferred[None]:
+        """Alerts in clear, before TLS and for an answer to its hello."""
+        return self.attack([*scripts.alerts()][every(11)])
+
+
+class CommandTests(SynchronousTestCase):
+    """The command, in client mode and with prog, and servers on loopback."""
+
+    def attack(self, cases: Iterable[Script]) -> None:
+        """Make these attacks, some at a time."""
+        together(
+            {
+                script.name: functools.partial(self.check, script, bool(number % 2))
+                for number, script in enumerate(cases)
+            }
+        )
+
+    def check(self, script: Script, prog: bool) -> None:
+        """Make one attack, with prog or in client mode."""
+        with tempfile.TemporaryDirectory() as directory:
+            touched = Path(directory) / "touched"
+            command = ("touch", os.fspath(touched)) if prog else ()
+            options = ("-RHl0", "-m", DOMAIN, "-s", script.dialect, *trusting())
+            with serving(on_socket(script), *options) as server:
+                left = run(*server.arguments, *command, data=b"secret\r\n")
+                host, port = server.address
+                outcome = Outcome(
+                    left.status,
+                    [left.err.encode()],
+                    server.result(),
+                    used=touched.exists() or left.out != b"",
+                )
+        self.assertEqual(faults(script, outcome, f"{host} port {port}: "), [])
+
+    def test_by_hand(self) -> None:
+        """STARTTLS hidden, refused and so on: one line, and nothing else."""
+        self.attack([*scripts.by_hand()][every(6)])
+
+    def test_stopped(self) -> None:
+        """FIN and RST after each step of the dialogue."""
+        self.attack(steps(Ending.FIN, Ending.RST)[every(12)])
+
+    def test_alerts(self) -> None:
+        """Alerts in clear, before TLS and for an answer to its hello."""
+        alerts = [*scripts.alerts()]
+        close_notify = [one for one in alerts if one.name.startswith("smtp: alert 1 0")]
+        self.attack([*close_notify, *alerts[every(150, 20)]])
