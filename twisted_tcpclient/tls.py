@@ -19,6 +19,7 @@ from getpass import getpass
 from glob import escape, glob
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+from warnings import catch_warnings, simplefilter
 from weakref import WeakKeyDictionary
 
 from cryptography import x509
@@ -92,13 +93,27 @@ _CERTIFICATE = re.compile(
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """
+    What cryptography finds odd in a certificate is for whoever makes one; on
+    stderr it would only help whoever wants to be seen there.
+    """
+    with catch_warnings():
+        simplefilter("ignore")
+        yield
+
+
+@_unwarned()
 def subject(certificate: crypto.X509) -> str:
     """The subject as RFC 4514 writes it, in printable ASCII."""
     try:
         name = certificate.to_cryptography().subject.rfc4514_string()
-        return printable(name[:_SHOWN])
-    except ValueError:
+    except Exception:
+        # There is no end to what may be wrong with one, nor to the types of
+        # error that cryptography has for it.
         return "(unreadable)"
+    return printable(name[:_SHOWN])
 
 
 #: How much of a subject is shown, and told to prog, in characters.
@@ -241,6 +256,7 @@ class ConnectionCreator:
         offered = self._settings.maximum.replace("_", ".")
         return replace(_observe(connection), offered=offered)
 
+    @_unwarned()
     def _judge(
         self, connection: SSL.Connection, x: crypto.X509, code: int, depth: int, ok: int
     ) -> bool:

@@ -228,7 +228,8 @@ class Client:
         self._running = Session(self.reactor, chosen, {}).run()
         self._running.addCallback(self._over)
         ((_, _, factory, _, _),) = self.reactor.tcpClients
-        self._protocol: Any = factory.buildProtocol(PEER)
+        protocol: Any = factory.buildProtocol(PEER)
+        self._protocol = protocol
         self._protocol.makeConnection(self.wire)
 
     @property

@@ -9,6 +9,7 @@ decision, nothing for prog or stdout, and an end.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import tempfile
@@ -17,17 +18,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import shared
-from tests.command import run, server_context, serving, together, trusting
+from tests.command import (
+    Cut,
+    Peer,
+    run,
+    server_context,
+    serving,
+    together,
+    trusting,
+)
 from tests.torture import every, scripts, share
+from tests.torture.der import name, rewritten
 from tests.torture.hostile import (
     HELLO,
+    SPOOF,
     Ending,
     Outcome,
     Script,
@@ -55,7 +66,7 @@ class Attacks(SynchronousTestCase):
         """Fail with the first attacks that succeeded; there have to be some at all."""
         self.assertGreater(count, 0)
         if found:
-            first = "\n".join(f"{name}: {why}" for name, why in [*found.items()][:10])
+            first = "\n".join(f"{what}: {why}" for what, why in [*found.items()][:10])
             self.fail(f"{len(found)} of {count} attacks:\n{first}")
 
     def attack(self, cases: Iterable[Script], part: int, whole: int = 1) -> None:
@@ -98,6 +109,7 @@ class TableTests(SynchronousTestCase):
         script = Script("x", "smtp", (), words="no")
         good = Outcome(111, [b"tcpclient: fatal: here: no\n"], b"", b"", False, ())
         self.assertEqual(faults(script, good, "here: "), [])
+        changes: dict[str, Any]
         for changes in (
             {"status": 0},
             {"status": None},
@@ -191,14 +203,14 @@ class HandshakeTests(Attacks):
     def tamper(self, cases: Iterable[tuple[str, Tampering, Ending]]) -> None:
         """Tamper with the first flight of each server, in all these ways."""
         found, count = {}, 0
-        for name, tampering, ending in cases:
+        for what, tampering, ending in cases:
             for version, context in self.contexts.items():
                 count += 1
                 says = tuple(parse(SMTP))
-                script = Script(name, "smtp", says, ending, "TLS handshake")
+                script = Script(what, "smtp", says, ending, "TLS handshake")
                 outcome = in_handshake(script, context, tampering)
                 if wrong := faults(script, outcome, PLACE):
-                    found[f"{version}: {name}"] = wrong
+                    found[f"{version}: {what}"] = wrong
         self.check(found, count)
 
     def test_stopped(self) -> None:
@@ -344,3 +356,65 @@ class CommandTests(SynchronousTestCase):
         alerts = [*scripts.alerts()]
         close_notify = [one for one in alerts if one.name.startswith("smtp: alert 1 0")]
         self.attack([*close_notify, *alerts[every(150, 20)]])
+
+
+#: Certificates that are not as they should be: what is put into one of ours.
+ODD = {
+    "a country of many letters": {
+        "subject": name([(b"\x55\x04\x06", 0x13, b"Disneyland")])
+    },
+    "no text": {"subject": name([(b"\x55\x04\x03", 0x03, b"\0\1")])},
+    "escapes": {
+        "subject": name([(b"\x55\x04\x03", 0x0C, SPOOF.decode("latin-1").encode())])
+    },
+    "long": {"subject": name([(b"\x55\x04\x03", 0x0C, b"\x1b" * 60000)])},
+    "no subject": {"subject": name([])},
+    "a negative number": {"serial": b"\2\1\xff"},
+    "version 35": {"version": b"\xa0\3\2\1\x22"},
+    "no extensions": {"extensions": b""},
+}
+
+
+class OddCertificateTests(SynchronousTestCase):
+    """Certificates that no CA would issue; anyone can make them."""
+
+    def check(self, folder: Path, odd: str) -> None:
+        """Meet one: verified, then not."""
+        ours = shared().server_identity
+        der = rewritten(ours.certificate, **ODD[odd])
+        path = folder / odd
+        path.write_bytes(
+            crypto.dump_certificate(
+                crypto.FILETYPE_PEM, crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+            )
+            + ours.key_pem()
+        )
+        context = server_context(certificate=path)
+
+        def greet(peer: Peer) -> None:
+            # Whoever does not trust us says so.
+            with contextlib.suppress(SSL.Error, Cut, OSError):
+                peer.secure(context)
+                peer.send(b"hello\r\n")
+                peer.finish()
+
+        with serving(greet, "--tls", *trusting()) as server:
+            verified = run("-v", *server.arguments)
+            trusted = run("-vkRHl0", *server.arguments, "sh", "-c", "env; cat <&6")
+        self.assertEqual((verified.status, verified.out), (111, b""))
+        self.assertEqual((trusted.status, trusted.out[-7:]), (0, b"hello\r\n"))
+        for line in (*verified.err.splitlines(), *trusted.err.splitlines()):
+            self.assertRegex(line, r"\Atcpclient: [ -~]+\Z")
+            self.assertLess(len(line), 12000)
+        self.assertRegex(verified.err, "fatal: 127.0.0.1 port [0-9]+: ")
+        self.assertRegex(trusted.out[:-7], rb"\A[ -~\n]+\Z")
+        self.assertIn(b"SSL_PEER_CERT_SUBJECT=", trusted.out)
+
+    def test_all(self) -> None:
+        """
+        They are refused in one line.  With -k, what is told of them on stderr and in
+        variables is printable, and nobody else has anything to say of them.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        together({odd: functools.partial(self.check, folder, odd) for odd in ODD})

@@ -1,0 +1,73 @@
+"""
+Certificates that no library would make: one of ours with other DER put into it.
+
+The signature does not fit any more, which whoever does not verify does not see, and
+whoever does sees late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+#: The fields of a TBSCertificate (RFC 5280, 4.1), as ours have them.
+FIELDS = (
+    "version",
+    "serial",
+    "algorithm",
+    "issuer",
+    "validity",
+    "subject",
+    "key",
+    "extensions",
+)
+
+
+def element(tag: int, *content: bytes) -> bytes:
+    """Return an element of DER."""
+    whole = b"".join(content)
+    length = len(whole).to_bytes(3, "big").lstrip(b"\0")
+    if len(whole) < 0x80:
+        return bytes([tag, len(whole)]) + whole
+    return bytes([tag, 0x80 | len(length)]) + length + whole
+
+
+def elements(content: bytes) -> list[bytes]:
+    """Return the elements in the content of another."""
+    result = []
+    while content:
+        length = content[1]
+        start = 2
+        if length > 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(content[2:start], "big")
+        result.append(content[: start + length])
+        content = content[start + length :]
+    return result
+
+
+def content(whole: bytes) -> bytes:
+    """Return what is in an element."""
+    return whole[2 + (whole[1] & 0x7F if whole[1] > 0x80 else 0) :]
+
+
+def rewritten(certificate: x509.Certificate, **fields: bytes) -> bytes:
+    """Return a certificate with other elements in the place of its own, in DER."""
+    tbs, *rest = elements(content(certificate.public_bytes(Encoding.DER)))
+    parts = elements(content(tbs))
+    for name, replacement in fields.items():
+        parts[FIELDS.index(name)] = replacement
+    return element(0x30, element(0x30, *parts), *rest)
+
+
+def name(attributes: Sequence[tuple[bytes, int, bytes]]) -> bytes:
+    """Return a Name (RFC 5280, 4.1.2.4): the OID, the tag and the text of each part."""
+    return element(
+        0x30,
+        *(
+            element(0x31, element(0x30, element(6, oid), element(tag, text)))
+            for oid, tag, text in attributes
+        ),
+    )
