@@ -134,6 +134,22 @@ class IdentProtocolTests(SynchronousTestCase):
         self.ident.dataReceived(line + b"eve\r\n")
         self.assertEqual(self.successResultOf(self.ident.answer), "joe")
 
+    def test_line_ends(self) -> None:
+        """
+        LF alone ends an answer, too; and one that is as long as may be is one,
+        wherever it is cut.
+        """
+        for line in (
+            b"25,40000:USERID:UNIX:joe\n",
+            b"25:USERID:x:" + b"y" * 987 + b"\r\n",
+        ):
+            self.assertLess(len(line), 1002)
+            for cut in (0, len(line) - 1):
+                self.setUp()
+                self.ident.dataReceived(line[:cut])
+                self.ident.dataReceived(line[cut:])
+                self.assertTrue(self.successResultOf(self.ident.answer))
+
     def test_error(self) -> None:
         """An answer without a user is none."""
         self.ident.dataReceived(b"25 , 40000 : ERROR : NO-USER\r\n")

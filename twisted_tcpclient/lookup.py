@@ -178,6 +178,8 @@ class Ident(LineOnlyReceiver):
     :ivar answer: fires with the user, or fails.
     """
 
+    # Lines end in CRLF; some servers are content with LF.
+    delimiter = b"\n"
     MAX_LENGTH = 1000
     transport: Any
 
@@ -221,6 +223,9 @@ def parse_ident(line: bytes) -> str:
     """
     The user in the reply of an ident server, in printable ASCII without blanks.
 
+    The ports are not compared: a connection is asked one question, and whoever
+    answers it may say anything.
+
     :raises ValueError: if the line names no user.
     """
     fields = line.split(b":", 3)
@@ -242,7 +247,7 @@ def ident(
     The user whom the remote host's ident names as the owner of a connection.
 
     The question comes from the local address of the connection, as ident
-    servers answer for the pair of hosts that asks (RFC 1413, 4).
+    servers answer for the pair of hosts that asks (RFC 1413, 3).
     """
     endpoint = TCP6ClientEndpoint if ":" in remote.host else TCP4ClientEndpoint
     connecting = maybeDeferred(
