@@ -6,6 +6,8 @@ VENV ?= .venv
 TESTS ?=
 # Versions to hold packages to: "make test VENV=.venv/24 PINS=Twisted==24.7.0".
 PINS ?=
+# For each of what is fuzzed.
+SECONDS ?= 60
 
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -17,6 +19,7 @@ help:
 	@echo "make demo      see it work, on this machine alone"
 	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
 	@echo "make torture   run all of the tests of hard use, of which test runs a share"
+	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
 	@echo "make lint      look for mistakes without running anything"
 	@echo "make docs      make pages of the Python API, in build/api"
 	@echo "make coverage  run the tests, and show what they do not reach"
@@ -30,6 +33,9 @@ test: $(VENV)/.test
 
 torture: $(VENV)/.test
 	TORTURE=1 $(BIN)/python -m tests.run $(or $(TESTS),tests.torture)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.torture.fuzzer $(SECONDS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -58,7 +64,8 @@ coverage: $(VENV)/.test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* \
-	    .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	    .mypy_cache .ruff_cache .hypothesis _trial_temp* \
+	    crash-* oom-* slow-unit-* timeout-*
 
 # The checkout itself is what is installed, so that a change to it counts at once.
 # Only what pip reads makes these old.
@@ -68,8 +75,10 @@ $(VENV)/.run: EXTRAS =
 $(VENV)/.test: EXTRAS = [test]
 $(VENV)/.lint: EXTRAS = [test,lint]
 $(VENV)/.doc: EXTRAS = [doc]
+$(VENV)/.fuzz: EXTRAS = [test,fuzz]
 
-$(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc: $(INSTALLED) $(VENV)/pyvenv.cfg
+$(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc $(VENV)/.fuzz: \
+    $(INSTALLED) $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV), which takes a moment ..."
 	@$(PIP_INSTALL) --editable '.$(EXTRAS)' $(PINS)
 	@touch $@
@@ -84,7 +93,7 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test torture lint docs coverage clean
+.PHONY: help demo test torture fuzz lint docs coverage clean
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

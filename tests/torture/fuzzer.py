@@ -1,0 +1,74 @@
+"""
+The coverage-guided fuzzer: ``python -m tests.torture.fuzzer SECONDS [TARGET ...]``.
+
+Each target of `tests.torture.targets` is fuzzed in a process of its own, from its seeds
+and from what is kept in ``corpus``.  An input that breaks a promise is written to the
+current directory, and its traceback to stderr.  With ``--keep`` what has led to new
+code is added to ``corpus``.  The seed of the random numbers is always the same, so that
+runs of the same code are alike.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import atheris
+
+#: The longest input; longer ones say nothing new, and take their time.
+LONGEST = 4096
+
+
+def fuzz(target: str, *arguments: str) -> None:
+    """Fuzz one target; does not return."""
+    with atheris.instrument_imports(include=["twisted_tcpclient"]):
+        from tests.torture.targets import TARGETS
+    atheris.Setup([sys.argv[0], *arguments], TARGETS[target][0])
+    atheris.Fuzz()
+
+
+def run(target: str, seconds: int, keep: bool) -> int:
+    """Fuzz one target in a process of its own, and return its exit status."""
+    from tests.torture.targets import CORPUS, TARGETS
+
+    corpus = CORPUS / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        new, seeds = Path(directory, "new"), Path(directory, "seeds")
+        for folder in (new, seeds):
+            folder.mkdir()
+        for number, data in enumerate(TARGETS[target][1]()):
+            (seeds / str(number)).write_bytes(data)
+        print(f"\n{target}:", flush=True)
+        status = subprocess.call(
+            (
+                *(sys.executable, "-m", "tests.torture.fuzzer", "--one", target),
+                f"-max_len={LONGEST}",
+                f"-max_total_time={seconds}",
+                *("-seed=1", "-timeout=20", "-verbosity=0", "-print_final_stats=1"),
+                *map(str, (new, corpus, seeds)),
+            )
+        )
+        if keep and status == 0:
+            for path in new.iterdir():
+                (corpus / path.name).write_bytes(path.read_bytes())
+    return status
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fuzz all, or some; return 1 if a promise was broken."""
+    if arguments[:1] == ["--one"]:
+        fuzz(*arguments[1:])
+    keep = "--keep" in arguments
+    seconds, *targets = [each for each in arguments if each != "--keep"]
+    from tests.torture.targets import TARGETS
+
+    statuses = [run(each, int(seconds), keep) for each in targets or TARGETS]
+    return int(any(statuses))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
