@@ -181,13 +181,20 @@ class _Connection(SSL.Connection):
         """
         Go on with the handshake.
 
-        A close_notify in it, which anyone can send in clear, is an error with a
-        reason: one without, as pyOpenSSL has it, Twisted does not expect.
+        An error has a reason here, as Twisted looks for one.  OpenSSL gives none
+        for a close_notify, which anyone can send in clear, nor for what comes
+        after another error.
         """
         try:
             super().do_handshake()
-        except SSL.ZeroReturnError:
-            raise SSL.Error([("SSL routines", "", "closed by the server")]) from None
+        except SSL.Error as error:
+            if isinstance(error, SSL.ZeroReturnError) or error.args == ([],):
+                raise SSL.Error([_CLOSED]) from None
+            raise
+
+
+#: An error as OpenSSL has them in its queue.
+_CLOSED = ("SSL routines", "", "closed by the server")
 
 
 @implementer(IOpenSSLClientConnectionCreator)
