@@ -22,6 +22,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.core import publish_doctree
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import twisted_tcpclient
@@ -101,6 +102,11 @@ def cells(element: nodes.Element) -> list[list[str]]:
 def terms(element: nodes.Element) -> list[nodes.term]:
     """Return what a list of definitions defines."""
     return list(element.findall(nodes.term))
+
+
+def literals(element: nodes.Element) -> list[str]:
+    """Return all that stands in it word by word."""
+    return [each.astext() for each in element.findall(nodes.literal)]
 
 
 def commands(element: nodes.Element) -> list[str]:
@@ -695,6 +701,18 @@ class PageTests(SynchronousTestCase):
             found = importlib.import_module(f"twisted_tcpclient.{module}")
             value = functools.reduce(getattr, names, found)
             self.assertEqual(float(bound), value, what)
+
+    def test_promises(self) -> None:
+        """Each promise in the notes on security names tests, and they are there."""
+        for name in ("What is never done", "What is shown, and how"):
+            items = [*section(DOC / "security.rst", name).findall(nodes.list_item)]
+            self.assertGreater(len(items), 3)
+            for item in items:
+                tests = [each for each in literals(item) if each.startswith("tests.")]
+                self.assertGreater(len(tests), 0, item.astext())
+        for literal in literals(page(DOC / "security.rst")):
+            if literal.startswith("tests."):
+                self.assertIsNotNone(namedAny(literal))
 
     def test_faults(self) -> None:
         """Each fault of the C program is named with the test that shows it gone."""
