@@ -322,6 +322,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(REFUSED, "not willing to use TLS", POSTGRES.replace("S| S", "S| N")),
         Attack(FAREWELL, "does not know of TLS", POSTGRES.replace("S| S", "S| E")),
         Attack(STRANGE, "does not speak PostgreSQL", POSTGRES.replace("S| S", "S| R")),
+        Attack(STRANGE, "does not speak PostgreSQL", POSTGRES.replace("S| S", "S| s")),
         Attack(
             PREAUTH,
             "does not speak PostgreSQL",
@@ -466,7 +467,7 @@ def by_hand() -> Iterator[Script]:
             yield Script.read(name, dialect, attack.transcript, attack.words)
 
 
-def endless(length: int = 1 << 20) -> Iterator[Script]:
+def endless(length: int = 1 << 18) -> Iterator[Script]:
     """What never ends, in segments as a transport would deliver them."""
     for dialect in dialects():
         for number, each in enumerate(ENDLESS[dialect]):

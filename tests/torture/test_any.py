@@ -24,7 +24,7 @@ from twisted_tcpclient.facts import Facts, TLSFacts, environment
 #: The same examples in each run of the share; others in each run of the whole.
 examples = settings(
     deadline=None,
-    max_examples=share(150, 10000),
+    max_examples=share(150, 4000),
     derandomize=not WHOLE,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -143,7 +143,7 @@ class MemoryTests(Attacks):
         self.attack(scripts.by_hand(), 1)
 
     def test_endless(self) -> None:
-        """Greetings, lines, lists and more that never end: a megabyte of each."""
+        """Greetings, lines, lists and more that never end."""
         self.attack(scripts.endless(), 1)
 
     def test_stopped(self) -> None:
@@ -221,7 +221,7 @@ class HandshakeTests(Attacks):
 
         self.tamper(
             (f"{ending.value} at {place}", functools.partial(stop, place), ending)
-            for place in range(0, 1000, share(23, 1))
+            for place in range(0, 1000, share(23, 3))
             for ending in Ending
         )
 
@@ -298,7 +298,7 @@ class SocketTests(TestCase):
         return self.attack([*scripts.by_hand()][every(2)])
 
     def test_endless(self) -> Deferred[None]:
-        """A megabyte of what never ends is not waited for."""
+        """What never ends is not waited for."""
         return self.attack([*scripts.endless()][every(3)])
 
     def test_stopped(self) -> Deferred[None]:
@@ -311,7 +311,7 @@ class SocketTests(TestCase):
 
     def test_alerts(self) -> Deferred[None]:
         """Alerts in clear, before TLS and for an answer to its hello."""
-        return self.attack([*scripts.alerts()][every(11)])
+        return self.attack([*scripts.alerts()][every(41, 5)])
 
 
 class CommandTests(SynchronousTestCase):
@@ -345,17 +345,17 @@ class CommandTests(SynchronousTestCase):
 
     def test_by_hand(self) -> None:
         """STARTTLS hidden, refused and so on: one line, and nothing else."""
-        self.attack([*scripts.by_hand()][every(6)])
+        self.attack([*scripts.by_hand()][every(9, 2)])
 
     def test_stopped(self) -> None:
         """FIN and RST after each step of the dialogue."""
-        self.attack(steps(Ending.FIN, Ending.RST)[every(12)])
+        self.attack(steps(Ending.FIN, Ending.RST)[every(17, 2)])
 
     def test_alerts(self) -> None:
         """Alerts in clear, before TLS and for an answer to its hello."""
         alerts = [*scripts.alerts()]
         close_notify = [one for one in alerts if one.name.startswith("smtp: alert 1 0")]
-        self.attack([*close_notify, *alerts[every(150, 20)]])
+        self.attack([*close_notify, *alerts[every(210, 50)]])
 
 
 #: Certificates that are not as they should be: what is put into one of ours.
