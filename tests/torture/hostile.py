@@ -165,10 +165,13 @@ def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
         found.append(f"left behind: {outcome.left!r}")
     if not said_in_good_order(script.dialect, outcome.clear):
         found.append(f"sent in clear: {outcome.clear!r}")
-    fatal = 0
+    fatal, starts = 0, [b"tcpclient: fatal: " + place.encode()]
+    if script.ending is Ending.RST:
+        # It may come before we hear of the connection.
+        starts.append(b"tcpclient: fatal: unable to connect to " + place.encode())
     for line in outcome.told:
         quote = line.startswith(QUOTE.encode())
-        fatal += line.startswith(b"tcpclient: fatal: %s" % place.encode())
+        fatal += line.startswith(tuple(starts))
         if len(line) > (LONGEST_QUOTE if quote else LONGEST_LINE):
             found.append(f"a line of {len(line)} bytes: {line[:80]!r}...")
         if not re.fullmatch(rb"tcpclient: [ -~]+\n", line):
