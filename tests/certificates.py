@@ -10,15 +10,15 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -29,6 +29,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+DIGEST = SHA256()
+
+#: An extension, and whether it is critical.
+Extension = tuple[x509.ExtensionType, bool]
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def key_usage(*allowed: str) -> x509.KeyUsage:
 
 SIGNING = key_usage("digital_signature")
 ISSUING = key_usage("key_cert_sign", "crl_sign")
+AUTHORITY = x509.BasicConstraints(True, None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Identity:
     """A certificate, its private key, and the intermediates between it and the root."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: PrivateKey
     intermediates: tuple[x509.Certificate, ...] = ()
 
     def without_intermediates(self) -> Identity:
@@ -119,18 +127,36 @@ class Authority:
     identity: Identity
 
     @classmethod
-    def root(cls, name: str = "Test Root", valid: Period = CURRENT) -> Authority:
+    def root(
+        cls,
+        name: str = "Test Root",
+        valid: Period = CURRENT,
+        *,
+        path_length: int | None = None,
+        key: PrivateKey | None = None,
+        extensions: Sequence[Extension] = (),
+    ) -> Authority:
         """Make an authority that vouches for itself."""
-        key = _new_key()
-        draft = _authority_draft(_subject(name), key, valid)
+        key = key or _new_key()
+        basic = x509.BasicConstraints(True, path_length)
+        draft = _authority_draft(_subject(name), key, valid, basic, ISSUING)
+        draft = _extended(draft, extensions)
         return cls(Identity(_signed_by_itself(draft, name, key), key))
 
     def intermediate(
-        self, name: str = "Test Intermediate", valid: Period = CURRENT
+        self,
+        name: str = "Test Intermediate",
+        valid: Period = CURRENT,
+        *,
+        basic: x509.BasicConstraints = AUTHORITY,
+        usage: x509.KeyUsage = ISSUING,
+        key: PrivateKey | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> Authority:
         """Make an authority for which this one vouches."""
-        key = _new_key()
-        return Authority(self._issue(_authority_draft(_subject(name), key, valid), key))
+        key = key or _new_key()
+        draft = _authority_draft(_subject(name), key, valid, basic, usage)
+        return Authority(self._issue(_extended(draft, extensions), key))
 
     def server(
         self,
@@ -141,15 +167,18 @@ class Authority:
         valid: Period = CURRENT,
         usage: x509.KeyUsage = SIGNING,
         purposes: Sequence[ObjectIdentifier] = (SERVER,),
+        key: PrivateKey | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> Identity:
         """Issue a server certificate; with neither names nor addresses it has no SAN.
 
         The common name is the first of the names unless it is given.
         """
-        key = _new_key()
+        key = key or _new_key()
         subject = _subject(common_name or _first(names))
         draft = _named(_draft(subject, key, valid), names, addresses)
-        return self._issue(_restricted(draft, usage, purposes), key)
+        draft = _extended(_restricted(draft, usage, purposes), extensions)
+        return self._issue(draft, key)
 
     def client(
         self,
@@ -185,13 +214,31 @@ class Authority:
             draft = draft.add_revoked_certificate(entry.build())
         return draft.sign(self.identity.key, SHA256())
 
+    def altered(
+        self,
+        identity: Identity,
+        change: Callable[[bytes], bytes],
+        digest: HashAlgorithm = DIGEST,
+    ) -> Identity:
+        """Sign what no library would: a certificate of ours, changed.
+
+        `change` is given what is signed and the name of the algorithm, in DER; it
+        keeps the length.
+        """
+        tbs = identity.certificate.tbs_certificate_bytes
+        rest = identity.certificate.public_bytes(Encoding.DER).partition(tbs)[2]
+        before = tbs + rest[: 2 + rest[1]]
+        after = change(before)
+        assert after != before and len(after) == len(before)
+        signature = _signature(self.identity.key, after[: len(tbs)], digest)
+        signed = der(0x30, after + der(0x03, b"\0" + signature))
+        return replace(identity, certificate=x509.load_der_x509_certificate(signed))
+
     def save(self, path: Path) -> Path:
         """Write the certificate of this authority, without its key."""
         return save_certificates(path, self.identity.certificate)
 
-    def _issue(
-        self, draft: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey
-    ) -> Identity:
+    def _issue(self, draft: x509.CertificateBuilder, key: PrivateKey) -> Identity:
         issuer = self.identity.certificate.subject
         draft = draft.issuer_name(issuer).add_extension(
             _identifier(self.identity.key), critical=False
@@ -231,6 +278,15 @@ def save_revocations(path: Path, *lists: x509.CertificateRevocationList) -> Path
     """Write revocation lists into one file."""
     path.write_bytes(_pem(*lists))
     return path
+
+
+def der(tag: int, content: bytes) -> bytes:
+    """Encode one value as ASN.1's distinguished rules (DER) have it."""
+    size = len(content)
+    length = size.to_bytes(max(1, (size.bit_length() + 7) // 8), "big")
+    if size > 127:
+        length = bytes((0x80 | len(length),)) + length
+    return bytes((tag,)) + length + content
 
 
 @dataclass(frozen=True)
@@ -286,6 +342,12 @@ def _new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def _signature(key: PrivateKey, data: bytes, digest: HashAlgorithm) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), digest)
+    return key.sign(data, ec.ECDSA(digest))
+
+
 def _pem(*objects: x509.Certificate | x509.CertificateRevocationList) -> bytes:
     return b"".join(each.public_bytes(Encoding.PEM) for each in objects)
 
@@ -298,12 +360,12 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _identifier(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+def _identifier(key: PrivateKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
 def _draft(
-    subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid: Period
+    subject: x509.Name, key: PrivateKey, valid: Period
 ) -> x509.CertificateBuilder:
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
@@ -318,13 +380,25 @@ def _draft(
 
 
 def _authority_draft(
-    subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid: Period
+    subject: x509.Name,
+    key: PrivateKey,
+    valid: Period,
+    basic: x509.BasicConstraints,
+    usage: x509.KeyUsage,
 ) -> x509.CertificateBuilder:
     return (
         _draft(subject, key, valid)
-        .add_extension(x509.BasicConstraints(True, None), critical=True)
-        .add_extension(ISSUING, critical=True)
+        .add_extension(basic, critical=True)
+        .add_extension(usage, critical=True)
     )
+
+
+def _extended(
+    draft: x509.CertificateBuilder, extensions: Sequence[Extension]
+) -> x509.CertificateBuilder:
+    for extension, critical in extensions:
+        draft = draft.add_extension(extension, critical)
+    return draft
 
 
 def _named(
@@ -352,6 +426,6 @@ def _restricted(
 
 
 def _signed_by_itself(
-    draft: x509.CertificateBuilder, name: str, key: ec.EllipticCurvePrivateKey
+    draft: x509.CertificateBuilder, name: str, key: PrivateKey
 ) -> x509.Certificate:
     return draft.issuer_name(_subject(name)).sign(key, SHA256())

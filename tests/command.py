@@ -507,13 +507,18 @@ def trusting() -> tuple[str, ...]:
     return ("-c", str(certificates.shared().ca))
 
 
-def agree(peer: Peer) -> None:
-    """Speak SMTP up to STARTTLS, then TLS."""
+def invite(peer: Peer) -> None:
+    """Speak SMTP up to STARTTLS."""
     peer.send(b"220 mail.example.test ESMTP\r\n")
     assert peer.line().startswith(b"EHLO ")
     peer.send(b"250-mail.example.test\r\n250 STARTTLS\r\n")
     assert peer.line() == b"STARTTLS\r\n"
     peer.send(b"220 go ahead\r\n")
+
+
+def agree(peer: Peer) -> None:
+    """Speak SMTP up to STARTTLS, then TLS."""
+    invite(peer)
     peer.secure()
 
 

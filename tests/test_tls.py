@@ -386,7 +386,7 @@ class ChainTests(Trust):
     def test_purpose(self) -> None:
         """A client's certificate is not a server's."""
         server = self.authority.server(["localhost"], purposes=[CLIENT])
-        self.refuses("purpose", server)
+        self.refuses("not for servers to use", server)
 
     def test_insecure(self) -> None:
         """All of this is accepted where verification is off, and only there."""

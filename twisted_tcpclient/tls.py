@@ -12,32 +12,19 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from getpass import getpass
 from glob import escape, glob
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from warnings import catch_warnings, simplefilter
 from weakref import WeakKeyDictionary
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from service_identity import (
-    CertificateError,
-    VerificationError,
-)
-from service_identity.hazmat import (
-    DNS_ID,
-    CertificatePattern,
-    DNSPattern,
-    IPAddress_ID,
-    IPAddressPattern,
-    ServiceID,
-    verify_service_identity,
-)
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, ServiceID
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
@@ -55,6 +42,16 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.facts import TLSFacts
+from twisted_tcpclient.identity import (
+    Identity,
+    alternatives,
+    has_common_name,
+    is_wildcard,
+    match,
+    may_certify,
+    reference,
+    server_name,
+)
 from twisted_tcpclient.relay import plain_diagnosis
 from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import TLSSettings
@@ -62,6 +59,10 @@ from twisted_tcpclient.settings import TLSSettings
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
 
 _CODES = SSL.X509VerificationCodes
+
+_UNKNOWN_CA = "unknown CA, or an intermediate certificate is missing"
+_MALFORMED = "it is malformed"
+_NOT_ITS_NAME = "its CA may not certify that name"
 
 #: Texts of X509_V_ERR numbers, from the names that pyOpenSSL has for them.
 _REASONS = {
@@ -77,12 +78,29 @@ _REASONS = {
     _CODES.ERR_UNABLE_TO_GET_CRL: "no certificate revocation list of its issuer",
     _CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: "self-signed certificate",
     _CODES.ERR_SELF_SIGNED_CERT_IN_CHAIN: "unknown CA (self-signed)",
-    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: (
-        "unknown CA, or an intermediate certificate is missing"
+    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT: "the CA that has issued it is not trusted",
+    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: _UNKNOWN_CA,
+    _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: _UNKNOWN_CA,
+    _CODES.ERR_CERT_SIGNATURE_FAILURE: "its signature is wrong",
+    _CODES.ERR_CRL_SIGNATURE_FAILURE: (
+        "the signature of the certificate revocation list is wrong"
     ),
-    _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: (
-        "unknown CA, or an intermediate certificate is missing"
-    ),
+    _CODES.ERR_KEYUSAGE_NO_CRL_SIGN: "its CA may not sign revocation lists",
+    _CODES.ERR_INVALID_PURPOSE: "it is not for servers to use",
+    _CODES.ERR_INVALID_CA: "it is not the certificate of a CA",
+    _CODES.ERR_CERT_CHAIN_TOO_LONG: "the chain is too long",
+    _CODES.ERR_PATH_LENGTH_EXCEEDED: "the chain below it is longer than it allows",
+    _CODES.ERR_PERMITTED_VIOLATION: _NOT_ITS_NAME,
+    _CODES.ERR_EXCLUDED_VIOLATION: _NOT_ITS_NAME,
+    _CODES.ERR_UNSUPPORTED_NAME_SYNTAX: _NOT_ITS_NAME,
+    _CODES.ERR_UNHANDLED_CRITICAL_EXTENSION: "it has an unknown critical extension",
+    _CODES.ERR_INVALID_EXTENSION: _MALFORMED,
+    _CODES.ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD: _MALFORMED,
+    _CODES.ERR_ERROR_IN_CERT_NOT_AFTER_FIELD: _MALFORMED,
+    # pyOpenSSL has no names for these.
+    66: "its key is too weak",
+    67: "the key of a CA is too weak",
+    68: "its signature is too weak",
 }
 
 _CERTIFICATE = re.compile(
@@ -112,66 +130,27 @@ def subject(certificate: crypto.X509) -> str:
     except Exception:
         # There is no end to what may be wrong with one, nor to the types of
         # error that cryptography has for it.
-        return "(unreadable)"
+        return _UNREADABLE
     return printable(name[:_SHOWN])
 
 
+#: Instead of a subject.
+_UNREADABLE = "(unreadable)"
+
 #: How much of a subject is shown, and told to prog, in characters.
 _SHOWN = 1024
+
+#: How much of what a certificate says is shown in an error, in characters.
+_NAMED = 200
 
 
 @dataclass
 class Verdict:
     """What the verification callback found out about one connection."""
 
+    issuers: list[crypto.X509] = field(default_factory=list)
     judged: bool = False
     error: VerificationFailed | None = None
-
-
-def _identity(name: str) -> ServiceID:
-    """
-    The reference identity for a DNS name or an IP address.
-
-    :raises ValueError: if it is neither.
-    """
-    bare = name.partition("%")[0]
-    try:
-        ip_address(bare)
-    except ValueError:
-        return DNS_ID(name.removesuffix("."))
-    return IPAddress_ID(bare)
-
-
-def _common_name_matches(certificate: x509.Certificate, name: str) -> bool:
-    """Whether a certificate that has no DNS or IP name has that CN."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return [str(cn.value).lower() for cn in names] == [name.lower()]
-
-
-def _alternatives(
-    certificate: x509.Certificate,
-) -> tuple[list[str], list[IPv4Address | IPv6Address]]:
-    """The DNS names and the IP addresses of a certificate."""
-    try:
-        names = certificate.extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        ).value
-    except x509.ExtensionNotFound:
-        return [], []
-    ips = names.get_values_for_type(x509.IPAddress)
-    hosts = [ip for ip in ips if isinstance(ip, (IPv4Address, IPv6Address))]
-    return names.get_values_for_type(x509.DNSName), hosts
-
-
-def _patterns(
-    dns: Iterable[str], ips: Iterable[IPv4Address | IPv6Address]
-) -> list[CertificatePattern]:
-    """What the certificate is for.  A name that makes no sense is for nobody."""
-    patterns: list[CertificatePattern] = [IPAddressPattern(ip) for ip in ips]
-    for name in dns:
-        with suppress(CertificateError, UnicodeEncodeError):
-            patterns.append(DNSPattern.from_bytes(name.encode("ascii")))
-    return patterns
 
 
 class _Connection(SSL.Connection):
@@ -216,11 +195,11 @@ class ConnectionCreator:
         self.name = settings.name or ""
         try:
             self._identity = (
-                _identity(settings.name) if settings.name is not None else None
+                reference(settings.name) if settings.name is not None else None
             )
             # The same reading of the name for both, international or not.
             self._server_name = (
-                DNS_ID(settings.server_name).hostname if settings.server_name else None
+                server_name(settings.server_name) if settings.server_name else None
             )
         except ValueError:
             name = printable(settings.name or "")
@@ -276,44 +255,49 @@ class ConnectionCreator:
         try:
             if not ok:
                 raise _failure(x, code, depth)
-            if depth == 0:
+            if depth > 0:
+                verdict.issuers.append(x)
+            else:
+                if _malformed(x):
+                    raise _failure(x, _CODES.ERR_INVALID_EXTENSION, depth)
                 if self._identity is not None:
-                    self._check_name(x)
+                    self._check_name(x, self._identity, verdict.issuers)
                 verdict.judged = True
         except VerificationFailed as error:
             verdict.error = verdict.error or error
             return False
-        except Exception as error:
-            verdict.error = VerificationFailed(
-                f"the certificate cannot be read: {type(error).__name__}"
-            )
+        except Exception:
+            verdict.error = _failure(x, _CODES.ERR_INVALID_EXTENSION, depth)
             return False
         return True
 
-    def _check_name(self, x: crypto.X509) -> None:
+    def _check_name(
+        self, x: crypto.X509, identity: Identity, issuers: list[crypto.X509]
+    ) -> None:
         """
         Compare the certificate with the reference identity (RFC 9525).
 
         :raises NameMismatch: if it is for someone else.
+        :raises VerificationFailed: if its CA may not say that it is for this one.
         """
-        assert self._identity is not None
-        name = self._settings.name or ""
         certificate = x.to_cryptography()
-        dns, ips = _alternatives(certificate)
-        if self._settings.common_name and not (dns or ips):
-            if _common_name_matches(certificate, name):
-                return
-            known = [subject(x)]
+        names = alternatives(certificate)
+        if match([name for name in names if not is_wildcard(name)], identity):
+            return
+        if self._settings.common_name and not names:
+            found = has_common_name(certificate, identity)
+            shown = _shortened(subject(x))
         else:
-            try:
-                verify_service_identity(_patterns(dns, ips), [self._identity], [])
-                return
-            except (VerificationError, CertificateError):
-                known = [printable(str(each)) for each in [*dns, *ips]]
-        shown = ", ".join(known[:8]) or "no name at all"
-        raise NameMismatch(
-            f"the certificate is not for {printable(name)} but for {shown}"
-        )
+            found, shown = match(names, identity), _shown(names)
+        if not found:
+            raise NameMismatch(
+                f"the certificate is not for {printable(self.name)} but for {shown}"
+            )
+        # OpenSSL holds the names in the certificate against the name constraints of
+        # its CAs.  A wildcard stands for others, and a CN need not look like a name.
+        for issuer in issuers:
+            if not may_certify(issuer.to_cryptography(), identity):
+                raise _failure(x, _CODES.ERR_EXCLUDED_VIOLATION, 0)
 
 
 def observe(transport: Any) -> TLSFacts | None:
@@ -459,14 +443,36 @@ def _name(identity: ServiceID) -> str:
     return str(getattr(identity, "ip", identity))
 
 
+def _shortened(text: str) -> str:
+    """As much of it as fits into an error."""
+    return text if len(text) <= _NAMED else f"{text[:_NAMED]}..."
+
+
+def _shown(names: Sequence[object]) -> str:
+    """Some of the names of a certificate, to be shown."""
+    known = ", ".join(printable(str(name)) for name in names[:8])
+    return _shortened(known) or "no name at all"
+
+
+def _malformed(certificate: crypto.X509) -> bool:
+    """Whether a certificate makes no sense; OpenSSL reads only what it needs."""
+    try:
+        list(certificate.to_cryptography().extensions)
+    except Exception:
+        return True
+    return False
+
+
 def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFailed:
     """The error for one of OpenSSL's verdicts."""
     reason = _REASONS.get(code, f"verification error {code}")
+    if reason == _UNKNOWN_CA and _malformed(certificate):
+        # To OpenSSL nobody can have issued it.
+        reason = _MALFORMED
+    name = subject(certificate)
+    whose = name if name == _UNREADABLE else f"({_shortened(name)})"
     return VerificationFailed(
-        f"certificate verification failed: {reason} ({subject(certificate)[:200]})",
-        code,
-        depth,
-        reason,
+        f"certificate verification failed: {reason} {whose}", code, depth, reason
     )
 
 

@@ -1,0 +1,174 @@
+"""
+Whom a certificate is for: the names in it, and the name that it has to have.
+
+RFC 9525, and the common name where the user asks for it.  Names are compared by
+service_identity, which forgives some that should not count.  They do not get there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import (
+    DNS_ID,
+    CertificatePattern,
+    DNSPattern,
+    IPAddress_ID,
+    IPAddressPattern,
+    verify_service_identity,
+)
+
+from twisted_tcpclient.settings import is_ip
+
+T = TypeVar("T", bound=x509.ExtensionType)
+
+Identity = DNS_ID | IPAddress_ID
+
+#: A DNS name or an IP address; in a malformed certificate any text, or a network.
+Name = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+
+#: Labels, none of which is empty or too long, and nothing around them: a blank
+#: would keep a name from the name constraints of a CA.
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+
+
+def _identity(name: str) -> Identity:
+    """
+    A DNS name, international or not, or an IP address, as it is.
+
+    :raises ValueError: if it is neither.
+    """
+    if is_ip(name):
+        return IPAddress_ID(name)
+    identity = DNS_ID(name)
+    if name != name.strip() or not _HOST.fullmatch(identity.hostname.decode("ascii")):
+        raise ValueError(name)
+    return identity
+
+
+def reference(name: str) -> Identity:
+    """
+    The reference identity for what was typed: a dot at the end of a name, and
+    the zone of an address, are for resolvers.
+
+    :raises ValueError: if no certificate can have that name.
+    """
+    if is_ip(name):
+        return _identity(name.partition("%")[0])
+    return _identity(name.removesuffix("."))
+
+
+def server_name(host: str) -> bytes:
+    """
+    A DNS name, international or not, as SNI has it (RFC 6066, 3).
+
+    :raises ValueError: if it is none.
+    """
+    return DNS_ID(host).hostname
+
+
+def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
+    """
+    What an extension says, None if there is none.
+
+    :raises ValueError: if the extensions cannot be read.
+    :raises x509.DuplicateExtension: if they contradict each other.
+    """
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def alternatives(certificate: x509.Certificate) -> list[Name]:
+    """
+    The DNS names and the IP addresses of a certificate.
+
+    :raises ValueError: if they cannot be read.
+    :raises x509.DuplicateExtension: if they are there twice.
+    """
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
+        return []
+    return [
+        *names.get_values_for_type(x509.DNSName),
+        *names.get_values_for_type(x509.IPAddress),
+    ]
+
+
+def is_wildcard(name: Name) -> bool:
+    """Whether a name stands for others (RFC 9525, 6.3): ``*.example.org``."""
+    return isinstance(name, str) and name.startswith("*.")
+
+
+def _patterns(names: Iterable[Name]) -> Iterator[CertificatePattern]:
+    """The names that make sense; the others are for nobody."""
+    for name in names:
+        if isinstance(name, (IPv4Address, IPv6Address)):
+            yield IPAddressPattern(name)
+        elif isinstance(name, str) and _HOST.fullmatch(name.removeprefix("*.")):
+            with suppress(CertificateError):
+                yield DNSPattern.from_bytes(name.encode("ascii"))
+
+
+def match(names: Sequence[Name], identity: Identity) -> bool:
+    """Whether one of the names of a certificate is the one that is looked for."""
+    try:
+        verify_service_identity(list(_patterns(names)), [identity], [])
+    except (CertificateError, VerificationError):
+        return False
+    return True
+
+
+def has_common_name(certificate: x509.Certificate, identity: Identity) -> bool:
+    """Whether the CN of a certificate, of which there may be one, is that name."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        return [_identity(str(cn.value)) for cn in names] == [identity]
+    except ValueError:
+        return False
+
+
+def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
+    """
+    Whether the name constraints of a CA (RFC 5280, 4.2.1.10) allow a name.
+
+    :raises ValueError: if they cannot be read.
+    :raises x509.DuplicateExtension: if they are there twice.
+    """
+    constraints = _extension(authority, x509.NameConstraints)
+    if constraints is None:
+        return True
+    permitted = _within(constraints.permitted_subtrees, identity)
+    excluded = _within(constraints.excluded_subtrees, identity)
+    return (not permitted or any(permitted)) and not any(excluded)
+
+
+def _within(
+    subtrees: Iterable[x509.GeneralName] | None, identity: Identity
+) -> list[bool]:
+    """For each of the subtrees of its kind, whether a name is in it."""
+    if isinstance(identity, IPAddress_ID):
+        return [
+            identity.ip in network
+            for subtree in subtrees or ()
+            if isinstance(network := subtree.value, (IPv4Network, IPv6Network))
+        ]
+    host = identity.hostname.decode("ascii")
+    return [
+        _below(host, subtree.value.lower().removeprefix("."))
+        for subtree in subtrees or ()
+        if isinstance(subtree, x509.DNSName)
+    ]
+
+
+def _below(host: str, base: str) -> bool:
+    """Whether a host is a base, or some labels and a base.  All hosts are below ""."""
+    return f".{host}".endswith(f".{base}" if base else "")
