@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from OpenSSL import crypto
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -223,7 +225,7 @@ class Authority:
         """Sign what no library would: a certificate of ours, changed.
 
         `change` is given what is signed and the name of the algorithm, in DER; it
-        keeps the length.
+        keeps the length.  What only OpenSSL can read comes as OpenSSL's.
         """
         tbs = identity.certificate.tbs_certificate_bytes
         rest = identity.certificate.public_bytes(Encoding.DER).partition(tbs)[2]
@@ -232,7 +234,12 @@ class Authority:
         assert after != before and len(after) == len(before)
         signature = _signature(self.identity.key, after[: len(tbs)], digest)
         signed = der(0x30, after + der(0x03, b"\0" + signature))
-        return replace(identity, certificate=x509.load_der_x509_certificate(signed))
+        certificate: Any
+        try:
+            certificate = x509.load_der_x509_certificate(signed)
+        except (ValueError, x509.InvalidVersion):
+            certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, signed)
+        return replace(identity, certificate=certificate)
 
     def save(self, path: Path) -> Path:
         """Write the certificate of this authority, without its key."""
@@ -418,11 +425,11 @@ def _restricted(
     usage: x509.KeyUsage,
     purposes: Sequence[ObjectIdentifier],
 ) -> x509.CertificateBuilder:
-    return (
-        draft.add_extension(x509.BasicConstraints(False, None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-    )
+    draft = draft.add_extension(x509.BasicConstraints(False, None), critical=True)
+    draft = draft.add_extension(usage, critical=True)
+    if purposes:
+        draft = draft.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    return draft
 
 
 def _signed_by_itself(

@@ -1,0 +1,132 @@
+"""
+Sessions of the command within the process of the tests: from argv to the exit status
+and the line on standard error, over real sockets, without the price of a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from OpenSSL import SSL
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from tests.certificates import Identity
+from tests.command import Cut, Outcome, Peer, Script, invite, listening, serving
+from twisted_tcpclient.options import Options
+from twisted_tcpclient.session import Session
+
+#: All ciphers that there are, and any key: it is the client who is to be choosy.
+ANYTHING = b"ALL:@SECLEVEL=0"
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[Callable[[], str]]:
+    """Listen to what is written to standard error, by whomever."""
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lambda: os.pread(file.fileno(), 1 << 20, 0).decode()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+async def session(*arguments: str) -> Outcome:
+    """
+    Run the command with these arguments, and with a prog behind them.
+
+    The output is empty if prog was not run.
+    """
+    with tempfile.TemporaryDirectory() as directory, overheard() as heard:
+        touched = Path(directory) / "touched"
+        options = Options()
+        options.parseOptions(["-RHl0", *arguments, "touch", str(touched)])
+        status = await Session(reactor, options.settings, os.environb).run()
+        return Outcome(status, b"prog" if touched.exists() else b"", heard())
+
+
+def context(
+    identity: Identity | None, ciphers: bytes = ANYTHING, version: int = 0
+) -> SSL.Context:
+    """Make a server that shows this, or nothing, and is content with anything."""
+    made = SSL.Context(SSL.TLS_SERVER_METHOD)
+    made.set_cipher_list(ciphers)
+    if version:
+        made.set_min_proto_version(version)
+        made.set_max_proto_version(version)
+    if identity is not None:
+        made.use_certificate(identity.certificate)
+        made.use_privatekey(identity.key)
+        for certificate in identity.intermediates:
+            made.add_extra_chain_cert(certificate)
+    return made
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a server has seen of its client: in clear, and within TLS."""
+
+    clear: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to TLS: what the command is told, and what is said in clear."""
+
+    name: str
+    options: tuple[str, ...]
+    begin: Callable[[Peer], None]
+    #: What is said in clear, as a pattern.
+    clear: bytes
+
+
+IMPLICIT = Way("implicit", ("--tls",), lambda peer: None, b"")
+STARTTLS = Way("STARTTLS", ("-s", "smtp"), invite, rb"EHLO \S+\r\nSTARTTLS\r\n")
+WAYS = (IMPLICIT, STARTTLS)
+
+
+def meeting(way: Way, tls: SSL.Context) -> Script:
+    """A server that says hello, and listens until it is left."""
+
+    def script(peer: Peer) -> Seen:
+        way.begin(peer)
+        secret = b""
+        with contextlib.suppress(OSError, Cut, SSL.Error):
+            peer.secure(tls)
+            secret = peer.rest()
+        peer.finish()
+        return Seen(peer.clear, secret)
+
+    return script
+
+
+async def meet(
+    way: Way, tls: SSL.Context, *arguments: str, host: str = "127.0.0.1"
+) -> tuple[Outcome, Seen]:
+    """Run the command against a server; return what both have seen."""
+    with serving(meeting(way, tls)) as server:
+        port = str(server.address[1])
+        outcome = await session(*way.options, *arguments, host, port)
+        return outcome, await deferToThread(server.result)
+
+
+async def meet_at_socket(
+    way: Way, tls: SSL.Context, *arguments: str
+) -> tuple[Outcome, Seen]:
+    """Run the command against a server at a UNIX socket."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/s"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        with listening(listener, meeting(way, tls)) as server:
+            outcome = await session(*way.options, *arguments, path)
+            return outcome, await deferToThread(server.result)
