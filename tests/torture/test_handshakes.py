@@ -1,0 +1,640 @@
+"""
+Handshakes that fail, stall, crawl or make no sense, and what a server may do to a
+session after one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.certificates import shared
+from tests.command import (
+    PATIENCE,
+    Cut,
+    Outcome,
+    Peer,
+    Script,
+    finish,
+    kill,
+    run,
+    serving,
+    start,
+    trusting,
+)
+from tests.torture import share
+from tests.torture.openssl import program
+from tests.torture.sessions import (
+    ANYTHING,
+    IMPLICIT,
+    STARTTLS,
+    WAYS,
+    Way,
+    context,
+    meet,
+    meet_at_socket,
+    session,
+)
+
+BOTH = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+
+
+def good(version: int = 0, ciphers: bytes = ANYTHING) -> SSL.Context:
+    """A server that there is nothing to say against but its version and ciphers."""
+    return context(shared().server_identity, ciphers, version)
+
+
+async def served(script: Script, way: Way, *options: str) -> Outcome:
+    """Run the command against a server that does as it likes once TLS is to begin."""
+
+    def begun(peer: Peer) -> Any:
+        way.begin(peer)
+        # Whoever is annoyed hangs up.
+        with contextlib.suppress(OSError, Cut, SSL.Error):
+            script(peer)
+
+    with serving(begun) as server:
+        arguments = (*way.options, *trusting(), *options)
+        outcome = await session(*arguments, "127.0.0.1", str(server.address[1]))
+        await deferToThread(server.result)
+        return outcome
+
+
+class Handshakes(TestCase):
+    """Makes handshakes that do not come about."""
+
+    timeout = 600
+
+    def refused(self, outcome: Outcome, *reasons: str) -> str:
+        """The session failed as it should; return why."""
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        complaint = outcome.complaint()
+        self.assertRegex(complaint, r"\A127\.0\.0\.1 port \d+: ")
+        self.assertTrue(any(reason in complaint for reason in reasons), complaint)
+        return complaint
+
+
+class ParameterTests(Handshakes):
+    """Versions and ciphers."""
+
+    async def refuses(
+        self, tls: SSL.Context, options: Sequence[str], *reasons: str
+    ) -> None:
+        """No common ground with a server, in either way."""
+        for way in WAYS:
+            outcome, seen = await meet(way, tls, *trusting(), *options)
+            self.refused(outcome, *reasons)
+            self.assertEqual(seen.secret, b"")
+
+    def test_old_versions(self) -> Deferred[None]:
+        """A server that has only TLS 1.0 or 1.1 is refused, whatever its ciphers."""
+
+        async def check() -> None:
+            for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
+                for options in ((), ("-f", "ALL:@SECLEVEL=0")):
+                    # Either of the two may be the first to say so.
+                    reasons = ("no common TLS version", "alert protocol version")
+                    await self.refuses(good(version), options, *reasons)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_versions(self) -> Deferred[None]:
+        """So is one that has not the version that was asked for."""
+
+        async def check() -> None:
+            for offered, wanted in zip(BOTH, ("TLSv1_3", "TLSv1_2"), strict=True):
+                tls = good(offered)
+                await self.refuses(tls, ("-M", wanted), "protocol version")
+
+        return Deferred.fromCoroutine(check())
+
+    def test_ciphers(self) -> Deferred[None]:
+        """So is one that has none of the ciphers that were asked for."""
+
+        async def check() -> None:
+            tls = good(SSL.TLS1_2_VERSION, b"ECDHE-ECDSA-AES128-GCM-SHA256")
+            wanted = ("-f", "ECDHE-ECDSA-AES256-GCM-SHA384", "-M", "TLSv1_2")
+            await self.refuses(tls, wanted, "handshake failure")
+            suite = good(SSL.TLS1_3_VERSION)
+            suite.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
+            wanted = ("-f", "TLS_AES_256_GCM_SHA384", "-M", "TLSv1_3")
+            await self.refuses(suite, wanted, "handshake failure")
+
+        return Deferred.fromCoroutine(check())
+
+    def test_weak_ciphers(self) -> Deferred[None]:
+        """So is one that has only ciphers which nobody should have."""
+
+        async def check() -> None:
+            for cipher in (b"NULL", b"EXPORT", b"RC4", b"DES", b"AECDH", b"ADH"):
+                with contextlib.suppress(SSL.Error):
+                    tls = good(SSL.TLS1_2_VERSION, cipher + b":@SECLEVEL=0")
+                    await self.refuses(tls, (), "handshake failure")
+
+        return Deferred.fromCoroutine(check())
+
+
+class AnonymousTests(Handshakes):
+    """Ciphers without a certificate, for whoever lets them in."""
+
+    LET_IN = ("-f", "ALL:@SECLEVEL=0")
+
+    def anonymous(self) -> SSL.Context:
+        """A server without a certificate."""
+        return context(None, b"AECDH:@SECLEVEL=0", SSL.TLS1_2_VERSION)
+
+    def test_refused(self) -> Deferred[None]:
+        """A server that shows no certificate is refused, in every way and place."""
+
+        async def check() -> None:
+            for way in WAYS:
+                for more in ((), ("-m", "mail.example.test")):
+                    options = (*trusting(), *self.LET_IN, *more)
+                    outcome, seen = await meet(way, self.anonymous(), *options)
+                    self.refused(outcome, "the server has shown no certificate")
+                    self.assertEqual(seen.secret, b"")
+                    outcome, seen = await meet_at_socket(
+                        way, self.anonymous(), *options
+                    )
+                    self.assertEqual((outcome.status, outcome.out), (111, b""))
+                    self.assertRegex(
+                        outcome.complaint(),
+                        r"\Asocket /.*/s: the server has shown no certificate\Z",
+                    )
+                    self.assertEqual(seen.secret, b"")
+
+        return Deferred.fromCoroutine(check())
+
+    def test_insecure(self) -> Deferred[None]:
+        """With -k it will do: nobody asks who answers."""
+
+        async def check() -> None:
+            outcome, _ = await meet(IMPLICIT, self.anonymous(), "-k", *self.LET_IN)
+            self.assertEqual((outcome.status, outcome.out), (0, b"prog"))
+
+        return Deferred.fromCoroutine(check())
+
+
+class PartTests(Handshakes):
+    """A server whose handshake comes in parts, or only in part."""
+
+    def flight(self, peer: Peer, tls: SSL.Context) -> bytes:
+        """What a server says to a hello."""
+        connection = SSL.Connection(tls, None)
+        connection.set_accept_state()
+        connection.bio_write(peer.socket.recv(1 << 16))
+        with contextlib.suppress(SSL.WantReadError):
+            connection.do_handshake()
+        said: bytes = connection.bio_read(1 << 16)
+        return said
+
+    def test_dripped(self) -> Deferred[None]:
+        """Byte by byte it is the same handshake, good or bad."""
+
+        def drip(tls: SSL.Context, peer: Peer) -> None:
+            peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer.socket = Dripping(peer.socket)  # type: ignore[assignment]
+            peer.secure(tls)
+            peer.leave()
+
+        async def check() -> None:
+            bad = context(shared().stranger.server(["x.test"], ["127.0.0.1"]))
+            for way in WAYS:
+                for version in BOTH:
+                    outcome = await served(functools.partial(drip, good(version)), way)
+                    self.assertEqual(outcome, Outcome(0, b"prog", ""))
+                outcome = await served(functools.partial(drip, bad), way)
+                self.refused(outcome, "unknown CA")
+
+        return Deferred.fromCoroutine(check())
+
+    def cut(
+        self, tls: SSL.Context, point: int, end: Callable[[Peer], None], peer: Peer
+    ) -> None:
+        """Send so many thousandths, and no more."""
+        said = self.flight(peer, tls)
+        peer.socket.sendall(said[: len(said) * point // 1000])
+        end(peer)
+        peer.gone()
+
+    def change(self, tls: SSL.Context, point: int, peer: Peer) -> None:
+        """Send one bit otherwise, and then no more: it may be waited for."""
+        said = bytearray(self.flight(peer, tls))
+        said[len(said) * point // 1000] ^= 1 << point % 8
+        peer.socket.sendall(said)
+        peer.cut()
+        peer.gone()
+
+    def test_cut(self) -> Deferred[None]:
+        """Wherever it is cut off, by a FIN or a reset, it has failed."""
+
+        async def check() -> None:
+            closed = ("TLS handshake failed: ",)
+            for version in BOTH:
+                tls = good(version)
+                for number, point in enumerate(self.points()):
+                    end = (Peer.cut, Peer.reset)[number // 2 % 2]
+                    script = functools.partial(self.cut, tls, point, end)
+                    self.refused(await served(script, WAYS[number % 2]), *closed)
+
+        return Deferred.fromCoroutine(check())
+
+    def points(self) -> list[int]:
+        """Where to cut a flight, or to change it, in thousandths: a share of them."""
+        return sorted(random.Random(1).sample(range(1000), share(25, 1000)))
+
+    def test_changed(self) -> Deferred[None]:
+        """Whatever byte of it is another, nothing comes of it."""
+
+        async def check() -> None:
+            for version in BOTH:
+                tls = good(version)
+                for point in self.points():
+                    script = functools.partial(self.change, tls, point)
+                    outcome = await served(script, WAYS[point % 2])
+                    self.assertEqual(outcome.status, 111)
+                    self.assertTrue(outcome.complaint())
+
+        return Deferred.fromCoroutine(check())
+
+    def test_stalled(self) -> Deferred[None]:
+        """A server that stops in the middle of it is left after the time of -a."""
+
+        def stall(length: int, peer: Peer) -> None:
+            peer.socket.sendall(self.flight(peer, good())[:length])
+            peer.gone()
+
+        async def check() -> None:
+            # The dialogue before TLS has to be over in that time, too.
+            for way, length, seconds in (
+                (IMPLICIT, 0, "1"),
+                (IMPLICIT, 700, "1"),
+                (STARTTLS, 700, "5"),
+            ):
+                script = functools.partial(stall, length)
+                outcome = await served(script, way, "-a", seconds)
+                self.refused(outcome, "timed out waiting for the TLS handshake")
+
+        return Deferred.fromCoroutine(check())
+
+
+class Dripping:
+    """A socket that sends one byte at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def sendall(self, data: bytes) -> None:
+        """Send, slowly."""
+        for number in range(len(data)):
+            self._connection.sendall(data[number : number + 1])
+
+    def __getattr__(self, name: str) -> Any:
+        """All the rest is the socket's own."""
+        return getattr(self._connection, name)
+
+
+def record(kind: int, data: bytes, version: bytes = b"\3\3") -> bytes:
+    """Make a record of TLS (RFC 5246, 6.2.1)."""
+    return bytes((kind,)) + version + len(data).to_bytes(2, "big") + data
+
+
+def message(kind: int, data: bytes) -> bytes:
+    """Make a message of the handshake, in a record (RFC 5246, 7.4)."""
+    return record(0x16, bytes((kind,)) + len(data).to_bytes(3, "big") + data)
+
+
+def hello(
+    end: bytes = b"\x11" * 8, version: bytes = b"\3\3", cipher: int = 0xC02B
+) -> bytes:
+    """Make a server's hello, of TLS 1.2."""
+    extensions = b"\xff\1\0\1\0" + b"\0\x17\0\0"
+    sizes = len(extensions).to_bytes(2, "big")
+    return message(
+        2,
+        version
+        + b"\x22" * 24
+        + end
+        + b"\0"
+        + cipher.to_bytes(2, "big")
+        + b"\0"
+        + sizes
+        + extensions,
+    )
+
+
+def listed(*certificates: bytes) -> bytes:
+    """Make a message of certificates, which may be none at all."""
+    each = [len(data).to_bytes(3, "big") + data for data in certificates]
+    inside = b"".join(each)
+    return message(11, len(inside).to_bytes(3, "big") + inside)
+
+
+class NonsenseTests(Handshakes):
+    """Servers that say something else than the server's part."""
+
+    async def answers(self, said: bytes, *reasons: str) -> None:
+        """Whoever answers a hello with that is refused, in either way."""
+
+        def script(peer: Peer) -> None:
+            peer.socket.recv(1 << 16)
+            peer.socket.sendall(said)
+            peer.cut()
+            peer.gone()
+
+        for way in WAYS:
+            self.refused(await served(script, way), *reasons)
+
+    def hold(self, *cases: tuple[bytes, str]) -> Deferred[None]:
+        """All of these."""
+
+        async def check() -> None:
+            for said, reason in cases:
+                await self.answers(said, reason)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_others(self) -> Deferred[None]:
+        """Another protocol is not TLS, and the error says so."""
+        no_tls = "the server does not speak TLS here"
+        return self.hold(
+            (b"", "connection"),
+            (b"220 mail.example.test ESMTP\r\n", no_tls),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", no_tls),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", no_tls),
+            (b"\x1b[2J\x07" * 40, no_tls),
+            (b"\0" * 400, "TLS handshake failed: "),
+            (b"\xff" * 400, "TLS handshake failed: "),
+        )
+
+    def test_records(self) -> Deferred[None]:
+        """Records that nobody may send now are not taken for the handshake."""
+        failed = "TLS handshake failed: "
+        return self.hold(
+            (record(0x17, b"secret" * 10), failed),
+            (record(0x14, b"\1"), failed),
+            (record(0x14, b"\1") * 1000, failed),
+            (record(0x16, b"") * 1000, failed),
+            (record(0x18, b"\1\xff\xff"), failed),
+            (record(0x16, b"\2\xff\xff\xff" + b"x" * 100), failed),
+            (b"\x16\3\3\xff\xff" + b"x" * 100, failed),
+            (message(0, b""), failed),
+            (message(1, b"\3\3" + b"x" * 34), failed),
+            (message(20, b"x" * 12), failed),
+            (message(254, b"x"), failed),
+        )
+
+    def test_hellos(self) -> Deferred[None]:
+        """Nor is a hello that we have not asked for, or that was tampered with."""
+        return self.hold(
+            (hello(version=b"\3\0"), "no common TLS version"),
+            (hello(version=b"\3\2"), "no common TLS version"),
+            (hello(version=b"\3\5"), "TLS handshake failed: "),
+            (hello(cipher=0x0000), "cipher returned"),
+            (hello(cipher=0x0018), "cipher returned"),
+            # Someone has taken TLS 1.3 out of what we offer (RFC 8446, 4.1.3).
+            (hello(b"DOWNGRD\1"), "inappropriate fallback"),
+            (hello(b"DOWNGRD\0"), "inappropriate fallback"),
+        )
+
+    def test_lists(self) -> Deferred[None]:
+        """Nor is a list of certificates that is none."""
+        failed = "TLS handshake failed: "
+        leaf = shared().server_identity.certificate.public_bytes(Encoding.DER)
+        return self.hold(
+            (hello() + listed(), failed),
+            (hello() + listed(b""), failed),
+            (hello() + listed(b"certificate"), failed),
+            (hello() + listed(leaf + b"x"), failed),
+            (hello() + listed(leaf[:-1]), failed),
+            (hello() + message(11, b"\xff\xff\xff" + leaf), failed),
+            (hello() + message(14, b""), failed),
+        )
+
+    def test_alerts(self) -> Deferred[None]:
+        """An alert in clear, of whatever kind, ends it; nobody is believed."""
+        kinds = random.Random(2).sample(range(256), share(16, 256))
+        return self.hold(
+            *(
+                (record(0x15, bytes((level, kind))), "TLS handshake failed: ")
+                for level in (1, 2, 77)
+                for kind in sorted({0, 40, 70, *kinds})
+            )
+        )
+
+    def test_random(self) -> Deferred[None]:
+        """Nor do any bytes do anything else."""
+        some = random.Random(3)
+        return self.hold(
+            *(
+                (
+                    record(
+                        some.choice((0x15, 0x16)), some.randbytes(some.randrange(300))
+                    )
+                    + some.randbytes(some.randrange(300)),
+                    "TLS handshake failed: ",
+                )
+                for _ in range(share(10, 500))
+            )
+        )
+
+
+LOOPBACK = ("-accept", "127.0.0.1:0")
+
+
+class Printing:
+    """``openssl s_server``, which does what it is told on its standard input."""
+
+    def __init__(self, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [program(), "s_server", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.port = self.until(b"ACCEPT").rpartition(b":")[2].decode().strip()
+
+    def until(self, words: bytes) -> bytes:
+        """Read on to a line with these words, and return it."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if words in line:
+                return line
+        raise AssertionError(f"it has never said {words!r}")
+
+    def say(self, line: bytes) -> None:
+        """Type a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        """End it, and forget about it."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class StreamTests(SynchronousTestCase):
+    """What a server may do to TLS after the handshake, while data goes both ways."""
+
+    def printing(self, *options: str) -> Printing:
+        """A server with a certificate, that ends with the test."""
+        files = ("-cert", str(shared().server), "-key", str(shared().server))
+        printing = Printing(*LOOPBACK, *files, *options)
+        self.addCleanup(printing.end)
+        return printing
+
+    def client(self, server: Printing) -> subprocess.Popen[bytes]:
+        """The command, connected to it, and never out of input."""
+        options = ("--tls", *trusting(), "-a", f"{PATIENCE:.0f}")
+        process = start(*options, "127.0.0.1", server.port)
+        self.addCleanup(finish, process)
+        self.addCleanup(kill, process)
+        return process
+
+    def both_ways(
+        self,
+        server: Printing,
+        client: subprocess.Popen[bytes],
+        word: bytes,
+        before: bytes = b"",
+    ) -> None:
+        """
+        A line goes to the server, and another comes from it.
+
+        What was typed at the server has been read by then, and this shown before.
+        """
+        assert client.stdin is not None and client.stdout is not None
+        client.stdin.write(b"from " + word + b"\n")
+        client.stdin.flush()
+        if before:
+            server.until(before)
+        server.until(b"from " + word)
+        server.say(b"to " + word)
+        self.assertEqual(client.stdout.readline(), b"to " + word + b"\n")
+
+    def test_key_updates(self) -> None:
+        """New keys, and more of them, change nothing (RFC 8446, 4.6.3)."""
+        server = self.printing("-tls1_3", "-msg")
+        client = self.client(server)
+        self.both_ways(server, client, b"begin")
+        for number in range(share(4, 200)):
+            # With K it asks for new keys of ours, too.
+            server.say((b"k", b"K")[number % 2])
+            self.both_ways(server, client, b"%d" % number, b">>> TLS 1.3, Handshake")
+
+    def test_tickets(self) -> None:
+        """A hundred tickets, which nobody has asked for, change nothing."""
+        for options in (
+            ("-tls1_3", "-num_tickets", "100"),
+            ("-tls1_3", "-num_tickets", "0"),
+            ("-tls1_2",),
+            ("-tls1_2", "-no_ticket"),
+        ):
+            server = self.printing(*options)
+            self.both_ways(server, self.client(server), b"end")
+
+    def test_protocols(self) -> None:
+        """A server that has protocols to choose from (ALPN) is asked for none."""
+        server = self.printing("-alpn", "h2,smtp")
+        self.both_ways(server, self.client(server), b"end")
+        asked: list[list[bytes]] = []
+
+        def choose(connection: object, offered: list[bytes]) -> bytes:
+            asked.append(offered)
+            return offered[0]
+
+        def script(peer: Peer) -> None:
+            tls = good()
+            tls.set_alpn_select_callback(choose)
+            peer.secure(tls)
+            peer.finish()
+
+        with serving(script, "--tls", *trusting()) as other:
+            self.assertEqual(run(*other.arguments), Outcome(0, b"", ""))
+            other.result()
+        self.assertEqual(asked, [])
+
+    def test_renegotiation(self) -> None:
+        """
+        It is declined (RFC 5246, 7.2.2).  A server that goes on loses nothing by it;
+        with one that does not what had come is there, and the end is an error.
+        """
+
+        def lenient(peer: Peer) -> None:
+            connection = self.asking(peer)
+            connection.send(b" and after")
+            connection.shutdown()
+            self.flush(peer, connection)
+            peer.gone()
+
+        def strict(peer: Peer) -> None:
+            connection = self.asking(peer)
+            connection.bio_write(peer.socket.recv(1 << 16))
+            with contextlib.suppress(SSL.Error):
+                connection.recv(1)
+            self.flush(peer, connection)
+            peer.gone()
+
+        with serving(lenient, "--tls", *trusting()) as server:
+            outcome = run(*server.arguments, data=None)
+            server.result()
+        self.assertEqual(outcome, Outcome(0, b"before and after", ""))
+        with serving(strict, "--tls", *trusting()) as server:
+            outcome = run(*server.arguments, data=None)
+            server.result()
+        self.assertEqual((outcome.status, outcome.out), (111, b"before"))
+        self.assertIn("TLS failed: ", outcome.complaint())
+
+    def asking(self, peer: Peer) -> SSL.Connection:
+        """A connection whose server has asked for another handshake."""
+        connection = SSL.Connection(good(SSL.TLS1_2_VERSION), None)
+        connection.set_accept_state()
+        while True:
+            try:
+                connection.do_handshake()
+                break
+            except SSL.WantReadError:
+                self.flush(peer, connection)
+                connection.bio_write(peer.socket.recv(1 << 16))
+        connection.send(b"before")
+        self.assertTrue(connection.renegotiate())
+        connection.do_handshake()
+        self.flush(peer, connection)
+        return connection
+
+    def flush(self, peer: Peer, connection: SSL.Connection) -> None:
+        """Send what is to be sent."""
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                peer.socket.sendall(connection.bio_read(1 << 16))
+
+    def test_anonymous(self) -> None:
+        """A real server without a certificate is refused: TCP, and a UNIX socket."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = f"{directory}/s"
+            for where in (LOOPBACK, ("-unix", path)):
+                anonymous = ("-nocert", "-cipher", "ADH:@SECLEVEL=0", "-tls1_2")
+                server = Printing(*where, *anonymous)
+                self.addCleanup(server.end)
+                to = (path,) if path in where else ("127.0.0.1", server.port)
+                options = ("--tls", *trusting(), "-f", "ALL:@SECLEVEL=0")
+                outcome = run(*options, *to, data=b"secret")
+                self.assertEqual((outcome.status, outcome.out), (111, b""))
+                self.assertRegex(
+                    outcome.complaint(),
+                    rf"\A(socket {path}|127.0.0.1 port \d+):"
+                    r" the server has shown no certificate\Z",
+                )
