@@ -568,6 +568,17 @@ class SessionTests(Matrix):
         """What can be forged is not believed."""
         return Deferred.fromCoroutine(self.hold(strengths()))
 
+    def test_level(self) -> Deferred[None]:
+        """What is weak is let in by whoever asks for it with -f, and only there."""
+
+        async def check() -> None:
+            for name, case in strengths().items():
+                options = ("-f", "DEFAULT:@SECLEVEL=0")
+                outcome, _ = await self.meet(case, IMPLICIT, NAMINGS["host"], *options)
+                self.assertEqual(outcome, Outcome(0, b"prog", ""), name)
+
+        return Deferred.fromCoroutine(check())
+
     def test_forms(self) -> Deferred[None]:
         """What is not written as it should be is not believed, however it looks."""
         return Deferred.fromCoroutine(self.hold(forms()))
