@@ -1,0 +1,149 @@
+"""
+Runs all benchmarks.
+
+    python -m benchmarks [--quick] [--size 4GiB] [--runs 3] [--page PAGE] [name ...]
+
+Prints what it finds, and puts it into a page if one is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks import (
+    growth,
+    machine,
+    memory,
+    messages,
+    page,
+    peers,
+    starting,
+    throughput,
+)
+from benchmarks.measure import Log, Table, environment
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """
+    How much is measured.
+
+    :ivar size: bytes for throughput.
+    :ivar offered: bytes that a stalled reader is offered.
+    :ivar runs: of what takes seconds.
+    :ivar starts: of what takes tenths of seconds.
+    :ivar requests: in one run.
+    :ivar counts: of connections.
+    :ivar handshakes: the arguments for that program.
+    """
+
+    size: int = 4 << 30
+    offered: int = 10 << 30
+    runs: int = 3
+    starts: int = 21
+    requests: int = 10_000
+    counts: Sequence[int] = (1, 10, 100, 1000)
+    handshakes: Sequence[str] = ("5", "300")
+
+
+QUICK = Extent(1 << 28, 1 << 30, 1, 5, 1000, (1, 100), ("1", "100"))
+
+#: Just enough to see that it works.
+TINY = Extent(1 << 20, 1 << 26, 1, 1, 10, (1, 2), ("1", "4", "2"))
+
+
+def bytes_of(words: str) -> int:
+    """
+    A size as it is typed.
+
+    :raises ValueError: if it is none.
+    """
+    found = re.fullmatch(r"(\d+) ?([KMG]?)(iB)?", words)
+    if found is None:
+        raise ValueError(words)
+    return int(found.group(1)) * _UNITS[found.group(2)]
+
+
+def parts(extent: Extent, folder: Path, log: Log) -> dict[str, Callable[[], list[Table]]]:
+    """What can be run, by name."""
+    size, runs = extent.size, extent.runs
+    return {
+        "plain": lambda: throughput.plain(folder, size, runs, log),
+        "plain-prog": lambda: throughput.plain_prog(folder, size, runs, log),
+        "tls": lambda: throughput.tls(folder, size, runs, log),
+        "start": lambda: starting.start(extent.starts, log),
+        "memory": lambda: memory.memory(extent.offered, 1, log),
+        "messages": lambda: messages.messages(extent.requests, runs, log),
+        "sizes": lambda: throughput.sizes(folder, size, runs, log),
+        "growth": lambda: growth.growth(extent.counts, runs, log),
+    }
+
+
+def handshakes(arguments: Sequence[str], log: Log) -> str:
+    """What the benchmark of handshakes prints."""
+    if find_spec("benchmarks.handshakes") is None:
+        return ""
+    log.step("handshakes")
+    command = (sys.executable, "-m", "benchmarks.handshakes", *arguments)
+    done = subprocess.run(  # noqa: S603 - one of ours
+        command, stdout=subprocess.PIPE, text=True, env=environment(), check=True
+    )
+    return done.stdout
+
+
+def measure(extent: Extent, names: Sequence[str]) -> str:
+    """Run what is named, or all, and tell what was found."""
+    log, load, began = Log(), machine.load(), time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=machine.folder()))
+    try:
+        known = parts(extent, folder, log)
+        chosen = [name for name in known if not names or name in names]
+        tables = [table for name in chosen for table in known[name]()]
+    finally:
+        shutil.rmtree(folder)
+    wanted = not names or "handshakes" in names
+    said = handshakes(extent.handshakes, log) if wanted else ""
+    minutes = (time.monotonic() - began) / 60
+    remarks = [
+        f"{throughput.amount(extent.size)} each time, {extent.runs} runs of each; "
+        f"{extent.starts} where it is a start that is timed.",
+        f"It took {minutes:.0f} minutes, on a machine whose load was {load} before.",
+        *[f"Not installed, and so left out: {name}." for name in peers.missing()],
+        *[f"Not counted: {complaint}." for complaint in log.complaints],
+    ]
+    when = time.strftime("%Y-%m-%d", time.gmtime())
+    return page.generated(when, machine.facts(), tables, remarks, said)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--quick", action="store_true", help="in under two minutes")
+    parser.add_argument("--tiny", action="store_true", help="only see that it works")
+    parser.add_argument("--size", type=bytes_of, help="for throughput, as 4GiB")
+    parser.add_argument("--runs", type=int, help="of what takes seconds")
+    parser.add_argument("--page", type=Path, help="the page to put it into")
+    parser.add_argument("names", nargs="*", help="only these, such as plain, tls")
+    told = parser.parse_args(arguments)
+    extent = TINY if told.tiny else QUICK if told.quick else Extent()
+    changes = {k: v for k in ("size", "runs") if (v := getattr(told, k)) is not None}
+    found = measure(replace(extent, **changes), told.names)
+    print(found)
+    if told.page is not None:
+        page.write(told.page, found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,110 @@
+"""
+What was measured, and on what.  Neither names of hosts nor paths.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+#: How each of the others tells its version.
+_ASKED = {
+    "socat": ("-V", r"socat version (\S+)"),
+    "ncat": ("--version", r"Version (\S+)"),
+    "openssl": ("version", r"OpenSSL (\S+)"),
+}
+
+
+def processor() -> str:
+    """The model of the CPU."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def memory() -> str:
+    """How much memory there is."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{pages / (1 << 30):.0f} GiB"
+
+
+def peer(name: str) -> str | None:
+    """The version of a peer, or None if it is not installed."""
+    if shutil.which(name) is None:
+        return None
+    if name not in _ASKED:
+        return _debian("ucspi-tcp")
+    option, pattern = _ASKED[name]
+    told = subprocess.run(  # noqa: S603 - one of the peers
+        (name, option), capture_output=True, text=True
+    )
+    found = re.search(pattern, told.stdout + told.stderr)
+    return found.group(1) if found else "?"
+
+
+def _debian(package: str) -> str:
+    """The version of a Debian package, where that can be told."""
+    query = ("dpkg-query", "-W", "-f", "${Version}", package)
+    try:
+        told = subprocess.run(query, capture_output=True, text=True)  # noqa: S603
+    except OSError:
+        return "?"
+    return told.stdout or "?"
+
+
+def libraries() -> str:
+    """What ours runs on."""
+    from OpenSSL import SSL
+
+    ours = re.search(r"OpenSSL (\S+)", SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())
+    return ", ".join(
+        [
+            f"{platform.python_implementation()} {platform.python_version()}",
+            f"Twisted {version('Twisted')}",
+            f"pyOpenSSL {version('pyOpenSSL')}",
+            f"cryptography {version('cryptography')}"
+            + (f" with OpenSSL {ours.group(1)}" if ours else ""),
+        ]
+    )
+
+
+def server() -> str:
+    """What the servers run on."""
+    return f"Python's ssl with {' '.join(ssl.OPENSSL_VERSION.split()[:2])}"
+
+
+def load() -> str:
+    """How busy the machine is with other things."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def facts() -> list[tuple[str, str]]:
+    """All of it, each with its name."""
+    peers = {
+        "socat": peer("socat"),
+        "ncat": peer("ncat"),
+        "openssl s_client": peer("openssl"),
+        "C tcpclient (ucspi-tcp)": peer("tcpclient"),
+    }
+    return [
+        ("CPU", f"{processor()}, {os.cpu_count()} cores"),
+        ("Memory", memory()),
+        ("System", f"{platform.system()} {platform.release()}"),
+        ("Ours", libraries()),
+        ("Servers", server()),
+        *[(name, told) for name, told in peers.items() if told is not None],
+    ]
+
+
+def folder() -> Path:
+    """Where files are written: in memory, if that can be."""
+    memory = Path("/dev/shm")  # noqa: S108 - only a parent
+    return memory if os.access(memory, os.W_OK) else Path("/var/tmp")  # noqa: S108

@@ -1,0 +1,161 @@
+"""
+How much memory a relay takes while its reader is stalled, and after.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import Any
+
+from tests import certificates
+
+from benchmarks import peers, traffic
+from benchmarks.measure import Goal, Log, Row, Sample, Table, launch, reap
+from benchmarks.throughput import amount
+from benchmarks.traffic import PATIENCE, NotExact, Service, Worker
+
+#: What does not change for so long, in seconds, is at rest.
+STILL = 0.5
+
+#: KiB.
+MORE = 1024
+
+
+def at_rest(value: Callable[[], object]) -> None:
+    """
+    Wait until a value stays what it is.
+
+    :raises NotExact: if it does not.
+    """
+    began = changed = time.monotonic()
+    last = value()
+    while time.monotonic() < changed + STILL:
+        time.sleep(STILL / 10)
+        if (now := value()) != last:
+            last, changed = now, time.monotonic()
+        if time.monotonic() > began + PATIENCE:
+            raise NotExact("it does not come to rest")
+
+
+def peak(process: Popen[bytes]) -> float:
+    """The most memory that a process has ever had, in MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / MORE
+
+
+def ticks(process: Popen[bytes]) -> tuple[str, ...]:
+    """The CPU time that a process has had so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return tuple(fields[11:13])
+
+
+def over_idle(down: bool, size: int, certificate: Path | None) -> float:
+    """
+    Offer so many bytes to a client whose reader reads nothing until nothing moves
+    any more, then all of it.
+
+    :returns: what its memory has grown by since it was connected, at most, in MiB.
+    """
+    go, last, reads = traffic.event(), traffic.event(), traffic.event()
+    progress = traffic.counter()
+    # What is sent may begin once the client is idle; who receives, once it stalls.
+    service = Service(
+        size,
+        certificate,
+        gate=go if down else reads,
+        last=last,
+        progress=progress if down else None,
+    )
+    listener, port = traffic.listen()
+    with listener:
+        server = traffic.start(traffic.send if down else traffic.receive, listener, service)
+    client = (peers.plain() if certificate is None else peers.tls())[0]
+    command = peers.at(client.download, port)
+    reading, writing = os.pipe()
+    with ExitStack() as stack:
+        stack.callback(server.end)
+        if down:
+            stdin, hold = os.pipe()
+            stack.callback(os.close, hold)
+            process = launch(command, stdin, writing)
+            os.close(stdin)
+            worker = traffic.start(_other_end, writing, hold, _drain, reading, reads)
+            ours = (reading, writing)
+        else:
+            process = launch(command, reading, DEVNULL)
+            worker = traffic.start(
+                _other_end, reading, -1, _feed, writing, go, size, progress
+            )
+            ours = (reading, writing)
+        stack.callback(worker.end)
+        for fd in ours:
+            os.close(fd)
+        at_rest(lambda: ticks(process))
+        idle = peak(process)
+        go.set()
+        at_rest(lambda: progress.value)
+        if not 0 < progress.value < size:
+            raise NotExact(f"the reader is stalled, and {progress.value} were taken")
+        reads.set()
+        at_rest(lambda: (progress.value, ticks(process)))
+        grown = peak(process) - idle
+        last.set()
+        _end(process, server, worker, down, size)
+    return grown
+
+
+def _end(process: Popen[bytes], server: Worker, worker: Worker, down: bool, size: int) -> None:
+    """Wait for all, and see that every byte has arrived."""
+    usage = reap(process)
+    served, account = server.result(), worker.result()
+    count = account.count if down else served.count
+    if usage.status or count != size:
+        raise NotExact(f"status {usage.status}, {count} of {size}: {usage.err}")
+
+
+def _other_end(fd: int, other: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Work in another process, without the ends of pipes that are not its own."""
+    for each in (fd, other):
+        if each >= 0:
+            os.close(each)
+    return work(*arguments)
+
+
+def _drain(fd: int, gate: Any) -> Any:
+    return traffic.drain(fd, gate=gate)
+
+
+def _feed(fd: int, gate: Any, size: int, progress: Any) -> Any:
+    gate.wait()
+    return traffic.feed(fd, size, progress)
+
+
+def memory(size: int, runs: int, log: Log) -> list[Table]:
+    """Both directions, plain and over TLS."""
+    rows = []
+    secure = certificates.shared().server
+    for what, certificate in (("plain", None), ("TLS", secure)):
+        for down in (True, False):
+            reader = "stdout is" if down else "the server is"
+            words = f"{what}, {reader} stalled, {amount(size)}"
+            log.step(words)
+            values = [over_idle(down, size, certificate) for _ in range(runs)]
+            sample = Sample(tuple(values))
+            goal = Goal("MiB over idle", 8, max(values), most=True, digits=1)
+            rows.append(Row(words, {"tcpclient": sample}, [goal]))
+    return [
+        Table(
+            "Memory over idle, at the most",
+            "MiB",
+            rows,
+            more=False,
+            ratio=False,
+            digits=1,
+        )
+    ]

@@ -1,0 +1,451 @@
+"""
+How fast bytes are carried: from a server to a pipe, a file or /dev/null, and from
+a pipe or a file to a server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+from tests import certificates
+
+from benchmarks import peers, traffic
+from benchmarks.measure import (
+    Goal,
+    Log,
+    Row,
+    Sample,
+    Table,
+    Usage,
+    alternate,
+    best,
+    launch,
+    ratio,
+    reap,
+)
+from benchmarks.peers import OURS, Client
+from benchmarks.traffic import Account, NotExact, Service
+
+#: How much is hashed before anything is timed.  Not a multiple of anything.
+CHECKED = (32 << 20) + 12345
+
+#: A server that is at work for more of the time than this may be what is measured.
+BUSY = 0.9
+
+
+@dataclass(frozen=True)
+class Carried:
+    """
+    One run in which every byte has arrived.
+
+    :ivar seconds: from the connection to the end of both sides.
+    :ivar whole: from the start of the program to the end of both sides.
+    :ivar cpu: CPU seconds of the program, its start included.
+    :ivar server: CPU seconds of the server.
+    """
+
+    size: int
+    seconds: float
+    whole: float
+    cpu: float
+    server: float
+
+    @property
+    def rate(self) -> float:
+        """GB a second."""
+        return self.size / self.seconds / 1e9
+
+
+@dataclass(frozen=True)
+class Flow:
+    """
+    A direction, and what our end of it is.
+
+    :ivar down: whether it is from the server.
+    :ivar end: pipe, file, null, or a prog of its own that counts.
+    """
+
+    down: bool
+    end: str
+    folder: Path
+
+    @property
+    def words(self) -> str:
+        """As it is told."""
+        end = "/dev/null" if self.end == "null" else self.end
+        return f"download to {end}" if self.down else f"upload from {end}"
+
+    def carry(self, client: Client, service: Service) -> Carried:
+        """
+        Let a program carry bytes.
+
+        :raises NotExact: if not all have arrived, or the program has failed.
+        """
+        listener, port = traffic.listen()
+        with listener:
+            serve = traffic.send if self.down else traffic.receive
+            server = traffic.start(serve, listener, service)
+        try:
+            command = client.download if self.down else client.upload
+            work = self._down if self.down else self._up
+            with ExitStack() as stack:
+                began = traffic.time.monotonic()
+                usage, account = work(stack, peers.at(command, port), service)
+            served = server.result()
+        finally:
+            server.end()
+        if usage.status:
+            raise NotExact(f"exit status {usage.status}: {usage.err[-200:]}")
+        arrived = account if self.down else served
+        self._check(arrived, service)
+        ended = max(served.ended, account.ended)
+        return Carried(
+            service.size,
+            ended - served.began,
+            ended - began,
+            usage.cpu,
+            served.cpu,
+        )
+
+    def _check(self, arrived: Account, service: Service) -> None:
+        if arrived.count != service.size:
+            raise NotExact(f"{arrived.count} bytes of {service.size} arrived")
+        if service.digest and arrived.digest != traffic.digest_of(service.size):
+            raise NotExact("other bytes arrived than were sent")
+
+    def _down(
+        self, stack: ExitStack, command: Sequence[str], service: Service
+    ) -> tuple[Usage, Account]:
+        """Run a program whose output counts."""
+        # Input that does not end: otherwise its end would be told to the server.
+        stdin, hold = os.pipe()
+        stack.callback(os.close, hold)
+        # What is hashed has to be seen, wherever it would go otherwise.
+        end = "pipe" if service.digest and self.end != "file" else self.end
+        if end == "null":
+            usage = self._run(command, stdin, DEVNULL)
+            return usage, _told(service.size)
+        if end == "file":
+            path = self.folder / "received"
+            with path.open("wb") as file:
+                usage = self._run(command, stdin, file)
+            account = _told(path.stat().st_size)
+            if service.digest:
+                with path.open("rb") as file:
+                    account = traffic.drain(file.fileno(), digest=True)
+            path.unlink()
+            return usage, account
+        reading, writing = os.pipe()
+        if end == "prog":
+            usage = self._run(command, stdin, writing)
+            with os.fdopen(reading) as told:
+                return usage, _told(int(told.read()))
+        drain = traffic.start(_without, writing, traffic.drain, reading, service.digest)
+        os.close(reading)
+        usage = self._run(command, stdin, writing)
+        return usage, drain.result()
+
+    def _up(
+        self, stack: ExitStack, command: Sequence[str], service: Service
+    ) -> tuple[Usage, Account]:
+        """Run a program with input; who counts is the server."""
+        if self.end == "file":
+            path = traffic.fill(self.folder / f"sent-{service.size}", service.size)
+            with path.open("rb") as file:
+                usage = self._run(command, os.dup(file.fileno()), DEVNULL)
+            return usage, _told(service.size)
+        if self.end == "prog" and not service.digest:
+            usage = self._run(command, os.open("/dev/null", os.O_RDONLY), DEVNULL)
+            return usage, _told(service.size)
+        reading, writing = os.pipe()
+        feed = traffic.start(_without, reading, traffic.feed, writing, service.size)
+        os.close(writing)
+        usage = self._run(command, reading, DEVNULL)
+        return usage, feed.result()
+
+    def _run(self, command: Sequence[str], stdin: int, stdout: Any) -> Usage:
+        """Run it; what it was given is closed on our side."""
+        process = launch(command, stdin, stdout)
+        os.close(stdin)
+        if isinstance(stdout, int) and stdout >= 0:
+            os.close(stdout)
+        return reap(process)
+
+
+def _without(fd: int, work: Callable[..., Account], *arguments: Any) -> Account:
+    """Work at one end of a pipe, in another process, with the other end closed."""
+    os.close(fd)
+    return work(*arguments)
+
+
+def _told(count: int) -> Account:
+    """An account of somebody who has ended just now."""
+    return Account(0, traffic.time.monotonic(), count, 0)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who carries the same bytes in the same way, each in its turn."""
+
+    flow: Flow
+    clients: Sequence[Client]
+    certificate: Path | None
+    log: Log
+
+    def run(self, size: int, runs: int) -> dict[str, list[Carried]]:
+        """The runs of each that carries them exactly."""
+        self.log.step(f"{self.flow.words}, {'TLS' if self.certificate else 'plain'}")
+        fit = {
+            client.name: partial(self._carry, client, size)
+            for client in self.clients
+            if self._exact(client)
+        }
+        found = alternate(fit, runs)
+        return {
+            name: [one for one in carried if one is not None]
+            for name, carried in found.items()
+        }
+
+    def _exact(self, client: Client) -> bool:
+        """Whether it carries exactly what was sent; told if not."""
+        return self._try(client, Service(CHECKED, self.certificate, digest=True))
+
+    def _carry(self, client: Client, size: int) -> Carried | None:
+        return self._try(client, Service(size, self.certificate)) or None
+
+    def _try(self, client: Client, service: Service) -> Any:
+        try:
+            return self.flow.carry(client, service)
+        except NotExact as error:
+            if client.name == OURS:
+                raise
+            self.log.complain(f"{client.name}, {self.flow.words}: {error}")
+            return None
+
+
+def sample(carried: Sequence[Carried] | None, kind: str) -> Sample | None:
+    """One figure of some runs."""
+    if not carried:
+        return None
+    return Sample(tuple(getattr(one, kind) for one in carried))
+
+
+def row(
+    what: str,
+    found: Mapping[str, Sequence[Carried]],
+    clients: Sequence[Client],
+    kind: str,
+) -> Row:
+    """One figure of all clients."""
+    samples = {c.name: sample(found.get(c.name), kind) for c in clients}
+    return Row(what, samples)
+
+
+def others(row: Row) -> list[Sample | None]:
+    """What was measured of the others."""
+    return list(row.samples.values())[1:]
+
+
+def busy(found: Mapping[str, Sequence[Carried]]) -> str:
+    """The part of the time in which the server was at work, with our client."""
+    shares = sample_share(found[OURS])
+    return f"{100 * shares:.0f} %"
+
+
+def sample_share(carried: Sequence[Carried]) -> float:
+    """The median of the parts of the time in which the server was at work."""
+    return Sample(tuple(one.server / one.seconds for one in carried)).median
+
+
+def flows(folder: Path, *ends: str) -> list[Flow]:
+    """Flows by name: ``down pipe``."""
+    return [
+        Flow(words.split()[0] == "down", words.split()[1], folder) for words in ends
+    ]
+
+
+PLAIN = ("down pipe", "down file", "down null", "up pipe", "up file")
+TLS = ("down pipe", "down null", "up pipe", "up file")
+
+
+def plain(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
+    """Plain client mode, against all."""
+    clients = peers.plain()
+    rows, shares = [], []
+    for flow in flows(folder, *PLAIN):
+        found = Contest(flow, clients, None, log).run(size, runs)
+        one = row(flow.words, found, clients, "rate")
+        rows.append(
+            Row(
+                one.what,
+                one.samples,
+                [
+                    Goal(
+                        "x the fastest peer",
+                        1.5,
+                        ratio(one.ours, best(others(one), more=True)),
+                    ),
+                    Goal("x socat", 3, ratio(one.ours, one.samples.get("socat"))),
+                ],
+            )
+        )
+        shares.append(f"{flow.words} {busy(found)}")
+    notes = [f"The server was at work, with ours: {', '.join(shares)} of the time."]
+    return [Table("Plain, client mode", "GB/s", rows, notes=notes)]
+
+
+def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
+    """TLS client mode, against all, and prog against client mode."""
+    clients, certificate = peers.tls(), certificates.shared().server
+    rates, seconds, progs, shares = [], [], [], []
+    for flow in flows(folder, *TLS):
+        everyone = list(clients)
+        found = Contest(flow, clients, certificate, log).run(size, runs)
+        rate = row(flow.words, found, everyone, "rate")
+        cpu = row(flow.words, found, everyone, "cpu")
+        rates.append(
+            Row(
+                rate.what,
+                rate.samples,
+                [
+                    Goal(
+                        "x the fastest peer",
+                        1,
+                        ratio(rate.ours, best(others(rate), more=True)),
+                    )
+                ],
+            )
+        )
+        fastest = _fastest(found)
+        seconds.append(
+            Row(
+                cpu.what,
+                cpu.samples,
+                [
+                    Goal(
+                        "x the CPU seconds of the fastest peer",
+                        1,
+                        ratio(cpu.ours, sample(found.get(fastest), "cpu")),
+                        most=True,
+                    )
+                ],
+            )
+        )
+        shares.append(f"{flow.words} {busy(found)}")
+    for words in ("down", "up"):
+        progs.append(_prog(folder, words, size, runs, log))
+    notes = [f"The server was at work, with ours: {', '.join(shares)} of the time."]
+    return [
+        Table("TLS, client mode", "GB/s", rates, notes=notes),
+        Table(
+            "TLS, client mode, CPU time of the client", "seconds", seconds, more=False
+        ),
+        Table("TLS, prog", "GB/s", progs),
+    ]
+
+
+def _fastest(found: Mapping[str, Sequence[Carried]]) -> str:
+    """The name of the fastest of the others."""
+    rates = {
+        name: rate.median
+        for name, carried in found.items()
+        if name != OURS and (rate := sample(carried, "rate")) is not None
+    }
+    return max(rates, key=lambda name: rates[name], default="")
+
+
+def _prog(folder: Path, words: str, size: int, runs: int, log: Log) -> Row:
+    """Prog beside client mode with a pipe, over TLS, one direction."""
+    certificate = certificates.shared().server
+    client = peers.tls()[0]
+    prog, pipe = flows(folder, f"{words} prog", f"{words} pipe")
+    log.step(f"TLS, prog, {words}")
+    prog.carry(peers.tls_prog(CHECKED, True), Service(CHECKED, certificate, True))
+    found = alternate(
+        {
+            "prog": partial(
+                prog.carry, peers.tls_prog(size, False), Service(size, certificate)
+            ),
+            "client mode": partial(pipe.carry, client, Service(size, certificate)),
+        },
+        runs,
+    )
+    samples = {name: sample(carried, "rate") for name, carried in found.items()}
+    one = Row("from the server" if prog.down else "to the server", samples)
+    goal = Goal("x client mode", 0.9, ratio(one.ours, samples["client mode"]))
+    return Row(one.what, samples, [goal])
+
+
+def plain_prog(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
+    """Prog without TLS: cat has the connection, whoever made it."""
+    clients, rows = peers.plain_prog(), []
+    for flow in flows(folder, "down pipe", "up file"):
+        found = Contest(flow, clients, None, log).run(size, runs)
+        what = "cat reads 6" if flow.down else "cat writes 7"
+        one = row(what, found, clients, "rate")
+        goal = Goal(
+            "x the C tcpclient",
+            1,
+            ratio(one.ours, one.samples.get("C tcpclient")),
+            digits=1,
+        )
+        rows.append(Row(one.what, one.samples, [goal]))
+    return [Table("Plain, prog", "GB/s", rows)]
+
+
+def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
+    """How the time from start to end grows with the size."""
+    steps = [step for step in (1 << 10, 1 << 20, 1 << 26, 1 << 30) if step < size]
+    tables = []
+    for title, clients, certificate in (
+        ("plain", peers.plain(), None),
+        ("TLS", peers.tls(), certificates.shared().server),
+    ):
+        some = [c for c in clients if c.name in (OURS, "socat -b 262144", "ncat")]
+        (flow,) = flows(folder, "down null")
+        rows = []
+        for step in [*steps, size]:
+            log.step(f"{amount(step)}, {title}")
+            found = alternate(
+                {
+                    client.name: partial(
+                        flow.carry, client, Service(step, certificate)
+                    )
+                    for client in some
+                },
+                runs,
+            )
+            rows.append(row(amount(step), found, some, "whole"))
+        tables.append(
+            Table(
+                f"Download to /dev/null by size, {title}, the start included",
+                "seconds",
+                rows,
+                more=False,
+                digits=3,
+            )
+        )
+    return tables
+
+
+def amount(size: int) -> str:
+    """A number of bytes, to be read."""
+    for unit in ("GiB", "MiB", "KiB"):
+        factor = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}[unit]
+        if size >= factor:
+            return f"{size / factor:g} {unit}"
+    return f"{size} bytes"
+
+
+def clear(folder: Path) -> None:
+    """Remove what was written."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            path.unlink()
