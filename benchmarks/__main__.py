@@ -76,7 +76,9 @@ def bytes_of(words: str) -> int:
     return int(found.group(1)) * _UNITS[found.group(2)]
 
 
-def parts(extent: Extent, folder: Path, log: Log) -> dict[str, Callable[[], list[Table]]]:
+def parts(
+    extent: Extent, folder: Path, log: Log
+) -> dict[str, Callable[[], list[Table]]]:
     """What can be run, by name."""
     size, runs = extent.size, extent.runs
     return {
@@ -97,7 +99,7 @@ def handshakes(arguments: Sequence[str], log: Log) -> str:
         return ""
     log.step("handshakes")
     command = (sys.executable, "-m", "benchmarks.handshakes", *arguments)
-    done = subprocess.run(  # noqa: S603 - one of ours
+    done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, env=environment(), check=True
     )
     return done.stdout

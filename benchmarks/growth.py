@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import traffic
-from benchmarks.measure import Log, Row, Sample, Table, alternate, environment
+from benchmarks.measure import PATIENCE, Log, Row, Sample, Table, alternate, environment
 from benchmarks.traffic import HOST, NotExact
 
 KINDS = ("plain", "TLS")
@@ -46,7 +46,7 @@ def serve(listener: socket.socket, certificate: Path | None) -> None:
 
 
 def _echo(connection: Any, certificate: Path | None) -> None:
-    connection.settimeout(traffic.PATIENCE)
+    connection.settimeout(PATIENCE)
     with suppress(OSError):
         if certificate is not None:
             context = traffic.tls_context(certificate)
@@ -149,9 +149,7 @@ async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> No
 def take(kind: str, count: int, port: str, ca: str) -> dict[str, float]:
     """Run that process: what each connection took."""
     command = (sys.executable, "-m", "benchmarks.growth", kind, str(count), port, ca)
-    done = subprocess.run(  # noqa: S603 - what benchmarks are for
-        command, capture_output=True, env=environment()
-    )
+    done = subprocess.run(command, capture_output=True, env=environment())
     if done.returncode:
         raise NotExact(done.stderr.decode(errors="replace")[-500:])
     found: dict[str, float] = json.loads(done.stdout)
@@ -163,14 +161,16 @@ def growth(counts: Sequence[int], runs: int, log: Log) -> list[Table]:
     from tests import certificates
 
     shared = certificates.shared()
-    times, sizes = [], []
+    ca = str(shared.ca)
+    times: list[Row] = []
+    sizes: list[Row] = []
     for kind in KINDS:
         with echoing(shared.server if kind == "TLS" else None) as port:
             for count in counts:
                 log.step(f"{count} connections, {kind}")
                 found = alternate(
                     {
-                        name: partial(take, f"{name} {kind}", count, port, str(shared.ca))
+                        name: partial(take, f"{name} {kind}", count, port, ca)
                         for name in ("tcpclient", "Twisted alone")
                     },
                     runs,

@@ -5,6 +5,7 @@ Taking times: commands one after the other in turns, and what is made of them.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,9 @@ from statistics import median
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
+
+#: Whatever takes longer hangs, in seconds.
+PATIENCE = 60.0
 
 T = TypeVar("T")
 
@@ -34,20 +38,25 @@ def environment() -> dict[str, str]:
 
 def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
     """Start a command."""
-    return subprocess.Popen(  # noqa: S603 - what benchmarks are for
+    return subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment()
     )
 
 
 def reap(process: subprocess.Popen[bytes]) -> Usage:
-    """Wait for the end of a command."""
+    """Wait for the end of a command; one that hangs is ended."""
     assert process.stderr is not None
-    with process.stderr as stderr:
-        err = stderr.read()
+    watch = os.pidfd_open(process.pid)
+    ended, _, _ = select.select([watch], [], [], PATIENCE)
+    os.close(watch)
+    if not ended:
+        process.kill()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
+    with process.stderr as stderr:
+        err = stderr.read().decode(errors="replace").strip()
     cpu = usage.ru_utime + usage.ru_stime
-    return Usage(process.returncode, cpu, err.decode(errors="replace").strip())
+    return Usage(process.returncode, cpu, err if ended else "it hangs")
 
 
 @dataclass(frozen=True)
@@ -148,9 +157,7 @@ class Log:
             print(f"!!! {words}", file=sys.stderr, flush=True)
 
 
-def alternate(
-    kinds: Mapping[str, Callable[[], T]], runs: int
-) -> dict[str, list[T]]:
+def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
     """
     Call each in turn, so many times, each round beginning with another: what
     disturbs the machine for a while disturbs all alike.

@@ -12,12 +12,11 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
 
-from tests import certificates
-
 from benchmarks import peers, traffic
-from benchmarks.measure import Goal, Log, Row, Sample, Table, launch, reap
+from benchmarks.measure import PATIENCE, Goal, Log, Row, Sample, Table, launch, reap
 from benchmarks.throughput import amount
-from benchmarks.traffic import PATIENCE, NotExact, Service, Worker
+from benchmarks.traffic import NotExact, Service, Worker
+from tests import certificates
 
 #: What does not change for so long, in seconds, is at rest.
 STILL = 0.5
@@ -74,7 +73,9 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     )
     listener, port = traffic.listen()
     with listener:
-        server = traffic.start(traffic.send if down else traffic.receive, listener, service)
+        server = traffic.start(
+            traffic.send if down else traffic.receive, listener, service
+        )
     client = (peers.plain() if certificate is None else peers.tls())[0]
     command = peers.at(client.download, port)
     reading, writing = os.pipe()
@@ -110,7 +111,9 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     return grown
 
 
-def _end(process: Popen[bytes], server: Worker, worker: Worker, down: bool, size: int) -> None:
+def _end(
+    process: Popen[bytes], server: Worker, worker: Worker, down: bool, size: int
+) -> None:
     """Wait for all, and see that every byte has arrived."""
     usage = reap(process)
     served, account = server.result(), worker.result()

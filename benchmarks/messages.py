@@ -8,12 +8,22 @@ import os
 import time
 from functools import partial
 
-from tests import certificates
-
 from benchmarks import peers, traffic
-from benchmarks.measure import Goal, Log, Row, Sample, Table, alternate, best, launch, ratio, reap
+from benchmarks.measure import (
+    Goal,
+    Log,
+    Row,
+    Sample,
+    Table,
+    alternate,
+    best,
+    launch,
+    ratio,
+    reap,
+)
 from benchmarks.peers import OURS, Client
 from benchmarks.traffic import NotExact, Service
+from tests import certificates
 
 #: Bytes of a request, and of its reply.
 SIZE = 64

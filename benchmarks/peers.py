@@ -10,9 +10,8 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from tests import certificates
-
 from benchmarks.traffic import HOST
+from tests import certificates
 
 OURS = "tcpclient"
 
@@ -91,11 +90,15 @@ def tls() -> list[Client]:
     ca = str(certificates.shared().ca)
     ours = (*COMMAND, "--tls", "-c", ca, HOST, "PORT")
     address = f"OPENSSL:{HOST}:PORT,pf=ip4,cafile={ca},commonname=localhost"
-    ncat = ("ncat", "--ssl", "--ssl-verify", "--ssl-trustfile", ca)
-    ncat = (*ncat, "--ssl-servername", "localhost")
-    s_client = ("openssl", "s_client", "-quiet", "-verify_quiet", "-CAfile", ca)
-    s_client = (*s_client, "-verify_return_error", "-verify_hostname", "localhost")
-    s_client = (*s_client, "-connect", f"{HOST}:PORT")
+    ncat = (
+        *("ncat", "--ssl", "--ssl-verify", "--ssl-trustfile", ca),
+        *("--ssl-servername", "localhost"),
+    )
+    s_client = (
+        *("openssl", "s_client", "-quiet", "-verify_quiet", "-CAfile", ca),
+        *("-verify_return_error", "-verify_hostname", "localhost"),
+        *("-connect", f"{HOST}:PORT"),
+    )
     known = [
         Client(OURS, ours, ours),
         _socat(address, "socat"),

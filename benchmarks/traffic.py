@@ -26,11 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import prog
+from benchmarks.measure import PATIENCE
 
 HOST = "127.0.0.1"
-
-#: Whatever takes longer hangs, in seconds.
-PATIENCE = 120.0
 
 #: A prime, so that a block that is lost or doubled shows.  It is small enough to
 #: stay in the cache of a CPU.
@@ -125,7 +123,7 @@ def start(function: Callable[..., Any], *arguments: Any) -> Worker:
             with suppress(OSError):
                 theirs.send((None, words))
 
-    process = _FORK.Process(target=work, daemon=False)
+    process = _FORK.Process(target=work, daemon=True)
     process.start()
     return Worker(process, ours)
 
@@ -219,9 +217,7 @@ def send(listener: socket.socket, service: Service) -> Account:
     if service.last is not None:
         service.last.wait()
     say_goodbye(connection)
-    return Account(
-        began, time.monotonic(), service.size, time.process_time() - cpu
-    )
+    return Account(began, time.monotonic(), service.size, time.process_time() - cpu)
 
 
 def receive(listener: socket.socket, service: Service) -> Account:
@@ -333,4 +329,3 @@ def fill(path: Path, size: int) -> Path:
             while left:
                 left -= file.write(block()[:left])
     return path
-
