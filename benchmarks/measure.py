@@ -32,8 +32,12 @@ class Usage:
 
 
 def environment() -> dict[str, str]:
-    """What commands are run with: the checkout is what Python imports."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    """
+    What commands are run with: the checkout is what Python imports, and compiled
+    modules are kept, as they are where something is installed.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:

@@ -266,13 +266,14 @@ def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> 
     while True:
         connection: Any = listener.accept()[0]
         connection.settimeout(PATIENCE)
-        with connection, suppress(OSError):
+        with suppress(OSError):
             if starttls:
                 agree(connection)
             if certificate is not None:
                 context = tls_context(certificate)
                 connection = context.wrap_socket(connection, server_side=True)
             connection.recv(1)
+        connection.close()
 
 
 def agree(connection: socket.socket) -> None:

@@ -19,11 +19,12 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient import __version__, dialects, help
+from twisted_tcpclient import __version__, dialects
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.help import GROUPS, Entry, help_text
 from twisted_tcpclient.options import Options
 from twisted_tcpclient.settings import (
+    CERTIFICATES,
     ConnectSettings,
     LookupSettings,
     Settings,
@@ -866,7 +867,7 @@ class HelpTests(Parsing):
 
     def test_directory(self) -> None:
         """The help names the directory that is used."""
-        self.assertIn(help.CERTIFICATES, help_text())
+        self.assertIn(CERTIFICATES, help_text())
 
 
 class ParentTests(Parsing):

@@ -275,15 +275,31 @@ class StartTests(SynchronousTestCase):
         return set(json.loads(process.stdout))
 
     def test_plain(self) -> None:
-        """Without TLS neither our TLS, nor STARTTLS, nor a dialect is loaded."""
+        """Without TLS neither our TLS, nor STARTTLS, nor any dialect is loaded."""
         loaded = self.loaded("twisted_tcpclient.console")
         self.assertIn("twisted_tcpclient.session", loaded)
         for name in (
             *("tls", "endpoints", "described", "starttls", "stages", "plugin"),
         ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
-        for name in ("smtp", "pop3", "imap"):
-            self.assertNotIn(f"twisted_tcpclient.dialects.{name}", loaded)
+        for name in ("dialects", "help"):
+            self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
+
+    def test_garbage(self) -> None:
+        """
+        What is loaded at the start is never searched for garbage; what a session
+        makes is.
+        """
+        code = (
+            "import gc, twisted_tcpclient.console as console\n"
+            "console.run = lambda _: print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
+            "from twisted_tcpclient.__main__ import main\n"
+            "main()"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        )
+        self.assertEqual(process.stdout, b"True True\n")
 
     def test_no_reactor(self) -> None:
         """No reactor is installed by an import: that is for whoever runs it."""

@@ -7,9 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted_tcpclient import dialects, registry
-
-#: Where the C program looks for certificates unless told otherwise.
-CERTIFICATES = "/etc/indimail/certs"
+from twisted_tcpclient.settings import CERTIFICATES
 
 
 @dataclass(frozen=True)

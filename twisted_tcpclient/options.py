@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 
 from twisted.python import usage
 
-from twisted_tcpclient import __version__, registry
+from twisted_tcpclient import __version__
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.help import CERTIFICATES, help_text
 from twisted_tcpclient.report import ERRORS, PROGRESS, SILENT, os_reason, printable
 from twisted_tcpclient.settings import (
+    CERTIFICATES,
     ConnectSettings,
     LookupSettings,
     Settings,
@@ -120,6 +120,8 @@ class Options(usage.Options):
 
     def opt_help(self) -> None:
         """Print the help."""
+        from twisted_tcpclient.help import help_text
+
         _print(help_text())
 
     def opt_quiet(self) -> None:
@@ -339,6 +341,8 @@ def _dialect(name: str | None) -> str | None:
     """
     if name is None:
         return None
+    from twisted_tcpclient import registry
+
     try:
         return registry.find(name).name
     except registry.UnknownDialect as error:

@@ -7,6 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+#: Where the C program looks for certificates unless told otherwise.
+CERTIFICATES = "/etc/indimail/certs"
+
 
 def reference_identity(host: str) -> str:
     """The name that the certificate of a host has to have, unless told otherwise."""
