@@ -8,6 +8,9 @@ TESTS ?=
 PINS ?=
 # For each of what is fuzzed.
 SECONDS ?= 60
+# What "make bench" carries each time, as 4GiB, and how often, where not as usual.
+SIZE ?=
+RUNS ?=
 
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -22,6 +25,8 @@ help:
 	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
 	@echo "make lint      look for mistakes without running anything"
 	@echo "make docs      make pages of the Python API, in build/api"
+	@echo "make bench     measure, beside other programs, for doc/performance.rst: 12 minutes"
+	@echo "make bench-quick  the same in two minutes, and only print it"
 	@echo "make coverage  run the tests, and show what they do not reach"
 	@echo "make clean     remove what these have made"
 
@@ -62,6 +67,13 @@ coverage: $(VENV)/.test
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks --page doc/performance.rst \
+	    $(if $(SIZE),--size $(SIZE)) $(if $(RUNS),--runs $(RUNS))
+
+bench-quick: $(VENV)/.test
+	$(BIN)/python -m benchmarks --quick
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* \
 	    .mypy_cache .ruff_cache .hypothesis _trial_temp* \
@@ -93,7 +105,7 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test torture fuzz lint docs coverage clean
+.PHONY: help demo test torture fuzz lint docs coverage clean bench bench-quick
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

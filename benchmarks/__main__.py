@@ -108,7 +108,9 @@ def handshakes(arguments: Sequence[str], log: Log) -> str:
 def measure(extent: Extent, names: Sequence[str]) -> str:
     """Run what is named, or all, and tell what was found."""
     log, load, began = Log(), machine.load(), time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=machine.folder()))
+    folder = Path(
+        tempfile.mkdtemp(prefix="benchmarks-", dir=machine.folder(extent.size))
+    )
     try:
         known = parts(extent, folder, log)
         chosen = [name for name in known if not names or name in names]

@@ -102,7 +102,9 @@ def facts() -> list[tuple[str, str]]:
     ]
 
 
-def folder() -> Path:
-    """Where files are written: in memory, if that can be."""
+def folder(size: int) -> Path:
+    """Where two files of that size are written: in memory, if there is room."""
     memory = Path("/dev/shm")
-    return memory if os.access(memory, os.W_OK) else Path("/var/tmp")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 3 * size:
+        return memory
+    return Path("/var/tmp")

@@ -13,6 +13,9 @@ from benchmarks.measure import Goal, Row, Sample, Table, best, ratio
 BEGIN = ".. Written by make bench from here on.\n"
 END = ".. Written by make bench up to here.\n"
 
+#: What stands where there is no figure.
+NONE = "n/a"
+
 
 def replaced(page: str, part: str) -> str:
     """
@@ -96,7 +99,7 @@ def number(value: float, digits: int) -> str:
 def cell(sample: Sample | None, digits: int) -> str:
     """The median, and what it is the median of."""
     if sample is None:
-        return "--"
+        return NONE
     low, high = min(sample.values), max(sample.values)
     middle = number(sample.median, digits)
     return f"{middle} ({number(low, digits)} to {number(high, digits)})"
@@ -123,7 +126,7 @@ def section(table: Table) -> str:
 def _ratio(row: Row, more: bool) -> str:
     """What ours is to the best of the others."""
     found = ratio(row.ours, best(list(row.samples.values())[1:], more))
-    return "--" if found is None else number(found, 2)
+    return NONE if found is None else number(found, 2)
 
 
 def goals(tables: Sequence[Table]) -> str:
@@ -144,5 +147,5 @@ def _wanted(goal: Goal) -> str:
 
 def _reached(goal: Goal) -> tuple[str, str]:
     if goal.got is None:
-        return "--", "--"
+        return NONE, NONE
     return number(goal.got, goal.digits), "yes" if goal.met else "no"

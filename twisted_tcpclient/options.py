@@ -555,6 +555,8 @@ def _greeting(options: Options, dialect: str | None) -> bool:
         return False
     if dialect is None:
         raise usage.UsageError("--greeting: has no meaning without -s")
+    from twisted_tcpclient import registry
+
     if registry.find(dialect).greeting is None:
         raise usage.UsageError(f"--greeting: {dialect} has none")
     return True
