@@ -19,7 +19,7 @@ from benchmarks.traffic import NotExact, Service, Worker
 from tests import certificates
 
 #: What does not change for so long, in seconds, is at rest.
-STILL = 0.5
+STILL = 0.25
 
 #: KiB.
 MORE = 1024
@@ -62,11 +62,13 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     :returns: what its memory has grown by since it was connected, at most, in MiB.
     """
     go, last, reads = traffic.event(), traffic.event(), traffic.event()
+    ready = traffic.event()
     progress = traffic.counter()
     # What is sent may begin once the client is idle; who receives, once it stalls.
     service = Service(
         size,
         certificate,
+        ready=ready,
         gate=go if down else reads,
         last=last,
         progress=progress if down else None,
@@ -97,11 +99,14 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
         stack.callback(worker.end)
         for fd in ours:
             os.close(fd)
+        if not ready.wait(PATIENCE):
+            raise NotExact("the client does not connect")
         at_rest(lambda: ticks(process))
         idle = peak(process)
         go.set()
-        at_rest(lambda: progress.value)
-        if not 0 < progress.value < size:
+        # As long as nothing has come at all, nothing is at rest.
+        at_rest(lambda: progress.value or time.monotonic())
+        if progress.value == size:
             raise NotExact(f"the reader is stalled, and {progress.value} were taken")
         reads.set()
         at_rest(lambda: (progress.value, ticks(process)))

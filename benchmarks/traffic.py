@@ -149,6 +149,7 @@ class Service:
     :ivar size: how many bytes are sent or received.
     :ivar certificate: key and chain, for TLS.
     :ivar digest: whether what arrives is hashed.
+    :ivar ready: set once the connection is there.
     :ivar gate: waited for before anything is sent or received.
     :ivar last: waited for before the connection is closed.
     :ivar progress: what has been sent so far.
@@ -157,6 +158,7 @@ class Service:
     size: int
     certificate: Path | None = None
     digest: bool = False
+    ready: Any = None
     gate: Any = None
     last: Any = None
     progress: Any = None
@@ -166,9 +168,12 @@ class Service:
         connection, _ = listener.accept()
         connection.settimeout(PATIENCE)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        if self.certificate is None:
-            return connection
-        return tls_context(self.certificate).wrap_socket(connection, server_side=True)
+        if self.certificate is not None:
+            context = tls_context(self.certificate)
+            connection = context.wrap_socket(connection, server_side=True)
+        if self.ready is not None:
+            self.ready.set()
+        return connection
 
 
 def listen() -> tuple[socket.socket, str]:
