@@ -25,8 +25,8 @@ help:
 	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
 	@echo "make lint      look for mistakes without running anything"
 	@echo "make docs      make pages of the Python API, in build/api"
-	@echo "make bench     measure, beside other programs, for doc/performance.rst: 12 minutes"
-	@echo "make bench-quick  the same in two minutes, and only print it"
+	@echo "make bench     measure it beside other programs, for doc/performance.rst"
+	@echo "               (twelve minutes; bench-quick takes two, and only prints)"
 	@echo "make coverage  run the tests, and show what they do not reach"
 	@echo "make clean     remove what these have made"
 
