@@ -16,8 +16,8 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        # What is loaded now stays: to look for garbage in it, again and again while
-        # it is loaded and once in every session, takes a tenth of the time to start.
+        # What is loaded now stays.  To look for garbage in it, again and again, is a
+        # fifth of the work of starting.
         gc.disable()
         from twisted_tcpclient.console import run
 
