@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Whatever takes longer hangs, in seconds.
 PATIENCE = 60.0
 
+#: Bytes a second that everybody manages, whatever else the machine does.
+SLOW = 20e6
+
 T = TypeVar("T")
 
 
@@ -47,11 +50,11 @@ def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[
     )
 
 
-def reap(process: subprocess.Popen[bytes]) -> Usage:
-    """Wait for the end of a command; one that hangs is ended."""
+def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
+    """Wait for the end of a command that carries so much; one that hangs is ended."""
     assert process.stderr is not None
     watch = os.pidfd_open(process.pid)
-    ended, _, _ = select.select([watch], [], [], PATIENCE)
+    ended, _, _ = select.select([watch], [], [], PATIENCE + size / SLOW)
     os.close(watch)
     if not ended:
         process.kill()

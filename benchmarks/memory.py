@@ -13,7 +13,17 @@ from subprocess import DEVNULL, Popen
 from typing import Any
 
 from benchmarks import peers, traffic
-from benchmarks.measure import PATIENCE, Goal, Log, Row, Sample, Table, launch, reap
+from benchmarks.measure import (
+    PATIENCE,
+    SLOW,
+    Goal,
+    Log,
+    Row,
+    Sample,
+    Table,
+    launch,
+    reap,
+)
 from benchmarks.throughput import amount
 from benchmarks.traffic import NotExact, Service, Worker
 from tests import certificates
@@ -25,9 +35,9 @@ STILL = 0.25
 MORE = 1024
 
 
-def at_rest(value: Callable[[], object]) -> None:
+def at_rest(value: Callable[[], object], size: int = 0) -> None:
     """
-    Wait until a value stays what it is.
+    Wait until a value stays what it is, while so many bytes are carried.
 
     :raises NotExact: if it does not.
     """
@@ -37,7 +47,7 @@ def at_rest(value: Callable[[], object]) -> None:
         time.sleep(STILL / 10)
         if (now := value()) != last:
             last, changed = now, time.monotonic()
-        if time.monotonic() > began + PATIENCE:
+        if time.monotonic() > began + PATIENCE + size / SLOW:
             raise NotExact("it does not come to rest")
 
 
@@ -109,7 +119,7 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
         if progress.value == size:
             raise NotExact(f"the reader is stalled, and {progress.value} were taken")
         reads.set()
-        at_rest(lambda: (progress.value, ticks(process)))
+        at_rest(lambda: (progress.value, ticks(process)), size)
         grown = peak(process) - idle
         last.set()
         _end(process, server, worker, down, size)

@@ -131,12 +131,12 @@ class Flow:
         # What is hashed has to be seen, wherever it would go otherwise.
         end = "pipe" if service.digest and self.end != "file" else self.end
         if end == "null":
-            usage = self._run(command, stdin, DEVNULL)
+            usage = self._run(command, stdin, DEVNULL, service.size)
             return usage, _told(service.size)
         if end == "file":
             path = self.folder / "received"
             with path.open("wb") as file:
-                usage = self._run(command, stdin, file)
+                usage = self._run(command, stdin, file, service.size)
             account = _told(path.stat().st_size)
             if service.digest:
                 with path.open("rb") as file:
@@ -145,12 +145,12 @@ class Flow:
             return usage, account
         reading, writing = os.pipe()
         if end == "prog":
-            usage = self._run(command, stdin, writing)
+            usage = self._run(command, stdin, writing, service.size)
             with os.fdopen(reading) as told:
                 return usage, _told(int(told.read()))
         drain = traffic.start(_without, writing, traffic.drain, reading, service.digest)
         os.close(reading)
-        usage = self._run(command, stdin, writing)
+        usage = self._run(command, stdin, writing, service.size)
         return usage, drain.result()
 
     def _up(
@@ -160,24 +160,26 @@ class Flow:
         if self.end == "file":
             path = traffic.fill(self.folder / f"sent-{service.size}", service.size)
             with path.open("rb") as file:
-                usage = self._run(command, os.dup(file.fileno()), DEVNULL)
+                usage = self._run(command, os.dup(file.fileno()), DEVNULL, service.size)
             return usage, _told(service.size)
         if self.end == "prog" and not service.digest:
-            usage = self._run(command, os.open("/dev/null", os.O_RDONLY), DEVNULL)
+            usage = self._run(
+                command, os.open("/dev/null", os.O_RDONLY), DEVNULL, service.size
+            )
             return usage, _told(service.size)
         reading, writing = os.pipe()
         feed = traffic.start(_without, reading, traffic.feed, writing, service.size)
         os.close(writing)
-        usage = self._run(command, reading, DEVNULL)
+        usage = self._run(command, reading, DEVNULL, service.size)
         return usage, feed.result()
 
-    def _run(self, command: Sequence[str], stdin: int, stdout: Any) -> Usage:
+    def _run(self, command: Sequence[str], stdin: int, stdout: Any, size: int) -> Usage:
         """Run it; what it was given is closed on our side."""
         process = launch(command, stdin, stdout)
         os.close(stdin)
         if isinstance(stdout, int) and stdout >= 0:
             os.close(stdout)
-        return reap(process)
+        return reap(process, size)
 
 
 def _without(fd: int, work: Callable[..., Account], *arguments: Any) -> Account:
