@@ -152,7 +152,7 @@ class MemoryTests(Attacks):
 
     def test_split(self) -> None:
         """A good dialogue cut into two segments anywhere is a good dialogue."""
-        self.attack(scripts.split(), 3)
+        self.attack(scripts.split(), 9)
 
     def test_injected(self) -> None:
         """Anything in clear behind the go-ahead, in its segment: each single byte."""
@@ -175,7 +175,7 @@ class MemoryTests(Attacks):
 
     def test_mangled(self) -> None:
         """NUL, CR, ESC and more put in, or any byte left out or changed, anywhere."""
-        self.attack(scripts.mangled(), 101)
+        self.attack(scripts.mangled(), 151)
 
     def test_drip(self) -> None:
         """However slowly a server drips, the deadline is one for the dialogue."""
@@ -299,7 +299,7 @@ class SocketTests(TestCase):
 
     def test_endless(self) -> Deferred[None]:
         """What never ends is not waited for."""
-        return self.attack([*scripts.endless()][every(3)])
+        return self.attack([*scripts.endless()][every(5)])
 
     def test_stopped(self) -> Deferred[None]:
         """FIN and RST after each step of the dialogue."""
