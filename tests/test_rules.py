@@ -174,7 +174,7 @@ class TwistedTests(SynchronousTestCase):
     def test_no_private_imports(self) -> None:
         """No private name is imported, from Twisted or from anyone."""
         trees = dict(modules())
-        for path in (DROP_IN, *sorted(TESTS.glob("*.py"))):
+        for path in (DROP_IN, *sorted(TESTS.rglob("*.py"))):
             trees[path.name] = ast.parse(path.read_text(), str(path))
         for name, tree in trees.items():
             for module, imported in imports(tree):
@@ -318,7 +318,7 @@ class DocumentationTests(SynchronousTestCase):
     def test_docstrings(self) -> None:
         """Every test says, in words, what it holds."""
         counted = 0
-        for path in sorted(TESTS.glob("test_*.py")):
+        for path in sorted(TESTS.rglob("test_*.py")):
             for node in ast.walk(ast.parse(path.read_text(), str(path))):
                 if isinstance(
                     node, (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -331,6 +331,6 @@ class DocumentationTests(SynchronousTestCase):
 
     def test_no_sleep(self) -> None:
         """The tests of parts wait for events, never for time to pass."""
-        for path in sorted(TESTS.glob("test_*.py")):
+        for path in sorted(TESTS.rglob("test_*.py")):
             tree = ast.parse(path.read_text(), str(path))
             self.assertNotIn(("time", "sleep"), {*attributes(tree), *imports(tree)})
