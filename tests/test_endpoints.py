@@ -12,7 +12,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -47,8 +47,9 @@ from tests.transcripts import (
     answers,
 )
 from twisted_tcpclient.connection import observe
+from twisted_tcpclient.endpoints import PAUSE, SocketEndpoint, secured, starttls
 from twisted_tcpclient.endpoints import Handshake as HandshakeStage
-from twisted_tcpclient.endpoints import SocketEndpoint, secured, starttls
+from twisted_tcpclient.errors import Attempt as Failed
 from twisted_tcpclient.errors import (
     ConnectFailed,
     HandshakeFailed,
@@ -627,6 +628,39 @@ class LoopbackTests(TestCase):
         self.assertEqual((yield self.failed("./file")), "connection refused")
         self.assertEqual((yield self.failed("@nobody-there")), "connection refused")
 
+    def busy(self) -> socket.socket:
+        """A server with as many waiting as it allows; its address is ``busy``."""
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind("busy")
+        listener.listen(0)
+        waiting = socket.socket(socket.AF_UNIX)
+        self.addCleanup(waiting.close)
+        waiting.connect("busy")
+        self.addCleanup(os.unlink, "busy")
+        return listener
+
+    @inlineCallbacks
+    def test_busy(self) -> Any:
+        """A server that is busy is waited for, until it has time."""
+        listener = self.busy()
+        connecting = SocketEndpoint(reactor, "busy", TIMEOUT).connect(Recorders())
+        # By then it has been turned away.
+        for _ in range(10):
+            yield deferLater(reactor, 0)
+        self.assertNoResult(connecting)
+        with listener.accept()[0]:
+            client: Any = yield connecting
+        client.transport.abortConnection()
+
+    @inlineCallbacks
+    def test_busy_for_too_long(self) -> Any:
+        """It is not waited for longer than was said."""
+        self.busy()
+        connecting = SocketEndpoint(reactor, "busy", 0.2).connect(Recorders())
+        error = yield self.assertFailure(connecting, ConnectFailed)
+        self.assertEqual(error.attempts, (Failed("socket busy", "timed out"),))
+
     @inlineCallbacks
     def test_long_path(self) -> Any:
         """A path that fits into no address is an error, not a wait without end."""
@@ -664,6 +698,33 @@ class SocketEndpointTests(SynchronousTestCase):
         connecting.cancel()
         self.assertTrue(memory.connectors[0].stoppedConnecting)
         self.failureResultOf(connecting, ConnectingCancelledError)
+
+    def turned_away(self, memory: MemoryReactorClock) -> None:
+        """The server is busy, as Twisted puts it."""
+        _, factory, _, _ = memory.unixClients[-1]
+        factory.clientConnectionFailed(memory.connectors[-1], Failure(ConnectError()))
+
+    def test_busy(self) -> None:
+        """A server that is busy is asked again, until the time is over."""
+        memory = MemoryReactorClock()
+        connecting = SocketEndpoint(memory, "/socket", 3 * PAUSE).connect(Recorders())
+        for _ in range(3):
+            self.turned_away(memory)
+            self.assertNoResult(connecting)
+            memory.advance(PAUSE)
+        self.assertEqual(len(memory.unixClients), 4)
+        self.turned_away(memory)
+        error = self.failureResultOf(connecting, ConnectFailed).value
+        self.assertEqual(error.attempts, (Failed("socket /socket", "timed out"),))
+
+    def test_busy_and_cancelled(self) -> None:
+        """Whoever waits for it may give up."""
+        memory = MemoryReactorClock()
+        connecting = SocketEndpoint(memory, "/socket", 7).connect(Recorders())
+        self.turned_away(memory)
+        connecting.cancel()
+        self.failureResultOf(connecting, CancelledError)
+        self.assertEqual(memory.getDelayedCalls(), [])
 
 
 class ErrorTests(SynchronousTestCase):

@@ -254,7 +254,7 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_inherited(self) -> None:
-        """A descriptor that others left open for prog is still open, in clear."""
+        """A descriptor that others left open for prog is still open."""
 
         def check(kind: Kind) -> None:
             with (
@@ -266,7 +266,7 @@ class ReplacedTests(SynchronousTestCase):
                 outcome = shell(f"tcpclient {words} sh -c 'cat <&9' 9<{file.name}")
             self.assertEqual(outcome, Outcome(0, b"inherited\n", ""))
 
-        every(check, *PLAIN)
+        every(check)
 
     def test_taken(self) -> None:
         """What others had on 6 and 7 is replaced."""

@@ -150,6 +150,38 @@ class StatusTests(SynchronousTestCase):
         )
 
 
+class ClosedTests(SynchronousTestCase):
+    """Started with descriptors closed."""
+
+    def session(self, redirections: str) -> Outcome:
+        """What becomes of client mode with these redirections of the shell's."""
+
+        def hello(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        with serving(hello) as server:
+            line = f'exec "$@" {redirections}'
+            command = ("/bin/sh", "-c", line, "sh", *TWIST)
+            return run(*server.arguments, command=command, data=None)
+
+    def test_input(self) -> None:
+        """A closed standard input is empty input, and no connection of twist's."""
+        self.assertEqual(self.session("<&-"), Outcome(0, b"hello\n", ""))
+
+    def test_output(self) -> None:
+        """A closed standard output cannot be written to, which is said."""
+        outcome = self.session(">&-")
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        reason = "unable to write standard output: bad file descriptor"
+        self.assertEqual(outcome.complaint(), reason)
+
+    def test_error(self) -> None:
+        """Without standard error nothing is said, and all else is as ever."""
+        self.assertEqual(self.session("2>&-"), Outcome(0, b"hello\n", ""))
+        self.assertEqual(self.session("<&- >&- 2>&-"), Outcome(111, b"", ""))
+
+
 class ProgTests(SynchronousTestCase):
     """Prog is a child, in clear as well; for prog nothing else is different."""
 
@@ -179,7 +211,7 @@ class ProgTests(SynchronousTestCase):
         self.assertEqual(found["blocking"], [True, True])
 
     def test_signal(self) -> None:
-        """SIGTERM and Ctrl-C end prog first, and twist when prog has ended."""
+        """TERM, INT and HUP end prog first, and twist when prog has ended."""
 
         def check(kind: Kind, number: signal.Signals) -> None:
             prog = sh("echo $$; exec cat <&6")
@@ -198,29 +230,56 @@ class ProgTests(SynchronousTestCase):
         together(
             {
                 f"{number.name} {kind.name}": functools.partial(check, kind, number)
-                for number in (signal.SIGTERM, signal.SIGINT)
+                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
                 for kind in (TCP, STARTTLS)
             }
         )
 
+    def test_ignored(self) -> None:
+        """Under nohup HUP does not end twist, and prog is not told."""
+
+        def talk(peer: Peer) -> None:
+            os.kill(int(peer.line()), signal.SIGHUP)
+            peer.send(b"still there\n")
+            peer.finish()
+
+        def check(kind: Kind) -> None:
+            line = 'trap "" HUP; exec "$@"'
+            command = ("/bin/sh", "-c", line, "sh", *TWIST)
+            prog = sh("echo $PPID >&7; cat <&6")
+            with kind.serve(talk) as server:
+                arguments = (*QUICK, *server.arguments, *prog)
+                outcome = run(*arguments, command=command)
+            self.assertEqual(outcome, Outcome(0, b"still there\n", ""))
+
+        every(check, TCP, TLS)
+
     def test_client_signal(self) -> None:
-        """SIGTERM ends client mode as well, without a word."""
+        """TERM and HUP end client mode as well, without a word."""
 
         def hello(peer: Peer) -> None:
             peer.send(b"hello\n")
             peer.gone()
 
-        with (
-            TCP.serve(hello) as server,
-            running(*server.arguments, command=TWIST) as process,
-        ):
-            assert process.stdout is not None
-            self.assertEqual(process.stdout.readline(), b"hello\n")
-            process.terminate()
-            outcome = finish(process, None)
-        self.assertEqual((outcome.out, errors(outcome)), (b"", []))
-        self.assertNotEqual(outcome.status, 0)
-        self.assertNotIn("Traceback", outcome.err)
+        def check(number: signal.Signals, status: int) -> None:
+            with (
+                TCP.serve(hello) as server,
+                running(*server.arguments, command=TWIST) as process,
+            ):
+                assert process.stdout is not None
+                self.assertEqual(process.stdout.readline(), b"hello\n")
+                process.send_signal(number)
+                outcome = finish(process, None)
+            self.assertEqual(outcome, Outcome(status, b"", ""))
+
+        # Twist ends by the signal, where Twisted handles it.
+        expected = {signal.SIGTERM: -signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
+        together(
+            {
+                each.name: functools.partial(check, each, s)
+                for each, s in expected.items()
+            }
+        )
 
 
 class HelpTests(SynchronousTestCase):

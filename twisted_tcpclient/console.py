@@ -29,7 +29,7 @@ _SIGNALS = (
 )
 
 
-def _occupy_standard_descriptors() -> None:
+def occupy_standard_descriptors() -> None:
     """
     Give 0, 1 and 2 something where they are closed, lest a socket become one.
 
@@ -141,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
     :param arguments: argv without its first.
     :returns: the exit status, if the process does not become prog.
     """
-    _occupy_standard_descriptors()
+    occupy_standard_descriptors()
     options = Options()
     _log(options)
     report = Report()

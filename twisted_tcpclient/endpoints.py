@@ -9,9 +9,9 @@ The stages composed: endpoints whose connections may be used at once.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 #: What fits into an address of a UNIX socket everywhere on Linux.
 LONGEST_PATH = 107
 
+#: How long to wait for a server that is busy, in seconds: there is no event.
+PAUSE = 0.1
+
 
 @implementer(IStreamClientEndpoint)
 class SocketEndpoint:
@@ -51,7 +55,9 @@ class SocketEndpoint:
         :param path: ``@`` and a name for an abstract socket (Linux).
         :param timeout: for connecting, in seconds.
         """
+        self._reactor = reactor
         self._path = path
+        self._timeout = timeout
         address = "\0" + path[1:] if path.startswith("@") else path
         self._endpoint = UNIXClientEndpoint(reactor, address, timeout)
 
@@ -61,23 +67,42 @@ class SocketEndpoint:
 
         Fails with :class:`twisted_tcpclient.errors.ConnectFailed`.  Cancelling
         ends the attempt and fails with
+        :class:`twisted.internet.defer.CancelledError` or
         :class:`twisted.internet.error.ConnectingCancelledError`.
 
         :param protocolFactory: builds the protocol for the connection.
         :returns: fires with that protocol, connected.
         """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
 
-        def failed(failure: Failure) -> NoReturn:
-            failure.trap(ConnectError, OSError)
-            attempt = Attempt(f"socket {self._path}", explain(failure.value))
-            raise ConnectFailed([attempt]) from None
-
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         if len(os.fsencode(self._path)) > LONGEST_PATH:
             # Twisted would never hear of the attempt again.
-            attempt = Attempt(f"socket {self._path}", "file name too long")
-            return fail(ConnectFailed([attempt]))
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connecting.addErrback(failed)
+            raise self._failed("file name too long")
+        end = self._reactor.seconds() + self._timeout
+        while True:
+            try:
+                connected: IProtocol = await self._endpoint.connect(factory)
+                return connected
+            except (ConnectError, OSError) as error:
+                if not _is_busy(error):
+                    raise self._failed(explain(error)) from None
+            if self._reactor.seconds() >= end:
+                raise self._failed("timed out")
+            await deferLater(self._reactor, PAUSE)
+
+    def _failed(self, why: str) -> ConnectFailed:
+        return ConnectFailed([Attempt(f"socket {self._path}", why)])
+
+
+def _is_busy(error: Exception) -> bool:
+    """
+    Whether a server has as many waiting as it allows.
+
+    The system says "again" then, which Twisted takes for "in progress", as it
+    would be with TCP.  So in the end it has no reason of the system's to tell.
+    """
+    return type(error) is ConnectError and error.osError is None
 
 
 @implementer(IHandshakeListener)

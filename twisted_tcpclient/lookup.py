@@ -11,6 +11,8 @@ error.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,6 +53,8 @@ def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
     The result of a call that blocks, made in a thread that is not waited for.
 
     Cancelling forgets about the result.
+
+    :raises OSError: if no thread can be had.
     """
     result: Deferred[T] = Deferred()
 
@@ -62,7 +66,11 @@ def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
         # One that was cancelled takes no notice.
         reactor.callFromThread(result.callback, outcome)
 
-    Thread(target=run, daemon=True).start()
+    try:
+        Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        # Which is all that Python says of it.
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
     return result
 
 
@@ -127,8 +135,8 @@ class Resolver:
         """See :class:`twisted.internet.interfaces.IHostnameResolver`."""
         resolution = Resolution(hostName)
         types = addressTypes or (IPv4Address, IPv6Address)
-        resolution.looking = in_daemon(
-            self._reactor, lambda: addresses(hostName, portNumber, types)
+        resolution.looking = maybeDeferred(
+            in_daemon, self._reactor, lambda: addresses(hostName, portNumber, types)
         )
 
         def found(result: list[IPv4Address | IPv6Address]) -> None:
@@ -168,7 +176,7 @@ def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
         # Not getnameinfo: that of Python 3.10 stops all other threads meanwhile.
         return socket.gethostbyaddr(ip)[0].lower()
 
-    return absent(in_daemon(reactor, ask), reactor, timeout)
+    return absent(maybeDeferred(in_daemon, reactor, ask), reactor, timeout)
 
 
 class Ident(LineOnlyReceiver):

@@ -13,7 +13,9 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -114,11 +116,30 @@ class Program(ProcessProtocol):
             os.kill(self.transport.pid, number)
 
 
+def _inherited() -> dict[int, int]:
+    """
+    The descriptors that we were given, in Twisted's terms: none of those that
+    Python opens is inheritable (PEP 446).
+    """
+    given = {0: 0, 1: 1, 2: 2}
+    for name in os.listdir("/dev/fd"):
+        # The one for reading this directory is gone by now.
+        with suppress(OSError):
+            if os.get_inheritable(int(name)):
+                given[int(name)] = int(name)
+    return given
+
+
+def _aside(descriptor: int) -> int:
+    """A copy of a descriptor that is out of the way of 6 and 7."""
+    return int(fcntl(descriptor, F_DUPFD_CLOEXEC, WRITE + 1))
+
+
 def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Program:
     """
     Run prog as a child, with two of our descriptors as its 6 and 7.
 
-    Stdin, stdout and stderr are passed on.
+    All others that we were given are passed on, as if we became prog.
 
     :raises LocalFailure: if it cannot be run.
     """
@@ -130,7 +151,7 @@ def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Progr
             command.path,
             command.arguments,
             dict(command.environment),
-            childFDs={0: 0, 1: 1, 2: 2, READ: reading, WRITE: writing},
+            childFDs={**_inherited(), READ: reading, WRITE: writing},
         )
     except OSError as error:
         raise _unable(command.arguments[0], error) from None
@@ -168,15 +189,12 @@ def replace(command: Command, connection: int) -> None:
 
     :raises LocalFailure: if it cannot be run.
     """
-    # Out of the way first: the socket itself may be 6 or 7.
-    high = os.dup(connection)
-    while high in (READ, WRITE):
-        high = os.dup(high)
-    for descriptor in (READ, WRITE):
-        os.dup2(high, descriptor, inheritable=True)
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
     try:
+        copy = _aside(connection)
+        for descriptor in (READ, WRITE):
+            os.dup2(copy, descriptor, inheritable=True)
         os.execve(  # noqa: S606 - what this program is for
             command.path, command.arguments, command.environment
         )

@@ -132,10 +132,11 @@ def _no_address(host: str, family: int) -> AddressNotFound:
 def _explain_lookup(host: str, family: int, failure: Failure | None) -> Exception:
     """The error for a look-up that found nothing."""
     error = failure.value if failure is not None else None
-    if isinstance(error, socket.gaierror) and error.errno not in (
+    unknown = isinstance(error, socket.gaierror) and error.errno in (
         socket.EAI_NONAME,
         socket.EAI_NODATA,
-    ):
+    )
+    if isinstance(error, OSError) and not unknown:
         why = (error.strerror or "unknown").lower()
         return LookupFailed(
             f"temporarily unable to figure out IP address for {host}: {why}"

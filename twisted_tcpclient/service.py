@@ -7,15 +7,27 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 
-from twisted_tcpclient.options import Options
+from twisted_tcpclient import options as command
+from twisted_tcpclient.console import occupy_standard_descriptors
 from twisted_tcpclient.session import Session
 
 __all__ = ["Options", "TCPClientService", "makeService"]
+
+
+class Options(command.Options):
+    """The options of the command, under ``twist``."""
+
+    def __init__(self) -> None:
+        # Now, as twist has no reactor yet that could be 0, 1 or 2 itself.
+        occupy_standard_descriptors()
+        super().__init__()
 
 
 class TCPClientService(Service):
@@ -25,14 +37,27 @@ class TCPClientService(Service):
         self._reactor = reactor
         self._session = Session(reactor, options.settings, os.environb)
         self._over: Deferred[int] | None = None
+        self._ending = signal.SIGTERM
 
     def startService(self) -> None:
-        """Begin as soon as the reactor runs: children need its SIGCHLD."""
+        """Begin as soon as the reactor runs."""
         super().startService()
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
+        # Twisted leaves this one alone: twist would end and leave prog behind.
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hung_up)
         self._over = self._session.run().addCallback(self._exit)
+
+    def _hung_up(self, number: int, frame: object) -> None:
+        self._ending = signal.SIGHUP
+        self._reactor.callFromThread(self._stop)
+
+    def _stop(self) -> None:
+        # It may be stopping already.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def _exit(self, status: int) -> int:
         # Twisted knows no exit status (twisted/twisted#11335).  This is the
@@ -46,7 +71,7 @@ class TCPClientService(Service):
         """End the session; wait for prog, if there is one."""
         super().stopService()
         if self._over is not None and not self._over.called:
-            self._session.signal(signal.SIGTERM)
+            self._session.signal(self._ending)
         return self._over
 
 
