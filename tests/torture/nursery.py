@@ -1,0 +1,96 @@
+"""The command many times over, without the price of loading it each time.
+
+A nursery has loaded all that the command needs, and makes a child for each run: a
+process of its own that begins where the imports are done.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from tests.command import Outcome, environment
+
+#: One request a line: the arguments of the command, and where its files are.
+_NURSERY = """
+import json, os, sys
+from twisted_tcpclient import __main__, console, endpoints, lookup, starttls, tls
+for line in sys.stdin:
+    words, folder = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(f"{folder}/in", os.O_RDONLY), 0)
+        os.dup2(os.open(f"{folder}/out", os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(os.open(f"{folder}/err", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv[1:] = words
+        status = 99
+        try:
+            status = __main__.main()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(status, flush=True)
+"""
+
+
+class Nursery:
+    """Runs one command at a time."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        """:param call: calls a function where the commands are to be."""
+        self._process: subprocess.Popen[str] = call(
+            subprocess.Popen,
+            (sys.executable, "-c", _NURSERY),
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self.close)
+
+    def run(self, *arguments: str, data: bytes = b"") -> Outcome:
+        """Run the command to its end; its input ends after the data."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with tempfile.TemporaryDirectory(prefix="nursery-") as folder:
+            (Path(folder) / "in").write_bytes(data)
+            request = json.dumps((arguments, folder))
+            print(request, file=self._process.stdin, flush=True)
+            status = int(self._process.stdout.readline())
+            out, err = (Path(folder) / name for name in ("out", "err"))
+            return Outcome(status, out.read_bytes(), err.read_text())
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class Nurseries:
+    """As many as are needed side by side, made when they are."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        """:param call: calls a function where the commands are to be."""
+        self._call = call
+        self._idle: SimpleQueue[Nursery] = SimpleQueue()
+
+    @contextlib.contextmanager
+    def _one(self) -> Iterator[Nursery]:
+        nursery = Nursery(self._call) if self._idle.empty() else self._idle.get()
+        yield nursery
+        # One that has failed is not used again.
+        self._idle.put(nursery)
+
+    def run(self, *arguments: str, data: bytes = b"") -> Outcome:
+        """Run the command to its end; its input ends after the data."""
+        with self._one() as nursery:
+            return nursery.run(*arguments, data=data)
