@@ -24,10 +24,14 @@ def main() -> int:
         gc.freeze()
         gc.enable()
         return run(sys.argv[1:])
-    except OSError as error:
+    except (MemoryError, SystemError):
+        # Python has been seen to raise the latter when it is out of memory, too.
+        os.write(2, b"tcpclient: fatal: out of memory\n")
+    except (OSError, ImportError) as error:
         # Out of descriptors or memory before there was anything to do it with.
-        os.write(2, f"tcpclient: fatal: {error.strerror}\n".lower().encode())
-        return 111
+        why = str(getattr(error, "strerror", None) or error)
+        os.write(2, b"tcpclient: fatal: %s\n" % why.encode("ascii", "replace"))
+    return 111
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ from zope.interface import provider
 from twisted_tcpclient import program
 from twisted_tcpclient.errors import LocalFailure, SettingsError
 from twisted_tcpclient.options import Options
-from twisted_tcpclient.report import Report, fault
+from twisted_tcpclient.report import Report, fault, os_reason
 from twisted_tcpclient.session import TEMPORARY, USAGE, Session
+
+#: The descriptors that a session takes at most, beside those that we were given.
+NEEDED = 16
 
 _SIGNALS = (
     signal.SIGHUP,
@@ -41,6 +44,21 @@ def occupy_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open("/dev/null", os.O_RDONLY)
+
+
+def _claim_descriptors() -> None:
+    """
+    Make sure that a session will not run out of descriptors half way.
+
+    :raises OSError: if fewer than :data:`NEEDED` can be had.
+    """
+    claimed: list[int] = []
+    try:
+        while len(claimed) < NEEDED:
+            claimed.append(os.open("/dev/null", os.O_RDONLY))
+    finally:
+        for descriptor in claimed:
+            os.close(descriptor)
 
 
 def _typed(number: int) -> bool:
@@ -152,6 +170,11 @@ def run(arguments: Sequence[str]) -> int:
         return USAGE
     except SettingsError as error:
         Report(options["verbosity"]).fatal(str(error))
+        return TEMPORARY
+    try:
+        _claim_descriptors()
+    except OSError as error:
+        Report(options["verbosity"]).fatal(os_reason(error))
         return TEMPORARY
     from twisted.internet import reactor
 

@@ -78,7 +78,7 @@ class Place:
             raise RuntimeError(f"{command}: {done.stderr}")
 
     def ip(self, *words: str) -> None:
-        """Run ip(8) in here."""
+        """Change the network, as by hand."""
         self.tool(servers._program("ip", "iproute2"), *words)
 
     def cover(self, **files: str) -> File:
@@ -109,7 +109,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet of TCP: all of it, whether it comes from the near end, and its header."""
+    """A packet, and whether it comes from the near end."""
 
     data: bytes
     outward: bool
@@ -320,4 +320,3 @@ def path(mtu: int = 1500) -> Path:
 
 
 _made = functools.cache(Path)
-

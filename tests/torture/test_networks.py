@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,6 @@ from tests.command import (
     Kind,
     Outcome,
     Peer,
-    Server,
     listening,
     together,
 )
@@ -33,6 +33,7 @@ from tests.torture.nursery import Nurseries
 from tests.torture.paths import (
     FAR,
     Path,
+    Place,
     Treatment,
     broken,
     doubled,
@@ -43,6 +44,21 @@ from tests.torture.paths import (
     path,
     spoilt,
     swallowed,
+)
+from tests.torture.resolvers import (
+    AAAA,
+    CNAME,
+    DENIED,
+    FAILED,
+    PTR,
+    TRUNCATED,
+    TXT,
+    UNKNOWN,
+    A,
+    Answers,
+    Question,
+    labels,
+    resolver,
 )
 
 #: Most cases wait: more of them than there are processors may do so side by side.
@@ -236,9 +252,7 @@ class WeatherTests(Transfers):
 
         for mtu in (296, 576, 1280)[: share(1, 3)]:
             nurseries(mtu)
-            together(
-                {m.name: functools.partial(check, m, mtu) for m in MODES}, WORKERS
-            )
+            together({m.name: functools.partial(check, m, mtu) for m in MODES}, WORKERS)
 
     def test_pause(self) -> None:
         """Nor is a link that is down for a moment in mid-transfer."""
@@ -441,3 +455,352 @@ def _names(hosts: str) -> Any:
     """Put names into the near end of the path."""
     switch = "hosts: files\n"
     return path().near.cover(hosts=hosts, nsswitch_conf=switch, gai_conf="")
+
+
+#: A network of its own with a name server that says what the tests want it to.
+RESOLV = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n"
+
+
+@functools.cache
+def _island() -> Place:
+    """Return a place with a loopback only, where names come from DNS."""
+    island = Place()
+    hosts, switch = "127.0.0.1 localhost\n", "hosts: files dns\n"
+    island.cover(hosts=hosts, nsswitch_conf=switch, resolv_conf=RESOLV)
+    return island
+
+
+@functools.cache
+def islanders() -> Nurseries:
+    """Where the command is run in there."""
+    return Nurseries(_island().call)
+
+
+class Islands(SynchronousTestCase):
+    """Sessions with a greeter, where somebody else does not behave."""
+
+    def setUp(self) -> None:
+        """Have a place."""
+        self.place = _island()
+        islanders()
+
+    def session(self, *arguments: str) -> Outcome:
+        """Return what becomes of a session, which is over soon."""
+        began = time.monotonic()
+        outcome = islanders().run(*arguments)
+        self.assertLess(time.monotonic() - began, SOON)
+        return outcome
+
+    def lines(self, outcome: Outcome) -> list[str]:
+        """Return the lines of a session that was in vain: all are as they should be."""
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        *warnings, fatal = outcome.err.splitlines(keepends=True)
+        for line in warnings:
+            self.assertTrue(line.startswith("tcpclient: warning: "), line)
+            self.assertTrue(line[:-1].isascii() and line[:-1].isprintable(), line)
+        Outcome(111, b"", fatal).complaint()
+        return [line[:-1].split(": ", 2)[2] for line in (*warnings, fatal)]
+
+
+def greet(peer: Peer) -> None:
+    """Say hello and go."""
+    peer.send(b"hello\n")
+    peer.finish()
+
+
+def _wrong(question: Question) -> bytes:
+    """Answer with an address at which nobody is, under another number."""
+    number = int.from_bytes(question.data[:2], "big")
+    lie = question.address("127.6.6.6")
+    return ((number + 1) % 65536).to_bytes(2, "big") + lie[2:]
+
+
+def _second(answers: Answers) -> Answers:
+    """Answer when asked for the second time."""
+    asked: set[tuple[bytes, int]] = set()
+
+    def behave(question: Question) -> list[bytes]:
+        key = question.name, question.kind
+        if key in asked:
+            return answers(question)
+        asked.add(key)
+        return []
+
+    return behave
+
+
+def _mutated(seed: int) -> Answers:
+    """Answer right, but for some bytes after the number."""
+
+    def behave(question: Question) -> list[bytes]:
+        dice = Random(seed + question.kind)
+        records = [(A, bytes(4)), (CNAME, question.name), (AAAA, bytes(16))]
+        reply = bytearray(question.reply(*dice.choices(records, k=3)))
+        for _ in range(dice.randrange(1, 9)):
+            reply[dice.randrange(2, len(reply))] = dice.randrange(256)
+        return [bytes(reply[: dice.choice((len(reply), dice.randrange(2, 60)))])]
+
+    return behave
+
+
+#: All of an address that nobody has.
+NOWHERE = [(A, bytes((127, 0, 1, number))) for number in range(200)]
+#: A record that makes any reply too big for most.
+BULK = (TXT, b"\xff" + b"x" * 255)
+
+
+class ResolverTests(Islands):
+    """A name server that is silent, slow, gone, or lies."""
+
+    #: What leads to the greeter after all.
+    GOOD: dict[str, Answers] = {
+        "good": lambda q: [q.address()],
+        "twice": lambda q: [q.address()] * 2,
+        "slow": _second(lambda q: [q.address()]),
+        "forged": lambda q: [*[_wrong(q)] * 50, q.address()],
+        "one-refuses": lambda q: [
+            q.reply(*[(A, bytes((127, 6, 6, 6))), (A, bytes((127, 0, 0, 1)))])
+            if q.kind == A
+            else q.reply()
+        ],
+        "six-fails": lambda q: [q.address() if q.kind == A else q.reply(flags=FAILED)],
+        "six-lies": lambda q: [
+            q.address() if q.kind == A else q.reply((AAAA, b"\x20\x01" + bytes(14)))
+        ],
+        "huge": lambda q: [
+            q.reply((A, bytes((127, 0, 0, 1))), *[BULK] * 200)
+            if q.kind == A
+            else q.reply()
+        ],
+    }
+
+    #: What leads nowhere, and what is said of it.
+    BAD: dict[str, tuple[str, Answers]] = {
+        "silent": ("temporarily", lambda q: []),
+        "failed": ("temporarily", lambda q: [q.reply(flags=FAILED)]),
+        "denied": ("temporarily", lambda q: [q.reply(flags=DENIED)]),
+        "unknown": ("no IP address", lambda q: [q.reply(flags=UNKNOWN)]),
+        "empty": ("no IP address", lambda q: [q.reply()]),
+        "truncated": ("temporarily", lambda q: [q.reply(flags=TRUNCATED)]),
+        "short": ("", lambda q: [q.reply((q.kind, b"\x7f"))]),
+        "circle": ("", lambda q: [q.reply((CNAME, q.name))]),
+        "odd-name": ("", lambda q: [q.reply((CNAME, labels(b"\x1b[2J\n", b"x")))]),
+        "noise": ("", lambda q: [q.data[:2] + noise(500)]),
+        "nothing": ("", lambda q: [b"x"]),
+        "many": ("unable to connect", lambda q: [q.reply(*NOWHERE)]),
+        "multicast": ("unable to connect", lambda q: [q.address("224.0.0.1")]),
+        "broadcast": ("unable to connect", lambda q: [q.address("255.255.255.255")]),
+        "reserved": ("unable to connect", lambda q: [q.address("240.0.0.1")]),
+    }
+
+    def serve(self, behaviours: dict[str, Answers]) -> str:
+        """Have a greeter, and a name server; return the greeter's port."""
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        stack.enter_context(resolver(self.place, behaviours))
+        server = stack.enter_context(self.place.serving(greet, "127.0.0.1"))
+        return server.arguments[1]
+
+    def test_good(self) -> None:
+        """What is wrong is not believed, and what is right is found in the end."""
+        port = self.serve(self.GOOD)
+
+        def check(label: str) -> None:
+            outcome = self.session("-T", "20", f"{label}.example.test", port)
+            self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
+            self.assertEqual(outcome.err, "")
+
+        together({each: functools.partial(check, each) for each in self.GOOD}, WORKERS)
+
+    def test_bad(self) -> None:
+        """What leads nowhere is an error within -T: clear, printable, no traceback."""
+        port = self.serve({label: answers for label, (_, answers) in self.BAD.items()})
+
+        def check(label: str, words: str) -> None:
+            outcome = self.session("-T", "1", f"{label}.example.test", port)
+            for line in self.lines(outcome):
+                self.assertTrue(line.startswith(words), line)
+
+        together(
+            {
+                label: functools.partial(check, label, words)
+                for label, (words, _) in self.BAD.items()
+            },
+            WORKERS,
+        )
+
+    def test_gone(self) -> None:
+        """Without a name server a name may exist all the same, and that is said."""
+        outcome = self.session("-T", "10", "good.example.test", "25")
+        (line,) = self.lines(outcome)
+        self.assertTrue(line.startswith("temporarily unable to figure out"), line)
+
+    def test_mutated(self) -> None:
+        """Replies with anything in them lead to the greeter, or to an error."""
+        seeds = range(share(16, 400))
+        port = self.serve({f"mutant{seed}": _mutated(seed) for seed in seeds})
+
+        def check(seed: int) -> None:
+            outcome = self.session("-T", "1", f"mutant{seed}.example.test", port)
+            if outcome.status == 0:
+                self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+            else:
+                self.lines(outcome)
+
+        together({str(s): functools.partial(check, s) for s in seeds}, WORKERS)
+
+
+class Told(Islands):
+    """What prog is told by those who may lie."""
+
+    def told(self, name: str, *arguments: str) -> str | None:
+        """Return the value of a variable in prog's environment; it is harmless."""
+        outcome = self.session("-l0", "-t", "1", *arguments, "env", "-0")
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        pairs = [
+            each.split("=", 1) for each in outcome.out.decode().split("\0") if each
+        ]
+        value = dict(pairs).get(name)
+        if value is not None:
+            self.assertTrue(value and value.isascii() and value.isprintable(), value)
+            self.assertNotIn(" ", value)
+        return value
+
+    @contextlib.contextmanager
+    def addresses(self, count: int) -> Iterator[list[tuple[str, str]]]:
+        """Have a greeter on so many addresses; yield each with its port."""
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(self.place.serving(greet, f"127.0.2.{number + 1}"))
+                for number in range(count)
+            ]
+            yield [(each.arguments[0], each.arguments[1]) for each in servers]
+
+
+_NAME = labels(b"a", b"example", b"test")
+
+
+class ReverseTests(Told):
+    """Names of addresses."""
+
+    #: What is said of an address, and what prog is told.
+    NAMES: dict[str, tuple[str | None, Answers]] = {
+        "good": ("a.example.test", lambda q: [q.reply((PTR, _NAME))]),
+        "capitals": ("a.example.test", lambda q: [q.reply((PTR, _NAME.upper()))]),
+        "silent": (None, lambda q: []),
+        "failed": (None, lambda q: [q.reply(flags=FAILED)]),
+        "control": (None, lambda q: [q.reply((PTR, labels(b"\x1b[31mred", b"x")))]),
+        "newline": (None, lambda q: [q.reply((PTR, labels(b"a\nPATH=b", b"x")))]),
+        "blank": (None, lambda q: [q.reply((PTR, labels(b"a b", b"x")))]),
+        "nul": (None, lambda q: [q.reply((PTR, labels(b"a\0b", b"x")))]),
+        "not-ascii": (None, lambda q: [q.reply((PTR, labels(b"\xff\xfe", b"x")))]),
+        "root": (None, lambda q: [q.reply((PTR, b"\0"))]),
+        "short": (None, lambda q: [q.reply((PTR, b"\x3fxx"))]),
+        "circle": (None, lambda q: [q.reply((PTR, b"\xc0\x0c"), (PTR, b"\xc0\x2a"))]),
+        "noise": (None, lambda q: [q.data[:2] + noise(400)]),
+        "gone": (None, lambda q: [q.reply(flags=UNKNOWN)]),
+    }
+
+    def test_names(self) -> None:
+        """A name that is one is told; anything else is left out, and within -t."""
+        cases = list(self.NAMES.values())
+        # The first label of the question is the last byte of the address.
+        behaviours = {str(n + 1): answers for n, (_, answers) in enumerate(cases)}
+        with (
+            self.addresses(len(cases)) as places,
+            resolver(self.place, behaviours),
+        ):
+
+            def check(number: int) -> None:
+                expected, _ = cases[number]
+                told = self.told("TCPREMOTEHOST", "-R", *places[number])
+                if expected is not None:
+                    self.assertEqual(told, expected)
+
+            together(
+                {
+                    name: functools.partial(check, number)
+                    for number, name in enumerate(self.NAMES)
+                },
+                WORKERS,
+            )
+
+    def test_longest(self) -> None:
+        """A name of any length is told or left out."""
+        long = labels(*[b"x" * 63] * 3, b"y" * 61)
+        with (
+            self.addresses(1) as ((host, port),),
+            resolver(self.place, {"1": lambda q: [q.reply((PTR, long))]}),
+        ):
+            told = self.told("TCPREMOTEHOST", "-R", host, port)
+            self.assertIn(told, (None, ".".join(["x" * 63] * 3 + ["y" * 61])))
+
+
+def _says(*words: bytes) -> Callable[[Peer], object]:
+    """Answer whatever is asked, and wait for the end."""
+
+    def script(peer: Peer) -> None:
+        asked = peer.line()
+        for word in words:
+            peer.send(word.replace(b"PORTS", asked.strip()))
+        peer.leave()
+
+    return script
+
+
+def _drips(peer: Peer) -> None:
+    """Send a byte now and then, without end."""
+    with contextlib.suppress(OSError):
+        while not select.select([peer.socket], [], [], 0.05)[0] or peer.line():
+            peer.send(b"x")
+
+
+class IdentTests(Told):
+    """What ident says of the user (RFC 1413)."""
+
+    #: What an ident server does, and what prog is told.
+    SERVERS: dict[str, tuple[str | None, Any]] = {
+        "good": ("joe", _says(b"PORTS : USERID : UNIX : joe\r\n")),
+        "two lines": ("joe", _says(b"PORTS:USERID:UNIX:joe\r\nPORTS:ERROR:X\r\n")),
+        "colons": ("a:b:c", _says(b"PORTS : USERID : UNIX : a:b:c\r\n")),
+        "pieces": ("joe", _says(b"1 , 2 : US", b"ERID : UNIX : ", b"joe\r", b"\n")),
+        "blanks": ("joeuser", _says(b"PORTS : USERID : UNIX :  joe user \r\n")),
+        "escape": ("[31mjoe", _says(b"PORTS:USERID:UNIX:\x1b[31mjoe\x07\r\n")),
+        "newline": ("aPATH=b", _says(b"PORTS:USERID:UNIX:a\nPATH=b\r\n")),
+        "nul": ("ab", _says(b"PORTS:USERID:UNIX:a\0b\r\n")),
+        "not UTF-8": ("ab", _says(b"PORTS:USERID:UNIX:a\xff\xfeb\r\n")),
+        "nobody": (None, _says(b"PORTS : USERID : UNIX : \r\n")),
+        "error": (None, _says(b"PORTS : ERROR : NO-USER\r\n")),
+        "no reply": (None, _says(b"hello\r\n")),
+        "empty": (None, _says(b"\r\n")),
+        "endless": (None, _says(b"x" * 100_000)),
+        "long": (None, _says(b"PORTS:USERID:UNIX:" + b"x" * 5000 + b"\r\n")),
+        "drip": (None, _drips),
+        "silent": (None, Peer.gone),
+        "closes": (None, Peer.finish),
+        "resets": (None, Peer.reset),
+        "gone": (None, None),
+    }
+
+    def test_servers(self) -> None:
+        """A user is told if one is named, in harmless letters, and within -t."""
+        cases = list(self.SERVERS.values())
+        with contextlib.ExitStack() as stack:
+            places = stack.enter_context(self.addresses(len(cases)))
+            for (host, _), (_, script) in zip(places, cases, strict=True):
+                if script is not None:
+                    listener = self.place.listener(host, 113)
+                    stack.enter_context(listening(listener, script))
+
+            def check(number: int) -> None:
+                expected, _ = cases[number]
+                told = self.told("TCPREMOTEINFO", "-H", *places[number])
+                self.assertEqual(told, expected)
+
+            together(
+                {
+                    name: functools.partial(check, number)
+                    for number, name in enumerate(self.SERVERS)
+                },
+                WORKERS,
+            )

@@ -1,0 +1,91 @@
+"""A name server that may say anything."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.torture.paths import Place
+
+A, CNAME, PTR, TXT, AAAA = 1, 5, 12, 16, 28
+
+#: What a reply says of itself: an answer, or why there is none.
+FINE, FAILED, UNKNOWN, DENIED, TRUNCATED = 0x8180, 0x8182, 0x8183, 0x8185, 0x8380
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked: all of it, and what is in it."""
+
+    data: bytes
+
+    @property
+    def name(self) -> bytes:
+        """The name, in the form that it has on the wire."""
+        return self.data[12 : self.data.index(b"\0", 12) + 1]
+
+    @property
+    def label(self) -> str:
+        """The first label of the name."""
+        return self.name[1 : 1 + self.name[0]].decode()
+
+    @property
+    def kind(self) -> int:
+        """The type of records that are wanted."""
+        end = 12 + len(self.name)
+        return int.from_bytes(self.data[end : end + 2], "big")
+
+    def reply(self, *records: tuple[int, bytes], flags: int = FINE) -> bytes:
+        """Answer with records about the name."""
+        header = self.data[:2] + struct.pack("!5H", flags, 1, len(records), 0, 0)
+        answers = b"".join(
+            b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
+            for kind, data in records
+        )
+        return header + self.data[12 : 16 + len(self.name)] + answers
+
+    def address(self, ip: str = "127.0.0.1") -> bytes:
+        """Answer with an IPv4 address, if that is what was asked for."""
+        record = (A, socket.inet_aton(ip))
+        return self.reply(*[record] if self.kind == A else [])
+
+
+def labels(*parts: bytes) -> bytes:
+    """Return a name in the form that it has on the wire."""
+    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
+
+
+#: What is said to a question: any number of packets.
+Answers = Callable[[Question], list[bytes]]
+
+
+@contextlib.contextmanager
+def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
+    """Answer what is asked in a place, by the first label of the name."""
+
+    def bound() -> socket.socket:
+        server = socket.socket(type=socket.SOCK_DGRAM)
+        server.bind(("127.0.0.1", 53))
+        return server
+
+    def serve() -> None:
+        while len(asked := server.recvfrom(4096)[0:2]) == 2 and asked[0]:
+            question = Question(asked[0])
+            answers = behaviours.get(question.label, lambda question: [])
+            for answer in answers(question):
+                server.sendto(answer, asked[1])
+
+    server = place.call(bound)
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    try:
+        yield
+    finally:
+        # An empty question is the end.
+        server.sendto(b"", server.getsockname())
+        serving.join()
+        server.close()
