@@ -29,7 +29,8 @@ def main() -> int:
         os.write(2, b"tcpclient: fatal: out of memory\n")
     except (OSError, ImportError) as error:
         # Out of descriptors or memory before there was anything to do it with.
-        why = str(getattr(error, "strerror", None) or error)
+        system = getattr(error, "strerror", None) or ""
+        why = system.lower() or str(error)
         os.write(2, b"tcpclient: fatal: %s\n" % why.encode("ascii", "replace"))
     return 111
 

@@ -1,0 +1,987 @@
+"""What may befall a process: signals, descriptors, limits, and odd surroundings."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import certificates, servers
+from tests.command import (
+    COMMAND,
+    ON_TERMINAL,
+    PATIENCE,
+    ROOT,
+    STARTTLS,
+    TCP,
+    TLS,
+    Kind,
+    Outcome,
+    Peer,
+    environment,
+    every,
+    finish,
+    run,
+    serving,
+    start,
+    terminal,
+    together,
+    trusting,
+)
+from tests.test_client_mode import MIB, noise, running
+from tests.test_command import mute
+from tests.test_many import (
+    EchoServer,
+    LeavingNothing,
+    Pinger,
+    connections,
+)
+from tests.test_prog import QUICK, python, sh, state, until
+from tests.torture import share
+from tests.torture.nursery import Nurseries
+from tests.torture.paths import Place
+from tests.torture.resolvers import Answers, Question, resolver
+from twisted_tcpclient.options import Options
+from twisted_tcpclient.session import Session
+
+reactor: Any = global_reactor
+
+#: The ways to use the command that differ in what happens to processes.
+PROG = sh("cat <&6")
+
+
+@functools.cache
+def _island() -> Place:
+    """Return a place with a loopback only, where names come from DNS."""
+    island = Place()
+    hosts, switch = "127.0.0.1 localhost\n", "hosts: files dns\n"
+    resolv = "nameserver 127.0.0.1\noptions timeout:1 attempts:30\n"
+    island.cover(hosts=hosts, nsswitch_conf=switch, resolv_conf=resolv)
+    return island
+
+
+def gone(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether nothing is left of a process and of all that it has started."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+class Stage:
+    """A moment in a session: it waits there until it is let go."""
+
+    def __init__(self) -> None:
+        """Nobody is there yet."""
+        self.reached = threading.Event()
+        self.go = threading.Event()
+
+    def wait(self) -> None:
+        """Stay here."""
+        self.reached.set()
+        self.go.wait(PATIENCE)
+
+    def finish(self, peer: Peer) -> None:
+        """Stay here, then end the session well."""
+        self.wait()
+        peer.send(b"end\n")
+        peer.finish()
+
+
+Started = Iterator[subprocess.Popen[bytes]]
+
+
+#: There is but one name server.
+_asking = threading.Lock()
+
+
+@contextlib.contextmanager
+def looking(stage: Stage, *prog: str) -> Started:
+    """Be in the look-up of a name."""
+
+    def late(question: Question) -> list[bytes]:
+        stage.reached.set()
+        return [question.address()] if stage.go.is_set() else []
+
+    def greet(peer: Peer) -> None:
+        peer.send(b"end\n")
+        peer.finish()
+
+    island = _island()
+    behaviours: dict[str, Answers] = {"late": late}
+    with (
+        _asking,
+        resolver(island, behaviours),
+        island.serving(greet, "127.0.0.1") as server,
+    ):
+        arguments = (*QUICK, "late.example.test", server.arguments[1], *prog)
+        yield island.call(start, *arguments)
+
+
+@contextlib.contextmanager
+def connecting(stage: Stage, *prog: str) -> Started:
+    """Be in the attempt to connect, which is not answered."""
+    with mute() as port:
+        process = start("-v", *QUICK, "127.0.0.1", port, *prog)
+        assert process.stderr is not None
+        while b"trying" not in process.stderr.readline():
+            pass
+        stage.reached.set()
+        yield process
+
+
+def _stage(
+    script: Callable[[Stage, Peer], object], *options: str
+) -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[bytes]]]:
+    """Return what leads to a stage of which the server knows."""
+
+    @contextlib.contextmanager
+    def lead(stage: Stage, *prog: str) -> Started:
+        words = (*QUICK, *options, *(trusting() if options else ()))
+        with serving(functools.partial(script, stage), *words) as server:
+            yield start(*server.arguments, *prog)
+            # Whoever was ended has hung up.
+            stage.go.set()
+            with contextlib.suppress(OSError):
+                server.result()
+
+    return lead
+
+
+def _greeting(stage: Stage, peer: Peer) -> None:
+    stage.wait()
+    STARTTLS.prepare(peer)
+    stage.finish(peer)
+
+
+def _asked(stage: Stage, peer: Peer) -> None:
+    peer.send(b"220 mail.example.test ESMTP\r\n")
+    peer.line()
+    stage.wait()
+    peer.send(b"250-mail.example.test\r\n250 STARTTLS\r\n")
+    peer.line()
+    peer.send(b"220 go ahead\r\n")
+    peer.secure()
+    stage.finish(peer)
+
+
+def _handshake(stage: Stage, peer: Peer) -> None:
+    stage.wait()
+    peer.secure()
+    stage.finish(peer)
+
+
+def _relaying(kind: Kind) -> Callable[[Stage, Peer], None]:
+    def script(stage: Stage, peer: Peer) -> None:
+        kind.prepare(peer)
+        # It has an answer: so it relays.
+        peer.send(b"begin\n")
+        peer.line()
+        stage.finish(peer)
+
+    return script
+
+
+STAGES: dict[str, Callable[..., Any]] = {
+    "look-up": looking,
+    "connect": connecting,
+    "greeting": _stage(_greeting, "-s", "smtp"),
+    "STARTTLS": _stage(_asked, "-s", "smtp"),
+    "handshake": _stage(_handshake, "--tls"),
+    "relaying": _stage(_relaying(TCP)),
+    "relaying TLS": _stage(_relaying(TLS), "--tls"),
+}
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class SignalTests(SynchronousTestCase):
+    """Signals in every stage."""
+
+    def setUp(self) -> None:
+        """Have a place: what is made once must not be made by two at the same time."""
+        _island()
+
+    def reach(self, stage: Stage, name: str, process: subprocess.Popen[bytes]) -> bytes:
+        """Wait until a session is in that stage; return what it has printed."""
+        printed = b""
+        if name.startswith("relaying"):
+            assert process.stdin is not None and process.stdout is not None
+            printed = process.stdout.readline()
+            process.stdin.write(b"x\n")
+            process.stdin.flush()
+        self.assertTrue(stage.reached.wait(PATIENCE))
+        return printed
+
+    def test_ended(self) -> None:
+        """TERM, INT and HUP end it at once: 128+n, no word, nothing left behind."""
+
+        def check(name: str, number: signal.Signals, prog: tuple[str, ...]) -> None:
+            stage = Stage()
+            with STAGES[name](stage, *prog) as process:
+                self.reach(stage, name, process)
+                process.send_signal(number)
+                outcome = finish(process, None)
+                self.assertEqual(outcome, Outcome(128 + number, b"", ""))
+                self.assertTrue(gone(process))
+
+        together(
+            {
+                f"{name} {number.name} {bool(prog)}": functools.partial(
+                    check, name, number, prog
+                )
+                for name in STAGES
+                for number in ENDING[: share(2, 3)]
+                for prog in ((), ("echo", "prog"))[: share(1, 2)]
+                # With prog there is a stage of its own.
+                if not (prog and name.startswith("relaying"))
+            }
+        )
+
+    def test_interrupted(self) -> None:
+        """STOP and CONT, and PIPE, change nothing: the session is whole."""
+
+        def check(name: str) -> None:
+            stage = Stage()
+            with STAGES[name](stage) as process:
+                printed = self.reach(stage, name, process)
+                process.send_signal(signal.SIGSTOP)
+                until(process.pid, "T")
+                process.send_signal(signal.SIGPIPE)
+                process.send_signal(signal.SIGCONT)
+                servers.eventually(lambda: state(process.pid) != "T", "it to go on")
+                stage.go.set()
+                outcome = finish(process, None)
+                self.assertEqual(
+                    (outcome.status, printed + outcome.out, outcome.err),
+                    (0, printed + b"end\n", ""),
+                )
+
+        # Who was let wait by the system is not let go by it soon.
+        together({n: functools.partial(check, n) for n in STAGES if n != "connect"})
+
+    def test_prog(self) -> None:
+        """While prog runs it has the signal; its status counts, and nobody is left."""
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"begin\n")
+            peer.leave()
+
+        def check(kind: Kind, number: signal.Signals) -> None:
+            prog = sh("read line <&6; echo $line; exec cat <&6")
+            with kind.serve(talk) as server:
+                arguments = (*QUICK, *server.arguments, *prog)
+                with running(*arguments) as process:
+                    assert process.stdout is not None
+                    self.assertEqual(process.stdout.readline(), b"begin\n")
+                    if kind.secure:
+                        process.send_signal(number)
+                    else:
+                        os.killpg(process.pid, number)
+                    outcome = finish(process)
+                    expected = 128 + number if kind.secure else -number
+                    self.assertEqual(outcome, Outcome(expected, b"", ""))
+                    servers.eventually(lambda: gone(process), "all to be gone")
+
+        together(
+            {
+                f"{kind.name} {number.name}": functools.partial(check, kind, number)
+                for kind in (TCP, TLS, STARTTLS)
+                for number in (*ENDING, signal.SIGKILL)[: share(2, 4)]
+                if kind is TCP or number != signal.SIGKILL
+            }
+        )
+
+    def test_many_at_once(self) -> None:
+        """However many signals there are, the first of them ends it, without a word."""
+
+        def check(numbers: tuple[signal.Signals, ...]) -> None:
+            stage = Stage()
+            with STAGES["relaying"](stage) as process:
+                self.reach(stage, "relaying", process)
+                # Together they arrive when it goes on.
+                process.send_signal(signal.SIGSTOP)
+                until(process.pid, "T")
+                for number in numbers:
+                    process.send_signal(number)
+                process.send_signal(signal.SIGCONT)
+                outcome = finish(process, None)
+                self.assertIn(outcome.status, [128 + number for number in numbers])
+                self.assertEqual((outcome.out, outcome.err), (b"", ""))
+
+        check((*ENDING, signal.SIGTSTP, signal.SIGPIPE))
+
+    def test_passphrase(self) -> None:
+        """While a passphrase is asked for as well: the terminal echoes again."""
+        encrypted = str(certificates.shared().encrypted_client)
+
+        def check(number: signal.Signals | None) -> None:
+            with terminal() as (master, slave), serving(Peer.gone) as server:
+                before = termios.tcgetattr(slave)
+                process = start(
+                    *("-n", encrypted, *trusting(), *server.arguments),
+                    command=ON_TERMINAL,
+                    stdin=slave,
+                    session=False,
+                )
+                asked = b""
+                while b"passphrase" not in asked:
+                    asked += os.read(master, 4096)
+                if number is None:
+                    os.write(master, b"\x03")
+                else:
+                    process.send_signal(number)
+                outcome = finish(process)
+                ended = -(number or signal.SIGINT)
+                self.assertEqual(outcome, Outcome(ended, b"", ""))
+                self.assertEqual(termios.tcgetattr(slave), before)
+
+        together(
+            {
+                str(number): functools.partial(check, number)
+                for number in (None, *ENDING)
+            }
+        )
+
+
+class DescriptorTests(SynchronousTestCase):
+    """Standard descriptors that are not what they should be."""
+
+    BAD, FULL = "bad file descriptor", "no space left on device"
+
+    #: How the shell starts it, and what is said, if it is an error.
+    INPUTS = {
+        "<&-": "",
+        "</dev/null": "",
+        "<>/dev/null": "",
+        "0>/dev/null": f"unable to read standard input: {BAD}",
+    }
+    OUTPUTS = {
+        ">&-": f"unable to write standard output: {BAD}",
+        ">/dev/full": f"unable to write standard output: {FULL}",
+        ">>/dev/full": f"unable to write standard output: {FULL}",
+        "1<>/dev/full": f"unable to write standard output: {FULL}",
+        "1</dev/null": f"unable to write standard output: {BAD}",
+    }
+
+    def session(self, kind: Kind, line: str) -> Outcome:
+        """Return what becomes of a session that the shell begins so."""
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.leave()
+
+        with kind.serve(talk) as server:
+            command = ("/bin/sh", "-c", f'"$@" {line}', "sh", *COMMAND)
+            return run(*server.arguments, command=command)
+
+    def check(self, kind: Kind, line: str, words: str) -> None:
+        """It is in order, or it is an error of which that is said."""
+        outcome = self.session(kind, line)
+        if words:
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertEqual(outcome.complaint(), words)
+        else:
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+    def test_each(self) -> None:
+        """What cannot be read or written is an error, and is named."""
+        lines = self.INPUTS | self.OUTPUTS
+        together(
+            {
+                f"{kind.name} {line}": functools.partial(self.check, kind, line, words)
+                for kind in (TCP, TLS)[: share(1, 2)]
+                for line, words in lines.items()
+            }
+        )
+
+    def test_errors(self) -> None:
+        """Nobody needs stderr: without it all is the same, and the status tells."""
+
+        def check(line: str) -> None:
+            outcome = self.session(TCP, line)
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+            outcome = self.session(TCP, f"{line} >/dev/full")
+            self.assertEqual((outcome.status, outcome.err), (111, ""))
+
+        lines = ("2>&-", "2>/dev/full", "2</dev/null")
+        together({line: functools.partial(check, line) for line in lines})
+
+    def test_none(self) -> None:
+        """Without any of them prog finds its connection on 6 and 7, and no more."""
+        look = python(
+            "import os; os.write(7, b' '.join(sorted(b'%d' % int(fd) for fd in"
+            " os.listdir('/proc/self/fd'))))"
+        )
+
+        def talk(peer: Peer) -> bytes:
+            said = peer.rest() if not secure else peer.line()
+            peer.finish()
+            return said
+
+        for kind in (TCP, TLS):
+            secure = kind.secure
+            with kind.serve(talk) as server:
+                line = '"$@" <&- >&- 2>&-'
+                command = ("/bin/sh", "-c", line, "sh", *COMMAND)
+                outcome = run(*QUICK, *server.arguments, *look, command=command)
+                self.assertEqual(outcome, Outcome(0, b"", ""))
+                # That of the listing itself is among them: what was closed is closed.
+                self.assertEqual(server.result(), b"0 6 7")
+
+    def test_non_blocking(self) -> None:
+        """Standard descriptors that do not block are as good, and stay as they were."""
+        data = noise(MIB)
+
+        def check(kind: Kind) -> None:
+            def echo(peer: Peer) -> None:
+                peer.send(peer.exactly(len(data)))
+                peer.finish()
+
+            ours, theirs = socket.socketpair()
+            with ours, theirs, kind.serve(echo) as server:
+                theirs.setblocking(False)
+                process = start(*server.arguments, stdin=theirs, stdout=theirs)
+                sending = threading.Thread(target=ours.sendall, args=(data,))
+                sending.start()
+                received = bytearray()
+                while len(received) < len(data):
+                    received += ours.recv(65536)
+                sending.join()
+                self.assertEqual(finish(process).status, 0)
+                self.assertEqual(bytes(received), data)
+                self.assertFalse(theirs.getblocking())
+                self.assertFalse(os.get_blocking(theirs.fileno()))
+
+        every(check, TCP, TLS)
+
+
+class ProgTests(SynchronousTestCase):
+    """What prog does with its descriptors, and when it ends."""
+
+    CLOSES = ("", "exec 6<&-", "exec 7>&-", "exec 6<&- 7>&-")
+
+    def test_closes(self) -> None:
+        """It may close one, both or neither, and go at once or later: it decides."""
+
+        def leave(peer: Peer) -> None:
+            with contextlib.suppress(OSError):
+                peer.send(b"hello\n")
+            peer.leave()
+
+        def check(kind: Kind, line: str, stays: bool) -> None:
+            last = "read go; exit 5" if stays else "exit 5"
+            prog = sh(f"{line}\n{last}")
+            with kind.serve(leave) as server:
+                outcome = run(*QUICK, *server.arguments, *prog, data=b"go\n")
+                self.assertEqual(outcome, Outcome(5, b"", ""))
+
+        together(
+            {
+                f"{kind.name} {line} {stays}": functools.partial(
+                    check, kind, line, stays
+                )
+                for kind in (TCP, TLS, STARTTLS)[: share(2, 3)]
+                for line in self.CLOSES
+                for stays in (False, True)
+            }
+        )
+
+    def test_ends_early(self) -> None:
+        """One that ends before it has read or written has a status all the same."""
+
+        def pour(peer: Peer) -> None:
+            with contextlib.suppress(Exception):
+                peer.send(noise(MIB))
+            peer.gone()
+
+        def check(kind: Kind) -> None:
+            with kind.serve(pour) as server:
+                outcome = run(*QUICK, *server.arguments, *sh("exit 4"))
+            self.assertEqual((outcome.status, outcome.out), (4, b""))
+
+        every(check, TCP, TLS, STARTTLS)
+
+
+#: Runs the command where some things are scarce.
+def _limited(*words: str) -> tuple[str, ...]:
+    return ("prlimit", *words, "--", *COMMAND)
+
+
+class LimitTests(SynchronousTestCase):
+    """Too little of everything: one line, status 111, and no half session."""
+
+    def setUp(self) -> None:
+        """Have a place: what is made once must not be made by two at the same time."""
+        _island()
+
+    def limited(self, kind: Kind, limit: str, *prog: str, host: str = "") -> Outcome:
+        """Return what becomes of a session under a limit."""
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n" * 1000)
+            peer.finish()
+
+        with kind.serve(talk) as server:
+            *options, address, port = server.arguments
+            words = (*QUICK, *options, host or address, port, *prog)
+            return run(*words, command=_limited(limit))
+
+    def whole_or_told(self, outcome: Outcome) -> bool:
+        """Check that it is one or the other; return which."""
+        if outcome.status == 0:
+            self.assertEqual(outcome, Outcome(0, b"hello\n" * 1000, ""))
+            return True
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertTrue(outcome.complaint())
+        return False
+
+    def test_descriptors(self) -> None:
+        """With few descriptors it is said before anything is connected to."""
+        ways: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
+            (TCP, (), ""),
+            (TCP, (), "localhost"),
+            (TCP, PROG, ""),
+            (TLS, (), ""),
+            (TLS, PROG, ""),
+        )
+        whole: dict[int, set[bool]] = {}
+
+        def check(number: int, way: tuple[Kind, tuple[str, ...], str]) -> None:
+            kind, prog, host = way
+            outcome = self.limited(kind, f"--nofile={number}", *prog, host=host)
+            whole.setdefault(number, set()).add(self.whole_or_told(outcome))
+            if outcome.status:
+                self.assertEqual(outcome.complaint(), "too many open files")
+
+        # Python itself needs four of them.
+        numbers = range(4, 24, share(6, 1))
+        together(
+            {
+                f"{number} {way}": functools.partial(check, number, way)
+                for number in numbers
+                for way in ways
+            }
+        )
+        self.assertEqual(whole[numbers[0]], {False})
+        self.assertEqual(whole[numbers[-1]], {True})
+
+    def test_output(self) -> None:
+        """A file that may not grow, and a disk that is full, are errors."""
+
+        def talk(peer: Peer) -> None:
+            with contextlib.suppress(Exception):
+                peer.send(down)
+            peer.gone()
+
+        down = noise(MIB)
+        island = _island()
+        disk = servers._directory("disk")
+        island.tool("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk))
+
+        def check(kind: Kind, name: str, command: tuple[str, ...], words: str) -> None:
+            output = island.call(open, disk / name, "wb+", buffering=0)
+            with output, kind.serve(talk) as server:
+                outcome = run(*server.arguments, command=command, stdout=output)
+                self.assertEqual(outcome.status, 111)
+                complaint = f"unable to write standard output: {words}"
+                self.assertEqual(outcome.complaint(), complaint)
+                output.seek(0)
+                self.assertTrue(down.startswith(bytes(output.read())))
+
+        for kind in (TCP, TLS):
+            check(kind, "grown", _limited("--fsize=1000"), "file too large")
+            check(kind, "disk", COMMAND, "no space left on device")
+            island.tool("rm", str(disk / "disk"))
+
+    def test_processes(self) -> None:
+        """Without processes and threads no name is found, and no prog is left alone."""
+        other = "dac_read_search"
+
+        def check(number: int, prog: tuple[str, ...], host: str) -> bool:
+            # Each has a user of its own, as the limit is for a user as a whole.
+            user = str(54000 + number * 10 + len(prog) * 2 + bool(host))
+            command = (
+                *("prlimit", f"--nproc={number}", "--", "setpriv"),
+                *(f"--reuid={user}", f"--regid={user}", "--clear-groups"),
+                # Python may be where only root looks.
+                *(f"--inh-caps=+{other}", f"--ambient-caps=+{other}"),
+                *COMMAND,
+            )
+
+            def talk(peer: Peer) -> None:
+                with contextlib.suppress(Exception):
+                    peer.secure()
+                    peer.send(b"hello\n" * 1000)
+                peer.finish()
+
+            words = ("--tls", *trusting(), "-m", "localhost", "-4")
+            with serving(talk, *QUICK, *words) as server:
+                *options, address, port = server.arguments
+                arguments = (*options, host or address, port, *prog)
+                return self.whole_or_told(run(*arguments, command=command))
+
+        for prog, host in (((), ""), ((), "localhost"), (("cat", "/dev/fd/6"), "")):
+            found = [check(number, prog, host) for number in range(1, 5)]
+            # One is enough, unless there are threads; four are for all.
+            self.assertEqual((found[0], found[-1]), (not (prog or host), True))
+
+    def test_memory(self) -> None:
+        """Without memory for a thread no name is found, and no prog is left alone."""
+        # All is loaded; then there is less than what a thread needs for its stack.
+        code = """
+import resource, sys
+from twisted_tcpclient import console, endpoints, lookup, starttls, tls
+from twisted.internet import reactor
+from twisted_tcpclient.__main__ import main
+for line in open("/proc/self/status"):
+    if line.startswith("VmSize:"):
+        size = int(line.split()[1]) * 1024 + 6 * 2**20
+_, most = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (size, most))
+sys.exit(main())
+"""
+        command = (sys.executable, "-c", code)
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        reason = "resource temporarily unavailable"
+        with TCP.serve(talk) as server:
+            port = server.arguments[1]
+            outcome = run(*QUICK, "localhost", port, command=command)
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            words = "temporarily unable to figure out IP address for localhost"
+            self.assertEqual(outcome.complaint(), f"{words}: {reason}")
+            # What needs no thread does not mind.
+            outcome = run(*QUICK, *server.arguments, command=command)
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+        with TLS.serve(talk) as server:
+            arguments = (*QUICK, *server.arguments, "sleep", "1000")
+            with running(*arguments, command=command) as process:
+                outcome = finish(process)
+                self.assertEqual((outcome.status, outcome.out), (111, b""))
+                words = f"unable to run sleep: {reason}"
+                self.assertEqual(outcome.complaint(), words)
+                self.assertTrue(gone(process))
+
+    def test_loading(self) -> None:
+        """What fails while the program is loaded is one line as well."""
+        # Where it fails depends on the machine; that it fails does not.
+        code = """
+import builtins, sys
+kind, words = {"memory": (MemoryError, ""), "python": (SystemError, "x"),
+    "file": (OSError, "gone"), "module": (ImportError, "failed to map")}[sys.argv[1]]
+sys.argv[1:2] = []
+real = builtins.__import__
+def failing(name, *rest):
+    if name == "twisted_tcpclient.options":
+        raise kind(24, "Too many open files") if kind is OSError else kind(words)
+    return real(name, *rest)
+builtins.__import__ = failing
+from twisted_tcpclient.__main__ import main
+sys.exit(main())
+"""
+        expected = {
+            "memory": "out of memory",
+            "python": "out of memory",
+            "file": "too many open files",
+            "module": "failed to map",
+        }
+
+        def check(what: str) -> None:
+            outcome = run("0", "1", command=(sys.executable, "-c", code, what))
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertEqual(outcome.complaint(), expected[what])
+
+        together({what: functools.partial(check, what) for what in expected})
+
+
+class SurroundingsTests(SynchronousTestCase):
+    """Users, environments and arguments of any kind."""
+
+    def test_other_user(self) -> None:
+        """A user without a name, a home directory or a terminal can use all of it."""
+        other = "dac_read_search"
+        command = (
+            *("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"),
+            *(f"--inh-caps=+{other}", f"--ambient-caps=+{other}", *COMMAND),
+        )
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        def check(kind: Kind, prog: tuple[str, ...]) -> None:
+            env = environment(HOME="/nonexistent")
+            with kind.serve(talk) as server:
+                words = (*QUICK, *server.arguments, *prog)
+                outcome = run(*words, command=command, env=env)
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+        together(
+            {
+                f"{kind.name} {prog}": functools.partial(check, kind, prog)
+                for kind in (TCP, STARTTLS)
+                for prog in ((), PROG)
+            }
+        )
+
+    #: Prints its environment and its arguments as they are.
+    SHOW = ("/bin/sh", "-c", '/bin/cat /proc/$$/environ; printf "%s\\0" "$@"', "sh")
+
+    def shown(self, kind: Kind, env: dict[bytes, bytes], *words: bytes) -> Outcome:
+        """Return what prog finds: its environment and its arguments."""
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.leave()
+
+        with kind.serve(talk) as server:
+            show = (*QUICK, *server.arguments, *self.SHOW)
+            arguments = [*map(os.fsencode, (*COMMAND, *show)), *words]
+            process = subprocess.Popen(
+                arguments,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+            return finish(process, None)
+
+    ENVIRONMENTS: dict[str, dict[bytes, bytes]] = {
+        "empty": {},
+        "huge": {b"V%d" % number: b"x" * 100_000 for number in range(12)},
+        "many": {b"V%d" % number: b"" for number in range(20_000)},
+        "not UTF-8": {b"\xff\xfe": b"\x80\x81", b"LANG": b"C.UTF-8"},
+        "POSIX": {b"\xc3\xa4": b"\xc3\xa4\xff", b"LC_ALL": b"POSIX"},
+        "no locale": {b"LC_ALL": b"\xff", b"LANG": b"no_SUCH.locale"},
+        "control": {b"A\nB": b"\x1b[31m\n", b" ": b"\x7f", b"LANG": b"C"},
+        "no PATH": {b"PATH": b""},
+        "odd": {b"PYTHONIOENCODING": b"ascii", b"TZ": b"\xff", b"HOME": b"\xff"},
+    }
+
+    def test_environment(self) -> None:
+        """Prog finds each variable of ours as it was, whatever bytes are in it."""
+
+        def check(kind: Kind, name: str) -> None:
+            env = self.ENVIRONMENTS[name]
+            outcome = self.shown(kind, env)
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            pairs = [each.partition(b"=") for each in outcome.out.split(b"\0") if each]
+            found = {key: value for key, _, value in pairs}
+            self.assertEqual({k: found.get(k) for k in env}, env)
+            # What is more is ours, or of Python that has coerced the locale.
+            more = {key for key in found if key not in env}
+            known = (b"PROTO", b"TCP", b"SSL_", b"LC_CTYPE")
+            self.assertEqual([key for key in more if not key.startswith(known)], [])
+
+        together(
+            {
+                f"{kind.name} {name}": functools.partial(check, kind, name)
+                for kind in (TCP, TLS)[: share(1, 2)]
+                for name in self.ENVIRONMENTS
+            }
+        )
+
+    def test_too_huge(self) -> None:
+        """An environment that leaves no room for what we add is an error."""
+        # As much as the system takes, to a few bytes.
+        most = resource.getrlimit(resource.RLIMIT_STACK)[0] // 4
+        size = 100_000
+        env = {b"V%02d" % number: b"x" * size for number in range(most // (size + 16))}
+
+        def room(spare: int) -> bool:
+            # The same words, but for a program that does nothing.
+            filled = {**env, b"W": b"x" * spare}
+            options = (*QUICK, *TLS.options())
+            words = [*COMMAND, *options, "127.0.0.1", "12345", *self.SHOW]
+            try:
+                subprocess.run(words, env=filled, executable="/bin/true")
+            except OSError:
+                return False
+            return True
+
+        # By halves: how much can be given to us at all.
+        low, high = 0, size
+        while high - low > 8:
+            middle = (low + high) // 2
+            low, high = (middle, high) if room(middle) else (low, middle)
+        # What a connection with TLS adds is more than that.
+        outcome = self.shown(TLS, {**env, b"W": b"x" * (low - 100)})
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertEqual(
+            outcome.complaint(), "unable to run /bin/sh: argument list too long"
+        )
+
+    def test_arguments(self) -> None:
+        """Prog is given its arguments byte by byte."""
+        every_byte = bytes(range(1, 256))
+        words = (every_byte, b"", b"-s", b"--", b"\xff", b" ", b"a\nb", b"x" * 100_000)
+
+        def check(kind: Kind) -> None:
+            env = {b"LC_ALL": b"C.UTF-8"}
+            outcome = self.shown(kind, env, *words)
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertTrue(outcome.out.endswith(b"\0".join((b"", *words, b""))))
+
+        every(check, TCP, TLS)
+
+    #: Options with a value, and some without.
+    LETTERS = "TipIastnCcLmMfhHrRltkQq46dDvez"
+
+    def test_any_arguments(self) -> None:
+        """Whatever stands on the command line, it is an end with one line or none."""
+        # Where there is no network but a loopback, without a name server.
+        nurseries = Nurseries(_island().call)
+
+        def word(dice: Random) -> str:
+            size = dice.choice((0, 1, 2, 5, 30, 300))
+            raw = bytes(
+                dice.choice((dice.randrange(1, 256), 45, 48)) for _ in range(size)
+            )
+            usual = dice.choice(("0", "1", "127.0.0.1", "--", "-", "@x", "/x", "smtp"))
+            return os.fsdecode(raw) if dice.random() < 0.5 else usual
+
+        def check(seed: int) -> None:
+            dice = Random(seed)
+            words = []
+            for _ in range(dice.randrange(6)):
+                letter = dice.choice(self.LETTERS)
+                words.append(f"-{letter}{word(dice) if dice.random() < 0.3 else ''}")
+                if dice.random() < 0.6:
+                    words.append(word(dice))
+            # Whatever was said of time before, it is not to take long.
+            words += ["-T", "1", "-a", "1", "-t", "1"]
+            words += [word(dice) for _ in range(dice.randrange(4))]
+            outcome = nurseries.run(*words)
+            self.assertIn(outcome.status, (0, 100, 111), words)
+            self.assertNotIn("Traceback", outcome.err, words)
+            for line in outcome.err.splitlines():
+                self.assertTrue(line.startswith("tcpclient: "), (words, line))
+                self.assertTrue(line.isascii() and line.isprintable(), (words, line))
+
+        seeds = range(share(60, 3000))
+        together({str(s): functools.partial(check, s) for s in seeds})
+
+
+def threads() -> int:
+    """Return how many threads this process has, whoever made them."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def memory() -> int:
+    """Return how much memory this process has, in kB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmRSS")
+
+
+class SequenceTests(LeavingNothing):
+    """One after the other, in one process."""
+
+    #: How much more memory may be in use after all, in kB: what is not given back.
+    SLACK = 8_000
+
+    @inlineCallbacks
+    def test_connections(self) -> Any:
+        """A thousand connections leave no descriptor, thread, call or memory."""
+        server = EchoServer()
+        process = reactor.spawnProcess(
+            server,
+            sys.executable,
+            [sys.executable, "-m", "tests.echo_server", str(_server())],
+            env=environment(),
+        )
+
+        def end() -> Deferred[None]:
+            process.signalProcess("KILL")
+            return server.ended
+
+        self.addCleanup(end)
+        endpoint = connections((yield server.port))
+
+        @inlineCallbacks
+        def ping(count: int) -> Any:
+            for _ in range(count):
+                pinger: Any = yield endpoint.connect(Factory.forProtocol(Pinger))
+                yield pinger.echoed
+                pinger.transport.loseConnection()
+                yield pinger.gone
+
+        # Some things are made with the first connections, and kept.
+        yield ping(20)
+        self.note()
+        before = threads(), memory()
+        yield ping(share(200, 1000))
+        yield self.settle()
+        self.assert_nothing_left()
+        self.assertEqual(threads(), before[0])
+        self.assertLess(memory(), before[1] + self.SLACK)
+
+    @inlineCallbacks
+    def test_progs(self) -> Any:
+        """Sessions with prog leave no descriptor, thread, call, memory or process."""
+        yield from self.sessions(share(30, 1000), "true")
+
+    @inlineCallbacks
+    def test_failures(self) -> Any:
+        """Neither do sessions whose prog cannot be run, or dies."""
+        yield from self.sessions(share(15, 300), "sh", "-c", "kill -9 $$")
+
+    def sessions(self, count: int, *prog: str) -> Any:
+        """Run so many sessions one after the other, over TLS."""
+
+        def serve(peer: Peer) -> None:
+            TLS.prepare(peer)
+            peer.leave()
+
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        options = (*QUICK, *TLS.options())
+        server = stack.enter_context(serving(serve, *options))
+
+        def session() -> Deferred[int]:
+            settings = Options()
+            settings.parseOptions([*server.arguments, *prog])
+            return Session(reactor, settings.settings, os.environb).run()
+
+        for number in range(count):
+            if number == 5:
+                self.note()
+                before = memory()
+            status = yield session()
+            self.assertEqual(status, 128 + signal.SIGKILL if len(prog) > 1 else 0)
+            server.result()
+        yield self.settle()
+        # A thread of the server's may still be about to close its socket.
+        stack.close()
+        servers.eventually(lambda: threads() <= 2, "threads to end")
+        self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+        self.assertEqual(set(reactor.getDelayedCalls()) - self.before[1], set())
+        self.assertLess(memory(), before + self.SLACK)
+
+
+def _server() -> Path:
+    return certificates.shared().server
