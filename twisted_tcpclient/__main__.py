@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> int:
@@ -26,11 +27,13 @@ def main() -> int:
         return run(sys.argv[1:])
     except (MemoryError, SystemError):
         # Python has been seen to raise the latter when it is out of memory, too.
-        os.write(2, b"tcpclient: fatal: out of memory\n")
+        why = "out of memory"
     except (OSError, ImportError) as error:
         # Out of descriptors or memory before there was anything to do it with.
         system = getattr(error, "strerror", None) or ""
         why = system.lower() or str(error)
+    # Where nobody can be told the status has to do.
+    with suppress(OSError):
         os.write(2, b"tcpclient: fatal: %s\n" % why.encode("ascii", "replace"))
     return 111
 

@@ -174,7 +174,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         _claim_descriptors()
     except OSError as error:
-        Report(options["verbosity"]).fatal(os_reason(error))
+        report = Report(options["verbosity"])
+        report.fatal(f"not enough descriptors: {os_reason(error)}")
         return TEMPORARY
     from twisted.internet import reactor
 
