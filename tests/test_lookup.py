@@ -5,6 +5,7 @@ Look-ups: what is found, what is absent, and what is never waited for.
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -331,6 +332,14 @@ class DaemonTests(Hanging):
         thread = yield in_daemon(reactor, current_thread)
         self.assertIsNot(thread, current_thread())
         self.assertTrue(thread.daemon)
+
+    @inlineCallbacks
+    def test_pipe(self) -> Any:
+        """It cannot end prog by SIGPIPE, when we become prog meanwhile."""
+        blocked = yield in_daemon(
+            reactor, lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        )
+        self.assertIn(signal.SIGPIPE, blocked)
 
     def test_cancelled(self) -> None:
         """A result that nobody wants any more is dropped."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -59,6 +60,9 @@ def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
     result: Deferred[T] = Deferred()
 
     def run() -> None:
+        # When we become prog SIGPIPE is not ignored any more, and whoever wakes the
+        # reactor just then would end us by it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         try:
             outcome: T | Failure = call()
         except BaseException:

@@ -121,7 +121,7 @@ def _inherited() -> dict[int, int]:
     The descriptors that we were given, in Twisted's terms: none of those that
     Python opens is inheritable (PEP 446).
     """
-    given = {0: 0, 1: 1, 2: 2}
+    given = {}
     for name in os.listdir("/dev/fd"):
         # The one for reading this directory is gone by now.
         with suppress(OSError):

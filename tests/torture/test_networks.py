@@ -767,7 +767,7 @@ class IdentTests(Told):
         "pieces": ("joe", _says(b"1 , 2 : US", b"ERID : UNIX : ", b"joe\r", b"\n")),
         "blanks": ("joeuser", _says(b"PORTS : USERID : UNIX :  joe user \r\n")),
         "escape": ("[31mjoe", _says(b"PORTS:USERID:UNIX:\x1b[31mjoe\x07\r\n")),
-        "newline": ("aPATH=b", _says(b"PORTS:USERID:UNIX:a\nPATH=b\r\n")),
+        "newline": ("a", _says(b"PORTS:USERID:UNIX:a\nPATH=b\r\n")),
         "nul": ("ab", _says(b"PORTS:USERID:UNIX:a\0b\r\n")),
         "not UTF-8": ("ab", _says(b"PORTS:USERID:UNIX:a\xff\xfeb\r\n")),
         "nobody": (None, _says(b"PORTS : USERID : UNIX : \r\n")),

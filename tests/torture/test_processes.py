@@ -571,8 +571,8 @@ class LimitTests(SynchronousTestCase):
             if outcome.status:
                 self.assertIn("too many open files", outcome.complaint())
 
-        # Python itself needs four of them.
-        numbers = range(4, 24, share(6, 1))
+        # Python itself needs some to begin with.
+        numbers = range(8, 24, share(5, 1))
         together(
             {
                 f"{number} {way}": functools.partial(check, number, way)
@@ -652,7 +652,7 @@ class LimitTests(SynchronousTestCase):
         )
 
     def test_memory(self) -> None:
-        """Without memory for a thread no name is found, and no prog is left alone."""
+        """Without memory for a thread no name is found; all else is as ever."""
         # All is loaded; then there is less than what a thread needs for its stack.
         code = """
 import resource, sys
@@ -683,13 +683,9 @@ sys.exit(main())
             outcome = run(*QUICK, *server.arguments, command=command)
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
         with TLS.serve(talk) as server:
-            arguments = (*QUICK, *server.arguments, "sleep", "1000")
-            with running(*arguments, command=command) as process:
-                outcome = finish(process)
-                self.assertEqual((outcome.status, outcome.out), (111, b""))
-                words = f"unable to run sleep: {reason}"
-                self.assertEqual(outcome.complaint(), words)
-                self.assertTrue(gone(process))
+            prog = ("cat", "/dev/fd/6")
+            outcome = run(*QUICK, *server.arguments, *prog, command=command)
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
     def test_loading(self) -> None:
         """What fails while the program is loaded is one line as well."""
@@ -969,6 +965,7 @@ class SequenceTests(LeavingNothing):
             TLS.prepare(peer)
             peer.leave()
 
+        idle = threads()
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         options = (*QUICK, *TLS.options())
@@ -989,8 +986,11 @@ class SequenceTests(LeavingNothing):
         yield self.settle()
         # A thread of the server's may still be about to close its socket.
         stack.close()
-        servers.eventually(lambda: threads() <= 2, "threads to end")
-        self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+        servers.eventually(lambda: threads() <= idle, "threads to end")
+        # Others may have left children here; none is dead and not waited for.
+        with contextlib.suppress(ChildProcessError):
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            self.assertIsNone(dead)
         self.assertEqual(set(reactor.getDelayedCalls()) - self.before[1], set())
         self.assertLess(memory(), before + self.SLACK)
 
