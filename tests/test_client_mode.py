@@ -47,6 +47,7 @@ from tests.command import (
     together,
     trusting,
 )
+from twisted_tcpclient.relay import QUIET
 
 MIB = 2**20
 
@@ -250,6 +251,37 @@ class FlowTests(SynchronousTestCase):
                 self.assertTrue(same(server.result(), up))
 
         every(check)
+
+    def test_reader_stalls_after_end(self) -> None:
+        """
+        A server whose reply nobody reads yet is not quiet: over TLS it is not told
+        of the end of stdin before it has been heard.
+        """
+        reply = noise(10 * MIB)
+
+        def check(kind: Kind) -> None:
+            stalled = threading.Event()
+
+            def answer(peer: Peer) -> bool:
+                peer.line()
+                rest = peer.send_until_still(reply)
+                hung_up = select.select([peer.socket], [], [], 2 * QUIET)[0]
+                stalled.set()
+                peer.send(rest)
+                peer.finish()
+                return bool(rest and not hung_up)
+
+            with kind.serve(answer) as server, running(*server.arguments) as process:
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write(b"go\n")
+                process.stdin.close()
+                process.stdin = None
+                self.assertTrue(stalled.wait(PATIENCE))
+                self.assertTrue(same(process.stdout.read(), reply))
+                self.assertEqual(finish(process, None), Outcome(0, b"", ""))
+                self.assertTrue(server.result())
+
+        every(check, TLS, STARTTLS)
 
     def idle(self, kind: Kind) -> int:
         """Return how much memory a session takes in which little is said."""
@@ -594,6 +626,48 @@ class TerminalTests(SynchronousTestCase):
                 "TLS": lambda: check(("--tls",)),
             }
         )
+
+
+class LeftTests(SynchronousTestCase):
+    """A server that ends the session, in good order, before it has all."""
+
+    def early(self, peer: Peer) -> None:
+        """Say all there is to say at once, and then listen."""
+        peer.send(b"enough\n")
+        peer.half_close()
+        peer.gone()
+
+    def test_left(self) -> None:
+        """Input that is known to be left is an error; the reply is delivered."""
+
+        def check(kind: Kind) -> None:
+            with tempfile.TemporaryFile() as file, kind.serve(self.early) as server:
+                file.truncate(64 * MIB)
+                outcome = run(*server.arguments, stdin=file)
+            self.assertEqual((outcome.status, outcome.out), (111, b"enough\n"))
+            self.assertIn(
+                "the server closed the connection before all of standard input was"
+                " sent",
+                outcome.complaint(),
+            )
+
+        every(check)
+
+    def test_nothing_left(self) -> None:
+        """A server that closes when it has been told to is no error."""
+
+        def quit_(peer: Peer) -> bytes:
+            said = peer.line()
+            peer.send(b"221 bye\r\n")
+            peer.finish()
+            return said
+
+        def check(kind: Kind) -> None:
+            with kind.serve(quit_) as server:
+                outcome = run(*server.arguments, data=b"QUIT\r\n")
+            self.assertEqual(outcome, Outcome(0, b"221 bye\r\n", ""))
+
+        every(check)
 
 
 class BrokenTests(SynchronousTestCase):

@@ -121,6 +121,7 @@ OTHERS: tuple[type[errors.TCPClientError], ...] = (
     errors.HandshakeFailed,
     errors.ConnectionBroken,
     errors.CutShort,
+    errors.LeftUnsent,
     errors.LocalFailure,
 )
 

@@ -27,8 +27,9 @@ from twisted_tcpclient import facts, program
 from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
-from twisted_tcpclient.relay import Local, Network, Relay, plain_diagnosis
+from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.wire import Network, plain_diagnosis
 
 
 def diagnose(transport: Any, reason: Failure) -> Exception | None:
@@ -197,9 +198,8 @@ class Connection:
     async def _pipe(self, command: program.Command, idle: float | None) -> int:
         """Give away pipes, and relay."""
         child, local = program.pipes(self._reactor, command)
-        relay = Relay(
-            self._reactor, self._network, local, secure=self._secure, idle=idle
-        )
+        wire = self._network.lend(self._reactor, self._secure)
+        relay = Relay(self._reactor, wire, local, idle=idle)
         broken: list[Failure] = []
         relaying = relay.finished.addErrback(broken.append)
         status = await self._wait(child)
@@ -225,9 +225,8 @@ class Connection:
             self.abort()
             why = os_reason(error)
             raise LocalFailure(f"unable to use a descriptor: {why}") from None
-        relay = Relay(
-            self._reactor, self._network, local, secure=self._secure, idle=idle
-        )
+        wire = self._network.lend(self._reactor, self._secure)
+        relay = Relay(self._reactor, wire, local, idle=idle)
         try:
             await relay.finished
         finally:

@@ -19,8 +19,10 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 #: Bytes read at a time: what a pipe holds on Linux.
 CHUNK = 65536
@@ -66,8 +68,88 @@ def output(fd: int) -> Output:
     return Output(ours, lambda: os.set_blocking(fd, blocking))
 
 
+def tells_of_readers(fd: int) -> bool:
+    """
+    Whether it becomes readable when its last reader goes: a pipe that nothing
+    can be read from.
+    """
+    write_only = fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    return write_only and stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
 def _nothing() -> None:
     """Nothing was changed."""
+
+
+@implementer(IReadWriteDescriptor)
+class Watch:
+    """
+    Tells when a descriptor can be read or written; it is somebody else's.
+
+    :ivar fd: the descriptor.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        fd: int,
+        readable: Callable[[], None],
+        writable: Callable[[], None],
+    ) -> None:
+        """
+        :param readable: called while :meth:`reading` is on, and there is
+            something to read, or the end, or an error.
+        :param writable: the same for writing.
+        """
+        self._reactor = reactor
+        self.fd = fd
+        self._readable = readable
+        self._writable = writable
+        self._reads = self._writes = False
+
+    def reading(self, wanted: bool) -> None:
+        """Tell from now on, or no longer, when it can be read."""
+        if wanted != self._reads:
+            self._reads = wanted
+            change = self._reactor.addReader if wanted else self._reactor.removeReader
+            change(self)
+
+    def writing(self, wanted: bool) -> None:
+        """Tell from now on, or no longer, when it can be written."""
+        if wanted != self._writes:
+            self._writes = wanted
+            change = self._reactor.addWriter if wanted else self._reactor.removeWriter
+            change(self)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        self.reading(False)
+        self.writing(False)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self.fd
+
+    def doRead(self) -> None:
+        """It can be read."""
+        self._readable()
+
+    def doWrite(self) -> None:
+        """It can be written."""
+        self._writable()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Somebody has hung up; whoever reads or writes will see what it is."""
+        reads, writes = self._reads, self._writes
+        self.stop()
+        if reads:
+            self._readable()
+        if writes:
+            self._writable()
+
+    def logPrefix(self) -> str:
+        """What Twisted's log calls it."""
+        return "tcpclient"
 
 
 class Source(FileDescriptor):
@@ -165,9 +247,7 @@ class Sink(FileDescriptor):
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
-        write_only = fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-        if write_only and stat.S_ISFIFO(os.fstat(fd).st_mode):
-            # Nothing can be read there: it wakes up when the last reader goes.
+        if tells_of_readers(fd):
             self.startReading()
 
     def fileno(self) -> int:

@@ -142,17 +142,25 @@ class _TLSTransport(BufferingTLSTransport):
     """
 
     ended = connectionDone
-    aborted = False
+    aborted = _released = False
 
     def abortConnection(self) -> None:
         """Note that it was; the end may come later."""
         self.aborted = True
         super().abortConnection()
 
+    def release(self) -> None:
+        """
+        Let go of the session and of the connection below: someone else goes on
+        with both.
+        """
+        self._released = True
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Note the reason; TLS has only one for both."""
         self.ended = reason
-        super().connectionLost(reason)
+        if not self._released:
+            super().connectionLost(reason)
 
 
 class _TLSFactory(TLSMemoryBIOFactory):

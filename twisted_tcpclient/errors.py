@@ -158,5 +158,15 @@ class CutShort(ConnectionBroken):
     """TLS ended without close_notify: what came before may not be all."""
 
 
+class LeftUnsent(ConnectionBroken):
+    """The server has ended the session, in good order, before all was sent."""
+
+    def __init__(self, reads: str) -> None:
+        """:param reads: what is left of, in words."""
+        super().__init__(
+            f"the server closed the connection before all of {reads} was sent"
+        )
+
+
 class LocalFailure(TCPClientError):
     """Reading or writing on our own side failed."""

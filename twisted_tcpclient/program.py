@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.relay import Local
 from twisted_tcpclient.report import os_reason, printable
+from twisted_tcpclient.wire import take
 
 #: What the descriptors of UCSPI are for.
 READ, WRITE = 6, 7
@@ -79,16 +79,11 @@ def detach(transport: Any) -> int:
     """
     Take the socket out of a transport and return its descriptor, blocking.
 
-    The transport must not have read or written anything.  It is left without a
-    socket, so that neither its end nor the reactor's shuts the connection down.
+    The transport must not have read or written anything.
     """
-    transport.stopReading()
-    transport.stopWriting()
-    handle: socket.socket = transport.getHandle()
-    handle.setblocking(True)
-    descriptor = handle.detach()
-    transport.abortConnection()
-    return descriptor
+    taken = take(transport)
+    taken.setblocking(True)
+    return taken.detach()
 
 
 class Program(ProcessProtocol):
@@ -180,7 +175,9 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
         os.close(six)
         os.close(seven)
     os.set_blocking(to_prog, False)
-    return program, Local(from_prog, to_prog, "from prog", "to prog", needed=False)
+    return program, Local(
+        from_prog, to_prog, "the output of prog", "the input of prog", needed=False
+    )
 
 
 def replace(command: Command, connection: int) -> None:

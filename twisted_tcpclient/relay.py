@@ -9,7 +9,8 @@ What happens when one side ends:
   to send (Postfix answers QUIT so), so over TLS a conversation is ended only
   once the server has been quiet for a moment, or has talked for a minute.
 - End of input from the server ends the session: what it sent is delivered, and
-  our side is closed.
+  our side is closed.  If there is known to be input that it did not want, that
+  is an error: half an upload is none.
 - Anything else is an error.  What was received before it is still delivered.
 
 Each side is paused while the other is slow, so memory stays flat.  A session in
@@ -18,34 +19,28 @@ which nothing moves for too long is given up.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from fcntl import ioctl
-from sys import byteorder
-from termios import TIOCOUTQ
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    IReactorTime,
-)
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_tcpclient.descriptors import Sink, Source
+from twisted_tcpclient.descriptors import Watch, tells_of_readers
 from twisted_tcpclient.errors import (
     ConnectionBroken,
     CutShort,
+    LeftUnsent,
     LocalFailure,
     TCPClientError,
     TimedOut,
 )
+from twisted_tcpclient.pumps import Pump, reader, unread
 from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.wire import Wire
 
 #: How long a server must be quiet to have no more to say, in seconds.
 QUIET = 1.0
@@ -55,79 +50,6 @@ PATIENCE = 60.0
 LINGER = 5.0
 #: Whoever sends more than this is not in a conversation, in bytes.
 CONVERSATION = 2**20
-
-#: Tells an orderly end of a transport (None) from one that is an error.
-Diagnosis = Callable[[Any, Failure], "Exception | None"]
-
-
-def plain_diagnosis(transport: Any, reason: Failure) -> Exception | None:
-    """What the end of a connection in clear means."""
-    if reason.check(ConnectionDone):
-        return None
-    if reason.type is ConnectionLost:
-        return ConnectionBroken("connection reset")
-    return ConnectionBroken(str(reason.value))
-
-
-@implementer(IHalfCloseableProtocol)
-class Network(Protocol):
-    """
-    The network's end.
-
-    It may be connected long before there is anything to join it to, and over
-    TLS a paused transport still delivers what it has decrypted.  So it keeps
-    what comes, and how it ends, until it is joined.
-    """
-
-    transport: Any
-
-    def __init__(self, diagnose: Diagnosis) -> None:
-        """:param diagnose: what the end of the connection means."""
-        self._diagnose = diagnose
-        self._early: list[Callable[[], None]] = []
-        self._relay: Relay | None = None
-        self._lost = False
-
-    def connectionMade(self) -> None:
-        """Hold back until joined."""
-        self.transport.pauseProducing()
-
-    def join(self, relay: Relay) -> None:
-        """Deliver to that relay from now on, beginning with what has come."""
-        self._relay = relay
-        early, self._early = self._early, []
-        for event in early:
-            event()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Pass it on, or keep it while there is no relay yet."""
-        if self._relay is None:
-            self._early.append(lambda: self.dataReceived(data))
-        else:
-            self._relay.received(data)
-
-    def readConnectionLost(self) -> None:
-        """The server has sent its FIN."""
-        if self._relay is None:
-            self._early.append(self.readConnectionLost)
-        else:
-            self._relay.network_ended()
-
-    def writeConnectionLost(self) -> None:
-        """Our own FIN is out."""
-
-    def abort(self) -> None:
-        """Give the connection up, if it is still there."""
-        if not self._lost:
-            self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
-        self._lost = True
-        if self._relay is None:
-            self._early.append(lambda: self.connectionLost(reason))
-        else:
-            self._relay.network_lost(self._diagnose(self.transport, reason))
 
 
 class Idle:
@@ -183,42 +105,6 @@ class Idle:
             self._call.cancel()
 
 
-def unsent(transport: Any) -> int:
-    """How many bytes the kernel still holds for the peer, where it tells."""
-    try:
-        held = ioctl(transport.fileno(), TIOCOUTQ, bytes(4))
-    except (OSError, ValueError):
-        return 0
-    return int.from_bytes(held, byteorder)
-
-
-@implementer(IPushProducer)
-class _Tap:
-    """
-    The network as the producer for our side.
-
-    :ivar stalled: whether our side is slow: then the server is not quiet, it is
-        not listened to.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.stalled = False
-
-    def pauseProducing(self) -> None:
-        """Our side is slow."""
-        self.stalled = True
-        self._transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Our side is ready."""
-        self.stalled = False
-        self._transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """Our side is gone; what that means is decided elsewhere."""
-
-
 @dataclass(frozen=True)
 class Local:
     """
@@ -241,7 +127,7 @@ class Local:
 
 class Relay:
     """
-    Joins a network's end and two descriptors until both are done.
+    Joins a connection and two descriptors until both are done.
 
     :ivar finished: fires with None after an orderly end, or fails with a
         :class:`twisted_tcpclient.errors.TCPClientError`.
@@ -250,94 +136,136 @@ class Relay:
     def __init__(
         self,
         reactor: Any,
-        network: Network,
+        wire: Wire,
         local: Local,
         *,
-        secure: bool,
         idle: float | None,
         translate: Callable[[bytes], bytes] | None = None,
+        fast: bool = True,
     ) -> None:
         """
-        :param secure: whether the network's transport is TLS.
         :param idle: seconds without progress until the session is given up.
         :param translate: applied to what is read before it is sent.
+        :param fast: False to move bytes in the plain way only.
         """
-        self._transport: Any = network.transport
-        self._local = local
-        self._secure = secure
-        self._error: Exception | None = None
-        self._connected = True
         self._clock: IReactorTime = reactor
-        self._sent = self._received = 0
-        self._held = 0
-        self._left = False
+        self._wire = wire
+        self._local = local
+        self._error: Exception | None = None
+        self._connected = self._reads = self._listens = True
+        self._read = reader(local.reading)
+        self._translate = translate
+        self._polite = False
+        self._sent = 0
+        self._kernel = 0
         #: The next step towards the end that waits for its time.
         self._later: IDelayedCall | None = None
         self._latest = 0.0
-        self._tap = _Tap(self._transport)
         self.finished: Deferred[None] = Deferred(self._cancelled)
-        send = self._send if translate is None else self._translating(translate)
-        self._source = Source(reactor, local.reading, send, self._source_ended)
-        self._sink: Sink | None = Sink(reactor, local.writing, self._sink_ended)
+        self._network = wire.watch(reactor, self._receive, self._send)
+        self._source = Watch(reactor, local.reading, self._send, self._send)
+        self._sink = Watch(reactor, local.writing, self._deserted, self._receive)
+        self._up = Pump(
+            wire.upload(local.reading, self._input, fast and translate is None),
+            self._source,
+            self._network,
+            self._network,
+            self._source_ended,
+            self._unsendable,
+        )
+        self._down = Pump(
+            wire.download(local.writing, fast),
+            self._network,
+            self._sink,
+            self._network,
+            self._network_ended,
+            self._sink_failed,
+        )
+        wire.on_reply(self._up.push)
         self._idle = Idle(reactor, idle, self._progress, self._expired)
-        self._transport.registerProducer(self._source, True)
-        self._sink.registerProducer(self._tap, True)
-        network.join(self)
-        self._source.resumeProducing()
-        self._transport.resumeProducing()
+        self._sink.reading(tells_of_readers(local.writing))
+        # Input first: what is there is sent even where the server has gone.
+        self._send()
+        self._receive()
 
-    # From the network.
+    def _input(self) -> list[bytes]:
+        """Read from our side."""
+        pieces = self._read()
+        self._sent += sum(map(len, pieces))
+        return pieces if self._translate is None else [*map(self._translate, pieces)]
 
-    def received(self, data: bytes) -> None:
-        """The server has sent something."""
-        if self._sink is None:
-            # Nobody reads any more.
-            return
-        self._received += len(data)
-        self._sink.write(data)
-        if self._later is not None:
+    def _send(self) -> None:
+        """Move what our side has to say."""
+        self._up.turn()
+
+    def _receive(self) -> None:
+        """Move what the server has to say."""
+        before = self._down.taken
+        self._down.turn()
+        if self._later is not None and self._listens and self._down.taken != before:
             left = self._latest - self._clock.seconds()
             self._later.reset(max(0, min(QUIET, left)))
 
-    def network_ended(self) -> None:
-        """The server will send no more, in good order."""
-        self._source.close()
-        self._close_sink()
-        self._transport.unregisterProducer()
-        self._transport.loseConnection()
+    # From the network.
 
-    def network_lost(self, error: Exception | None) -> None:
-        """The connection is gone, in good order (None) or not."""
-        self._connected = False
-        self._source.close()
-        if not (self._left or (isinstance(error, CutShort) and self._sink is None)):
+    def _network_ended(self, error: Exception | None) -> None:
+        """
+        The server will send no more, in good order (None) or not.  What it has
+        sent is delivered.
+        """
+        if error is not None:
+            self._network_lost(error)
+            return
+        left = self._reads and unread(self._local.reading)
+        if left:
+            self._error = self._error or LeftUnsent(self._local.reads)
+        self._close_sink()
+        if self._wire.secure:
+            self._end()
+        if left:
+            # Nothing is mended by sending a little more.
+            self._close()
+        else:
+            self._up.finish(self._close)
+
+    def _network_lost(self, error: Exception) -> None:
+        """The connection is gone otherwise."""
+        if isinstance(error, OSError):
+            error = _broken(error)
+        elif not isinstance(error, CutShort):
+            # An alert tells more than a failure to send.
+            self._error = error
+        if self._listens or not isinstance(error, CutShort):
             # Where nobody reads any more, nothing can have been cut off.
             self._error = self._error or error
         self._close_sink()
-        self._check()
+        self._close()
+
+    def _unsendable(self, error: OSError) -> None:
+        """The server takes no more.  What it has said before is delivered."""
+        if not self._polite:
+            self._error = self._error or _broken(error)
+        self._close_source()
+        self._up.stop()
+        if self._listens:
+            self._wire.break_off()
+            self._receive()
+        else:
+            self._close()
 
     # From our side.
 
-    def _send(self, data: bytes) -> None:
-        self._sent += len(data)
-        self._transport.write(data)
-
-    def _translating(
-        self, translate: Callable[[bytes], bytes]
-    ) -> Callable[[bytes], None]:
-        return lambda data: self._send(translate(data))
-
-    def _source_ended(self, error: OSError | None) -> None:
-        if error is not None:
+    def _source_ended(self, error: Exception | None) -> None:
+        self._close_source()
+        if isinstance(error, TCPClientError):
+            self._fail(error)
+        elif isinstance(error, OSError):
             why = os_reason(error)
             self._fail(LocalFailure(f"unable to read {self._local.reads}: {why}"))
-            return
-        # A registered producer would keep the close from ever happening.
-        self._transport.unregisterProducer()
-        if self._sink is None:
+        elif not self._listens:
             self._say_goodbye()
-        elif not self._secure:
-            self._transport.loseWriteConnection()
+        elif not self._wire.secure:
+            self._wire.end()
         elif self._sent > CONVERSATION:
             self._say_goodbye()
         else:
@@ -346,7 +274,7 @@ class Relay:
 
     def _quiet(self) -> None:
         """The server has been quiet, or was not listened to."""
-        if self._tap.stalled:
+        if self._down.stalled:
             self._wait(QUIET, self._quiet)
         else:
             self._say_goodbye()
@@ -359,9 +287,17 @@ class Relay:
         The FIN of a half-close below TLS would say "cut short" instead.
         """
         self._forget_later()
-        self._transport.loseConnection()
-        if self._sink is None and self._connected:
+        if not self._wire.secure:
+            self._close()
+            return
+        self._end()
+        if not self._listens and self._connected:
             self._wait(LINGER, self._leave)
+
+    def _end(self) -> None:
+        """Say close_notify.  If it is all there is to say, nobody may want it."""
+        self._polite = not self._up.held
+        self._wire.end()
 
     def _leave(self) -> None:
         """
@@ -369,15 +305,14 @@ class Relay:
         that was sent, or takes no more of it.
         """
         self._later = None
-        held = unsent(self._transport)
-        if held and held != self._held:
-            self._held = held
+        held = self._up.held + self._wire.unsent()
+        if held and held != self._kernel:
+            self._kernel = held
             self._wait(LINGER, self._leave)
         elif held:
             self._fail(ConnectionBroken("the server does not take what was sent"))
         else:
-            self._left = True
-            self._transport.abortConnection()
+            self._close(orderly=False)
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         self._later = self._clock.callLater(seconds, then)
@@ -387,67 +322,94 @@ class Relay:
         if later is not None and later.active():
             later.cancel()
 
-    def _sink_ended(self, error: OSError | None) -> None:
-        self._sink = None
-        if error is None or not self._local.needed:
-            if self._connected and self._source.fileno() < 0:
-                self._say_goodbye()
-            self._discard()
-            self._check()
-        else:
+    def _deserted(self) -> None:
+        """The last reader of a pipe has gone."""
+        if self._listens:
+            self._sink_failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+    def _sink_failed(self, error: OSError) -> None:
+        if self._local.needed:
             why = os_reason(error)
             self._fail(LocalFailure(f"unable to write {self._local.writes}: {why}"))
-
-    def _discard(self) -> None:
-        """Nobody reads any more: let the server go on, as it may be listening."""
-        if self._connected:
-            self._transport.resumeProducing()
-
-    def _close_sink(self) -> None:
-        """Close it once all is written."""
-        if self._sink is not None:
-            if self._sink.producer is not None:
-                self._sink.unregisterProducer()
-            self._sink.loseConnection()
+            return
+        # The server may be listening still: it can go on, to nobody.
+        self._close_sink()
+        if not self._reads:
+            self._say_goodbye()
+        self._down.discard()
 
     # The end.
 
     def _progress(self) -> tuple[int, ...]:
         """What has moved so far, in either direction and at either end."""
-        written = 0 if self._sink is None else self._sink.written
-        kernel = unsent(self._transport) if self._connected else 0
-        return self._sent, self._received, written, kernel
+        kernel = self._wire.unsent() if self._connected else 0
+        up, down = self._up, self._down
+        return up.taken, up.given, down.taken, down.given, kernel
 
     def _expired(self) -> None:
         self._idle.stop()
         self._fail(TimedOut("timed out: nothing was sent or received"))
 
     def _cancelled(self, finished: Deferred[None]) -> None:
-        self._fail(ConnectionBroken("cancelled"))
+        self._fail(CancelledError())
 
-    def _fail(self, error: TCPClientError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Give up on both sides."""
         self._error = self._error or error
-        self._source.close()
-        if self._sink is not None:
-            self._sink.close()
-            self._sink = None
-        if self._connected:
-            self._forget_later()
-            self._transport.abortConnection()
-        self._check()
+        self._close_source()
+        self._close_sink()
+        self._close(orderly=False)
 
-    def _check(self) -> None:
-        """Finish once neither side has anything left to do."""
-        if self._connected or self._sink is not None:
+    def _close_source(self) -> None:
+        """
+        Read no more.
+
+        What was read of a file and not sent is there for whoever reads next.
+        """
+        if not self._reads:
             return
+        self._reads = False
+        held = 0 if self._wire.secure or self._translate else self._up.held
+        self._source.stop()
+        if held:
+            with suppress(OSError):
+                os.lseek(self._local.reading, -held, os.SEEK_CUR)
+        os.close(self._local.reading)
+
+    def _close_sink(self) -> None:
+        """Write no more."""
+        if self._listens:
+            self._listens = False
+            self._sink.stop()
+            os.close(self._local.writing)
+
+    def _close(self, orderly: bool = True) -> None:
+        """Let go of the connection: that is the end of all."""
+        if not self._connected:
+            return
+        self._connected = False
         self._idle.stop()
         self._forget_later()
+        self._close_source()
+        self._up.stop()
+        self._down.stop()
+        self._network.stop()
+        if orderly:
+            self._wire.close()
+        else:
+            self._wire.abort()
         if not self.finished.called:
             if self._error is None:
                 self.finished.callback(None)
             else:
                 self.finished.errback(self._error)
+
+
+def _broken(error: OSError) -> ConnectionBroken:
+    """What became of the connection."""
+    if isinstance(error, ConnectionError):
+        return ConnectionBroken("connection reset")
+    return ConnectionBroken(os_reason(error))
 
 
 def crlf() -> Callable[[bytes], bytes]:

@@ -21,10 +21,11 @@ from twisted_tcpclient.connection import diagnose, observe
 from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.errors import DescriptionError, LocalFailure
 from twisted_tcpclient.facts import Facts, environment, is_secure
-from twisted_tcpclient.relay import Local, Network, Relay, crlf
+from twisted_tcpclient.relay import Local, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.target import target
+from twisted_tcpclient.wire import Network, Wire
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls import ConnectionCreator
@@ -208,9 +209,20 @@ class Session:
 
     # Using the connection.
 
+    async def _wire(self, network: Network) -> Wire:
+        """The connection, out of Twisted's hands where it was made by us."""
+        if self._settings.endpoint is not None:
+            return network.lend(self._reactor, is_secure(network.transport))
+        if self._creator is None:
+            return await network.release()
+        from twisted_tcpclient.tls import Records
+
+        return await network.release(Records)
+
     async def _client(self, network: Network) -> int:
         """Join stdin and stdout to the network."""
         settings = self._settings
+        wire = await self._wire(network)
         try:
             written = output(1)
             reading = os.dup(0)
@@ -221,9 +233,8 @@ class Session:
         try:
             await Relay(
                 self._reactor,
-                network,
+                wire,
                 Local(reading, written.fd, *names, needed=True),
-                secure=is_secure(network.transport),
                 idle=settings.idle,
                 translate=crlf() if settings.crlf else None,
             ).finished
@@ -233,15 +244,10 @@ class Session:
 
     async def _pipe(self, network: Network, command: program.Command) -> int:
         """Run prog as a child, with the network behind its pipes."""
+        wire = await self._wire(network)
         child, local = program.pipes(self._reactor, command)
         self._program = child
-        relay = Relay(
-            self._reactor,
-            network,
-            local,
-            secure=is_secure(network.transport),
-            idle=self._settings.idle,
-        )
+        relay = Relay(self._reactor, wire, local, idle=self._settings.idle)
         relaying = relay.finished.addCallbacks(lambda _: 0, self._explain)
         status = await child.exited
         relayed = await relaying

@@ -13,7 +13,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from getpass import getpass
 from glob import escape, glob
@@ -52,9 +52,9 @@ from twisted_tcpclient.identity import (
     reference,
     server_name,
 )
-from twisted_tcpclient.relay import plain_diagnosis
 from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.wire import plain_diagnosis
 
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
 
@@ -338,7 +338,7 @@ def diagnose(transport: Any, reason: Failure) -> Exception | None:
     connection = transport.getHandle()
     if isinstance(reason.value, SSL.Error):
         # First: to OpenSSL a fatal alert is a shutdown as well.
-        return ConnectionBroken(f"TLS failed: {explain(reason.value)}")
+        return _failed(reason.value)
     if not isinstance(connection, SSL.Connection):
         return plain_diagnosis(transport, reason)
     if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
@@ -461,6 +461,72 @@ def _malformed(certificate: crypto.X509) -> bool:
     except Exception:
         return True
     return False
+
+
+class Records:
+    """
+    An established session: clear text into records and back, without I/O.
+
+    :ivar ended: why nothing more can be decrypted: EOFError after close_notify,
+        or what is wrong; None before the end.
+    """
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        """:param connection: one without a socket, its handshake done."""
+        self._connection = connection
+        self.ended: Exception | None = None
+
+    def decrypt(self, data: bytes) -> list[bytes]:
+        """All that can be read once these bytes have come."""
+        self._connection.bio_write(data)
+        receive = self._connection.recv
+        pieces: list[bytes] = []
+        try:
+            while True:
+                pieces.append(receive(_RECORD))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.ended = EOFError()
+        except SSL.Error as error:
+            self.ended = _failed(error)
+        return pieces
+
+    def encrypt(self, data: bytes) -> bytes:
+        """
+        The records for that.
+
+        :raises ConnectionBroken: if TLS has failed.
+        """
+        try:
+            self._connection.sendall(data)
+        except SSL.Error as error:
+            raise _failed(error) from None
+        return self.pending()
+
+    def close_notify(self) -> bytes:
+        """What tells the server that nothing more will be sent."""
+        with suppress(SSL.Error):
+            self._connection.shutdown()
+        return self.pending()
+
+    def pending(self) -> bytes:
+        """What TLS has to send."""
+        pieces: list[bytes] = []
+        with suppress(SSL.WantReadError):
+            while not pieces or len(pieces[-1]) == _PENDING:
+                pieces.append(self._connection.bio_read(_PENDING))
+        return b"".join(pieces)
+
+
+#: Bytes in a record.
+_RECORD = 2**14
+#: Bytes of records that are fetched at a time: no less than encrypt gives.
+_PENDING = 5 * _RECORD
+
+
+def _failed(error: BaseException | None) -> ConnectionBroken:
+    return ConnectionBroken(f"TLS failed: {explain(error)}")
 
 
 def _failure(certificate: crypto.X509, code: int, depth: int) -> VerificationFailed:

@@ -1,0 +1,510 @@
+"""The ways to move bytes: over every kind of connection, between every kind of
+descriptor, within the kernel and through the process.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import itertools
+import os
+import random
+import socket
+import tempfile
+import termios
+import threading
+import tty
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from fcntl import F_SETPIPE_SZ, fcntl
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import TestCase
+
+from tests.certificates import shared
+from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
+from twisted_tcpclient import relay
+from twisted_tcpclient.connection import diagnose
+from twisted_tcpclient.descriptors import output
+from twisted_tcpclient.endpoints import SocketEndpoint, secured
+from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
+from twisted_tcpclient.pumps import (
+    CHUNK,
+    PIPE,
+    Copy,
+    Splice,
+    mover,
+    unread,
+    widen,
+    writer,
+)
+from twisted_tcpclient.relay import Local, Relay
+from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator, Records
+from twisted_tcpclient.wire import Network, Wire
+
+reactor: Any = global_reactor
+
+MIB = 2**20
+
+
+def text(size: int) -> bytes:
+    """Lines of a terminal, of so many bytes."""
+    line = base64.encodebytes(random.Random(size).randbytes(54))
+    return (line * (size // len(line) + 1))[: size - 1] + b"\n"
+
+
+def digest(data: bytes) -> str:
+    """What tells big things apart."""
+    return f"{len(data)} bytes {hashlib.sha256(data).hexdigest()}"
+
+
+class PumpTestCase(TestCase):
+    """Relays within this process; those that they talk to run in threads."""
+
+    def setUp(self) -> None:
+        """Have threads, and dice that fall the same way each time."""
+        self.pool = ThreadPoolExecutor(8)
+        self.addCleanup(self.pool.shutdown)
+        self.dice = random.Random(4)
+
+    async def connect(self, kind: Kind, server: Server) -> Wire:
+        """A connection to that server, out of Twisted's hands."""
+        endpoint: Any
+        records = None
+        if kind.unix:
+            endpoint = SocketEndpoint(reactor, server.address, PATIENCE)
+        else:
+            endpoint = TCP4ClientEndpoint(reactor, *server.address)
+        if kind.secure:
+            settings = TLSSettings(authorities=str(shared().ca), name="localhost")
+            creator = ConnectionCreator(settings)
+            endpoint = secured(creator, endpoint, reactor)
+            records = Records
+        connected: Any = await endpoint.connect(
+            Factory.forProtocol(lambda: Network(diagnose))
+        )
+        wire: Wire = await connected.release(records)
+        return wire
+
+    async def relay(
+        self, kind: Kind, server: Server, reading: int, writing: int, fast: bool
+    ) -> TCPClientError | None:
+        """Join both to a server, and return how that ended."""
+        wire = await self.connect(kind, server)
+        return await self.join(wire, reading, writing, fast)
+
+    async def join(
+        self, wire: Wire, reading: int, writing: int, fast: bool
+    ) -> TCPClientError | None:
+        """Join both to a connection, and return how that ended."""
+        written = output(writing)
+        os.close(writing)
+        local = Local(reading, written.fd, "input", "output", needed=True)
+        try:
+            await Relay(reactor, wire, local, idle=PATIENCE, fast=fast).finished
+        except TCPClientError as error:
+            return error
+        return None
+
+    # What is read.
+
+    def feed(self, write: Callable[[bytes], object], data: bytes) -> Future[None]:
+        """Write in pieces of any size."""
+
+        def pieces() -> None:
+            position = 0
+            while position < len(data):
+                size = self.dice.choice((1, 100, 1460, 4096, 40000, 300000))
+                write(data[position : position + size])
+                position += size
+
+        return self.pool.submit(pieces)
+
+    def from_pipe(self, data: bytes) -> int:
+        """A pipe that this comes from."""
+        reading, writing = os.pipe()
+        file = open(writing, "wb", buffering=0)  # noqa: SIM115
+        self.feed(all_of(file.write), data).add_done_callback(lambda _: file.close())
+        return reading
+
+    def from_file(self, data: bytes) -> int:
+        """A file that has this, behind what was read before."""
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b"read before" + data)
+            file.seek(len(b"read before"))
+            return os.dup(file.fileno())
+
+    def from_socket(self, data: bytes) -> int:
+        """A socket that this comes from."""
+        ours, theirs = socket.socketpair()
+        self.feed(ours.sendall, data).add_done_callback(lambda _: ours.close())
+        return theirs.detach()
+
+    def from_terminal(self, data: bytes) -> int:
+        """A terminal on which this is typed."""
+        master, slave = os.openpty()
+        modes = termios.tcgetattr(slave)
+        modes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+
+        def type_in() -> None:
+            for line in data.splitlines(keepends=True):
+                os.write(master, line)
+            os.write(master, b"\x04")
+
+        self.pool.submit(type_in)
+        self.addCleanup(os.close, master)
+        return slave
+
+    def from_null(self, data: bytes) -> int:
+        """/dev/null."""
+        return os.open(os.devnull, os.O_RDONLY)
+
+    # What is written.
+
+    def drain(self, read: Callable[[int], bytes]) -> Future[bytes]:
+        """Read in pieces of any size, to the end."""
+
+        def pieces() -> bytes:
+            received = bytearray()
+            # A terminal's end is an error.
+            with contextlib.suppress(OSError):
+                while piece := read(self.dice.choice((100, 5000, 65536, 300000))):
+                    received += piece
+            return bytes(received)
+
+        return self.pool.submit(pieces)
+
+    def to_pipe(self) -> tuple[int, Future[bytes]]:
+        """A pipe, and what comes out of it."""
+        reading, writing = os.pipe()
+        drained = self.drain(lambda size: os.read(reading, size))
+        drained.add_done_callback(lambda _: os.close(reading))
+        return writing, drained
+
+    def to_socket(self) -> tuple[int, Future[bytes]]:
+        """A socket, and what comes out of it."""
+        ours, theirs = socket.socketpair()
+        drained = self.drain(ours.recv)
+        drained.add_done_callback(lambda _: ours.close())
+        return theirs.detach(), drained
+
+    def to_terminal(self) -> tuple[int, Future[bytes]]:
+        """A terminal, and what it shows."""
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        drained = self.drain(lambda size: os.read(master, size))
+        drained.add_done_callback(lambda _: os.close(master))
+        return slave, drained
+
+    def to_file(self, mode: str = "w+b") -> tuple[int, Future[bytes]]:
+        """A file, and what is in it in the end."""
+        file = tempfile.TemporaryFile(mode, buffering=0)  # noqa: SIM115
+        self.addCleanup(file.close)
+
+        def contents() -> bytes:
+            file.seek(0)
+            return bytes(file.read())
+
+        return os.dup(file.fileno()), Later(contents)
+
+    def to_log(self) -> tuple[int, Future[bytes]]:
+        """A file that is appended to: the kernel does not splice there."""
+        return self.to_file("a+b")
+
+    def to_null(self) -> tuple[int, None]:
+        """/dev/null, of which nothing comes back."""
+        return os.open(os.devnull, os.O_WRONLY), None
+
+
+class Later(Future[bytes]):
+    """A result that is found out when it is asked for."""
+
+    def __init__(self, find: Callable[[], bytes]) -> None:
+        super().__init__()
+        self._find = find
+
+    def result(self, timeout: float | None = None) -> bytes:
+        """Find it out."""
+        return self._find()
+
+
+def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
+    """Write all, where a write may be short."""
+
+    def writes(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[write(view) or 0 :]
+
+    return writes
+
+
+class BatteryTests(PumpTestCase):
+    """Bytes go both ways at once, in pieces of any size, and all arrive."""
+
+    async def check(
+        self, kind: Kind, fast: bool, up: str, down: str, size: int
+    ) -> None:
+        """What is read is sent, and the other way round, a late reply as well."""
+        name = f"{kind.name} {up} {down} {'fast' if fast else 'plain'}"
+        question = b"" if up == "null" else text(size)
+        answer = random.Random(size).randbytes(size + 12345)
+
+        def exchange(peer: Peer) -> bytes:
+            received = peer.exchange(answer)
+            peer.send(b"late")
+            peer.finish()
+            return received
+
+        writing, drained = getattr(self, f"to_{down}")()
+        with kind.serve(exchange) as server:
+            reading = getattr(self, f"from_{up}")(question)
+            error = await self.relay(kind, server, reading, writing, fast)
+            self.assertIsNone(error, name)
+            self.assertEqual(digest(server.result()), digest(question), name)
+        if drained is not None:
+            received = drained.result(PATIENCE)
+            self.assertEqual(digest(received), digest(answer + b"late"), name)
+
+    async def battery(self, kind: Kind) -> None:
+        """All descriptors, both ways."""
+        # Over TLS the end of a conversation waits for the server to be quiet.
+        self.patch(relay, "QUIET", 0.01)
+        inputs = {"pipe": MIB, "file": MIB, "null": MIB, "socket": MIB}
+        outputs = {"pipe": MIB, "file": MIB, "log": MIB, "null": MIB, "socket": MIB}
+        inputs["terminal"] = outputs["terminal"] = 20_000
+        pairs = [
+            *((up, "pipe") for up in inputs),
+            *(("pipe", down) for down in outputs),
+        ]
+        pairs += [(end, end) for end in inputs]
+        for fast, (up, down) in itertools.product((True, False), pairs):
+            await self.check(kind, fast, up, down, min(inputs[up], outputs[down]))
+
+    async def test_tcp(self) -> None:
+        """Over TCP, in the kernel and through the process."""
+        await self.battery(TCP)
+
+    async def test_unix(self) -> None:
+        """Over UNIX sockets, in the kernel and through the process."""
+        await self.battery(UNIX)
+
+    async def test_tls(self) -> None:
+        """Over TLS, where all goes through the process."""
+        await self.battery(TLS)
+
+    async def test_much(self) -> None:
+        """So does much more than any pipe holds, or is moved in one turn."""
+        for kind, fast in itertools.product((TCP, TLS), (True, False)):
+            await self.check(kind, fast, "pipe", "pipe", 12 * MIB)
+            await self.check(kind, fast, "file", "file", 12 * MIB)
+
+
+class StallTests(PumpTestCase):
+    """Somebody does not read."""
+
+    async def test_stalls(self) -> None:
+        """While our reader stalls, what we send arrives; then all the rest does."""
+        up, down = random.Random(1).randbytes(3 * MIB), bytes(8 * MIB)
+
+        async def check(kind: Kind, fast: bool) -> None:
+            sent = threading.Event()
+
+            def pour(peer: Peer) -> bytes:
+                rest = peer.send_until_still(down)
+                assert rest, "nothing held the server back"
+                received = peer.exactly(len(up))
+                sent.set()
+                peer.send(rest)
+                peer.finish()
+                return received
+
+            def late(size: int) -> bytes:
+                assert sent.wait(PATIENCE)
+                return os.read(reading, size)
+
+            reading, writing = os.pipe()
+            drained = self.drain(late)
+            with kind.serve(pour) as server:
+                source = self.from_pipe(up)
+                error = await self.relay(kind, server, source, writing, fast)
+                self.assertIsNone(error)
+                self.assertEqual(digest(server.result()), digest(up))
+            self.assertEqual(digest(drained.result(PATIENCE)), digest(down))
+            os.close(reading)
+
+        for kind, fast in itertools.product((TCP, UNIX, TLS), (True, False)):
+            await check(kind, fast)
+
+
+class EndTests(PumpTestCase):
+    """How it ends when not all can be moved."""
+
+    async def test_offset(self) -> None:
+        """
+        When the server ends too early, that is an error; and what it was not
+        sent of a file is there for whoever reads next.
+        """
+        data = random.Random(2).randbytes(32 * MIB)
+
+        def early(peer: Peer) -> bytes:
+            peer.half_close()
+            return peer.rest()
+
+        for kind, fast in itertools.product((TCP, UNIX), (True, False)):
+            with tempfile.TemporaryFile() as file, kind.serve(early) as server:
+                file.write(data)
+                file.flush()
+                file.seek(5)
+                error = await self.relay(
+                    kind, server, os.dup(file.fileno()), self.to_null()[0], fast
+                )
+                self.assertIsInstance(error, LeftUnsent)
+                received = server.result()
+                self.assertEqual(
+                    os.lseek(file.fileno(), 0, os.SEEK_CUR), 5 + len(received)
+                )
+                self.assertEqual(digest(received), digest(data[5 : 5 + len(received)]))
+
+    async def test_left_in_pipe(self) -> None:
+        """
+        When the server ends, and there is input that it did not want, that is an
+        error.
+        """
+        done = threading.Event()
+
+        def early(peer: Peer) -> None:
+            peer.half_close()
+            done.wait(PATIENCE)
+
+        for kind, fast in itertools.product((TCP, UNIX, TLS), (True, False)):
+            done.clear()
+            reading, writing = os.pipe()
+            # More than the buffers of the sockets hold.
+            fcntl(writing, F_SETPIPE_SZ, MIB)
+            with kind.serve(early) as server:
+                wire = await self.connect(kind, server)
+                with socket.socket(fileno=os.dup(wire.fileno())) as ours:
+                    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+                os.write(writing, bytes(MIB))
+                error = await self.join(wire, reading, self.to_null()[0], fast)
+                done.set()
+            os.close(writing)
+            self.assertIsInstance(error, LeftUnsent)
+            self.assertEqual(
+                str(error),
+                "the server closed the connection before all of input was sent",
+            )
+
+    async def test_full(self) -> None:
+        """A disk that is full is an error."""
+
+        def speak(peer: Peer) -> None:
+            peer.send(b"hello")
+            peer.gone()
+
+        for kind, fast in itertools.product((TCP, UNIX, TLS), (True, False)):
+            reading, writing = os.pipe()
+            with kind.serve(speak) as server:
+                full = os.open("/dev/full", os.O_WRONLY)
+                error = await self.relay(kind, server, reading, full, fast)
+            os.close(writing)
+            self.assertIsInstance(error, LocalFailure)
+            self.assertEqual(
+                str(error), "unable to write output: no space left on device"
+            )
+
+    async def test_no_reader(self) -> None:
+        """A reader that leaves is an error, though nothing is said any more."""
+
+        def speak(peer: Peer) -> None:
+            peer.send(b"hello")
+            peer.gone()
+
+        def leave(reading: int) -> None:
+            os.read(reading, 5)
+            os.close(reading)
+
+        for kind, fast in itertools.product((TCP, UNIX, TLS), (True, False)):
+            reading, writing = os.pipe()
+            out, into = os.pipe()
+            leaving = self.pool.submit(leave, out)
+            with kind.serve(speak) as server:
+                error = await self.relay(kind, server, reading, into, fast)
+            leaving.result(PATIENCE)
+            os.close(writing)
+            self.assertEqual(str(error), "unable to write output: broken pipe")
+
+
+class ChoiceTests(PumpTestCase):
+    """Which way is taken."""
+
+    def test_mover(self) -> None:
+        """Pipes, files, and our own sockets are spliced; terminals never are."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        master, slave = os.openpty()
+        reading, writing = os.pipe()
+        null = os.open(os.devnull, os.O_RDWR)
+        with tempfile.TemporaryFile() as file:
+            for source, sink, expected in (
+                (reading, ours.fileno(), Splice),
+                (file.fileno(), ours.fileno(), Splice),
+                (ours.fileno(), writing, Splice),
+                (ours.fileno(), null, Splice),
+                (ours.fileno(), slave, Copy),
+                (theirs.fileno(), writing, Copy),
+                (slave, ours.fileno(), Copy),
+                (null, ours.fileno(), Copy),
+            ):
+                chosen = mover(source, sink, Copy(list, writer(sink)))
+                self.assertIsInstance(chosen, expected)
+                chosen.close()
+        ours.close()
+        theirs.close()
+        for descriptor in (master, slave, reading, writing, null):
+            os.close(descriptor)
+
+    def test_widen(self) -> None:
+        """A pipe is made to hold more, anything else is left alone."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        widen(writing)
+        self.assertGreater(os.write(writing, bytes(4 * PIPE)), CHUNK)
+        os.close(reading)
+        os.close(writing)
+        with tempfile.TemporaryFile() as file:
+            widen(file.fileno())
+
+
+class UnreadTests(PumpTestCase):
+    """Whether there is known to be more to read."""
+
+    def test_table(self) -> None:
+        """What can be known is known; what is typed ahead is not ours."""
+        reading, writing = os.pipe()
+        self.assertFalse(unread(reading))
+        os.write(writing, b"x")
+        self.assertTrue(unread(reading))
+        os.read(reading, 1)
+        os.close(writing)
+        self.assertFalse(unread(reading))
+        os.close(reading)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b"12")
+            self.assertFalse(unread(file.fileno()))
+            file.seek(1)
+            self.assertTrue(unread(file.fileno()))
+        with open(os.devnull, "rb") as null:
+            self.assertFalse(unread(null.fileno()))
+        master, slave = os.openpty()
+        os.write(master, b"typed ahead\n")
+        self.assertFalse(unread(slave))
+        os.close(master)
+        os.close(slave)
