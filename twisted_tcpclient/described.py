@@ -277,7 +277,7 @@ class DescribedEndpoint:
         """
         Connect, and wait until TLS is through, if there is any.
 
-        Fails with :class:`~twisted_tcpclient.errors.ConnectFailed`, or with what
+        Fails with :class:`twisted_tcpclient.errors.ConnectFailed`, or with what
         the endpoints and stages of this package fail with.  Cancelling is passed on.
         """
         if type(self._endpoint) in _SOCKETS:
