@@ -92,7 +92,8 @@ $(VENV)/.fuzz: EXTRAS = [test,fuzz]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc $(VENV)/.fuzz: \
     $(INSTALLED) $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV), which takes a moment ..."
-	@$(PIP_INSTALL) --editable '.$(EXTRAS)' $(PINS)
+	@$(PIP_INSTALL) --config-settings editable_mode=compat \
+	    --editable '.$(EXTRAS)' $(PINS)
 	@touch $@
 
 $(VENV)/pyvenv.cfg:
