@@ -208,7 +208,8 @@ def options(data: bytes) -> None:
 def check_settings(settings: Settings) -> None:
     """Check that settings can be used."""
     assert settings.port is None or 0 < settings.port < 65536
-    assert (settings.port is None) == ("/" in settings.host or settings.host[:1] == "@")
+    is_socket = "/" in settings.host or settings.host[:1] == "@"
+    assert settings.endpoint is not None or (settings.port is None) == is_socket
     assert settings.connect.attempt_timeout > 0
     assert settings.idle is None or settings.idle > 0
     assert settings.starttls is None or settings.tls is not None
