@@ -525,6 +525,18 @@ def _limited(*words: str) -> tuple[str, ...]:
     return ("prlimit", *words, "--", *COMMAND)
 
 
+def _as_user(user: int) -> tuple[str, ...]:
+    """What runs a command as somebody who may read all, and write nothing."""
+    # Python may be where only root looks.
+    read = "dac_read_search"
+    return (
+        *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"),
+        *(f"--inh-caps=+{read}", f"--ambient-caps=+{read}"),
+        # What measures coverage would write a file.
+        *("env", "-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START"),
+    )
+
+
 class LimitTests(SynchronousTestCase):
     """Too little of everything: one line, status 111, and no half session."""
 
@@ -614,18 +626,11 @@ class LimitTests(SynchronousTestCase):
 
     def test_processes(self) -> None:
         """Without processes and threads no name is found, and no prog is left alone."""
-        other = "dac_read_search"
 
         def check(number: int, prog: tuple[str, ...], host: str) -> bool:
             # Each has a user of its own, as the limit is for a user as a whole.
-            user = str(54000 + number * 10 + len(prog) * 2 + bool(host))
-            command = (
-                *("prlimit", f"--nproc={number}", "--", "setpriv"),
-                *(f"--reuid={user}", f"--regid={user}", "--clear-groups"),
-                # Python may be where only root looks.
-                *(f"--inh-caps=+{other}", f"--ambient-caps=+{other}"),
-                *COMMAND,
-            )
+            user = _as_user(54000 + number * 10 + len(prog) * 2 + bool(host))
+            command = ("prlimit", f"--nproc={number}", "--", *user, *COMMAND)
 
             def talk(peer: Peer) -> None:
                 with contextlib.suppress(Exception):
@@ -729,11 +734,7 @@ class SurroundingsTests(SynchronousTestCase):
 
     def test_other_user(self) -> None:
         """A user without a name, a home directory or a terminal can use all of it."""
-        other = "dac_read_search"
-        command = (
-            *("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"),
-            *(f"--inh-caps=+{other}", f"--ambient-caps=+{other}", *COMMAND),
-        )
+        command = (*_as_user(54321), *COMMAND)
 
         def talk(peer: Peer) -> None:
             peer.send(b"hello\n")
