@@ -483,6 +483,21 @@ class ChoiceTests(PumpTestCase):
             widen(file.fileno())
 
 
+class PiecesTests(PumpTestCase):
+    """Data that comes in many pieces, as TLS has them."""
+
+    def test_many(self) -> None:
+        """More pieces are written than the kernel takes at a time."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        copy = Copy(list, writer(writing), [b"x"] * 5000)
+        while copy.held:
+            copy.give()
+        self.assertEqual(os.read(reading, CHUNK), b"x" * 5000)
+        os.close(reading)
+        os.close(writing)
+
+
 class UnreadTests(PumpTestCase):
     """Whether there is known to be more to read."""
 

@@ -31,6 +31,9 @@ PIPE = 2**18
 #: Bytes that are moved before it is the turn of others.
 TURN = 2**22
 
+#: Pieces that are written at a time: the kernel takes no more (IOV_MAX of Linux).
+_VECTOR = 1024
+
 #: What the kernel says where it does not splice.
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -45,7 +48,7 @@ Write = Callable[["list[bytes]"], int]
 
 def writer(fd: int) -> Write:
     """What writes a descriptor that does not block."""
-    return lambda pieces: os.writev(fd, pieces)
+    return lambda pieces: os.writev(fd, pieces[:_VECTOR])
 
 
 def _nowhere(pieces: list[bytes]) -> int:
