@@ -27,7 +27,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
-from twisted_tcpclient import relay
+from twisted_tcpclient import pumps, relay
 from twisted_tcpclient.connection import diagnose
 from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.endpoints import SocketEndpoint, secured
@@ -440,6 +440,26 @@ class EndTests(PumpTestCase):
             leaving.result(PATIENCE)
             os.close(writing)
             self.assertEqual(str(error), "unable to write output: broken pipe")
+
+
+    async def test_end_of_turn(self) -> None:
+        """The end is seen though it comes with the last bytes of a turn."""
+        self.patch(pumps, "TURN", 100)
+
+        def speak(peer: Peer) -> None:
+            assert peer._tls is not None
+            peer._tls.send(bytes(1000))
+            peer.half_close()
+            peer.rest()
+
+        reading, writing = os.pipe()
+        with TLS.serve(speak) as server:
+            sink, drained = self.to_pipe()
+            wire = await self.connect(TLS, server)
+            error = await self.join(wire, reading, sink, True)
+        os.close(writing)
+        self.assertIsNone(error)
+        self.assertEqual(drained.result(PATIENCE), bytes(1000))
 
 
 class ChoiceTests(PumpTestCase):

@@ -338,6 +338,9 @@ class _Secure(Wire):
         if not data:
             raise CutShort("TLS connection cut short: no close_notify")
         pieces = self._records.decrypt(data)
+        if self._records.ended is not None:
+            # Nothing else may make it readable again, to be asked for the end.
+            self._shut(socket.SHUT_RD)
         reply = self._records.pending()
         if reply:
             self._push(reply)
