@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import random
+import select
 import socket
 import tempfile
 import termios
@@ -441,6 +442,30 @@ class EndTests(PumpTestCase):
             os.close(writing)
             self.assertEqual(str(error), "unable to write output: broken pipe")
 
+
+    async def test_typed_late(self) -> None:
+        """What is typed when the server has just said close_notify is no error."""
+        ready = threading.Event()
+
+        def speak(peer: Peer) -> bytes:
+            assert ready.wait(PATIENCE)
+            peer.half_close()
+            return peer.rest()
+
+        master, slave = os.openpty()
+        self.addCleanup(os.close, master)
+        with TLS.serve(speak) as server:
+            wire = await self.connect(TLS, server)
+
+            def together() -> None:
+                ready.set()
+                select.select([wire.fileno()], [], [], PATIENCE)
+                os.write(master, b"late\n")
+
+            reactor.callLater(0, together)
+            error = await self.join(wire, slave, self.to_null()[0], True)
+            server.result()
+        self.assertIsNone(error)
 
     async def test_end_of_turn(self) -> None:
         """The end is seen though it comes with the last bytes of a turn."""

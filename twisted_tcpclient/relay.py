@@ -220,13 +220,17 @@ class Relay:
         if left:
             self._error = self._error or LeftUnsent(self._local.reads)
         self._close_sink()
-        if self._wire.secure:
-            self._end()
+        # Nothing may be taken once close_notify is said: it could not be sent.
+        self._up.finish(self._answer)
         if left:
             # Nothing is mended by sending a little more.
             self._close()
-        else:
-            self._up.finish(self._close)
+
+    def _answer(self) -> None:
+        """All is sent that was taken: end as the server has."""
+        if self._wire.secure:
+            self._end()
+        self._up.finish(self._close)
 
     def _network_lost(self, error: Exception) -> None:
         """The connection is gone otherwise."""
