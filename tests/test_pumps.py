@@ -442,7 +442,6 @@ class EndTests(PumpTestCase):
             os.close(writing)
             self.assertEqual(str(error), "unable to write output: broken pipe")
 
-
     async def test_typed_late(self) -> None:
         """What is typed when the server has just said close_notify is no error."""
         ready = threading.Event()
