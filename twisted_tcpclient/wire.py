@@ -332,8 +332,9 @@ class _Secure(Wire):
 
     def _decrypted(self) -> list[bytes]:
         """Read from the socket."""
-        if self._records.ended is not None:
-            raise self._records.ended
+        ended = self._records.ended
+        if ended is not None:
+            raise ended
         data = self._socket.recv(_TLS_CHUNK)
         if not data:
             raise CutShort("TLS connection cut short: no close_notify")
