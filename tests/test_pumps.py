@@ -24,19 +24,22 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
 from twisted_tcpclient import pumps, relay
 from twisted_tcpclient.connection import diagnose
-from twisted_tcpclient.descriptors import output
+from twisted_tcpclient.descriptors import Watch, output
 from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.pumps import (
     CHUNK,
     PIPE,
     Copy,
+    Pump,
     Splice,
     mover,
     unread,
@@ -540,6 +543,56 @@ class PiecesTests(PumpTestCase):
         self.assertEqual(os.read(reading, CHUNK), b"x" * 5000)
         os.close(reading)
         os.close(writing)
+
+
+class TurnTests(PumpTestCase):
+    """What a pump does in a turn."""
+
+    def test_within(self) -> None:
+        """One who is told of something while it takes does not begin another turn."""
+        given: list[bytes] = []
+        coming = [[b"one"], [b"two"]]
+
+        def read() -> list[bytes]:
+            if not coming:
+                raise EOFError
+            pieces = coming.pop(0)
+            pump.turn()
+            return pieces
+
+        def write(pieces: list[bytes]) -> int:
+            given.extend(pieces)
+            return sum(map(len, pieces))
+
+        with open(os.devnull, "rb") as null:
+            watch = Watch(reactor, null.fileno(), lambda: None, lambda: None)
+            ended: list[Exception | None] = []
+            pump = Pump(
+                Copy(read, write), watch, watch, watch, ended.append, ended.append
+            )
+            pump.turn()
+        self.assertEqual((given, ended), ([b"one", b"two"], [None]))
+
+
+class LentTests(PumpTestCase):
+    """A connection that stays in Twisted's hands."""
+
+    def test_gone(self) -> None:
+        """When it has gone, what would be written is not taken for sent."""
+        transport = StringTransport()
+        network = Network(lambda transport, reason: None)
+        network.makeConnection(transport)
+        wire = network.lend(Clock(), secure=False)
+        wire.watch(None, lambda: None, lambda: None)
+        up = wire.upload(-1, lambda: [b"data"], True)
+        up.take()
+        self.assertEqual((up.give(), transport.value()), (4, b"data"))
+        producer: Any = transport.producer
+        producer.pauseProducing()
+        up.take()
+        self.assertRaises(BlockingIOError, up.give)
+        network.connectionLost()
+        self.assertRaises(BrokenPipeError, up.give)
 
 
 class UnreadTests(PumpTestCase):

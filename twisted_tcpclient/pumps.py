@@ -291,7 +291,7 @@ class Pump:
         self._taking = True
         self._stopped = False
         self._then: Callable[[], None] | None = None
-        self._wide = False
+        self._wide = self._within = False
         self.taken = self.given = 0
         self.stalled = False
 
@@ -302,6 +302,8 @@ class Pump:
 
     def turn(self) -> None:
         """Move what can be moved, within bounds."""
+        if self._within:
+            return
         bound = self.given + TURN
         if self.given > PIPE and not self._wide:
             self._widen()
@@ -358,8 +360,8 @@ class Pump:
     def _take(self) -> bool:
         """Return whether one may go on."""
         try:
-            self.taken += self._mover.take()
-            return True
+            self.taken += self._taken()
+            return not self._stopped
         except BlockingIOError:
             self._wait(self._source)
         except EOFError:
@@ -369,6 +371,17 @@ class Pump:
                 return True
             self._end(error)
         return False
+
+    def _taken(self) -> int:
+        """
+        Take.  TLS may have something to send meanwhile, and find that it cannot:
+        what comes of that is not to begin another turn.
+        """
+        self._within = True
+        try:
+            return self._mover.take()
+        finally:
+            self._within = False
 
     def _give(self) -> bool:
         """Return whether one may go on."""

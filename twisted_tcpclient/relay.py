@@ -245,10 +245,11 @@ class Relay:
         self._close_sink()
         self._close()
 
-    def _unsendable(self, error: OSError) -> None:
+    def _unsendable(self, error: OSError | TCPClientError) -> None:
         """The server takes no more.  What it has said before is delivered."""
         if not self._polite:
-            self._error = self._error or _broken(error)
+            known = error if isinstance(error, TCPClientError) else _broken(error)
+            self._error = self._error or known
         self._close_source()
         self._up.stop()
         if self._listens:
@@ -262,7 +263,7 @@ class Relay:
     def _source_ended(self, error: Exception | None) -> None:
         self._close_source()
         if isinstance(error, TCPClientError):
-            self._fail(error)
+            self._unsendable(error)
         elif isinstance(error, OSError):
             why = os_reason(error)
             self._fail(LocalFailure(f"unable to read {self._local.reads}: {why}"))

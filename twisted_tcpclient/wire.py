@@ -8,6 +8,8 @@ socket is taken out of its transport, and with it the session from TLS.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import typing
 from collections.abc import Callable
@@ -409,6 +411,8 @@ class _Lent(Wire, Watch):
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._gone = True
+        # Whoever waits to write is to hear of it.
+        self._full = False
         self.ended(error)
 
     def pauseProducing(self) -> None:
@@ -484,6 +488,8 @@ class _Lent(Wire, Watch):
         raise self._end or BlockingIOError
 
     def _give(self, pieces: list[bytes]) -> int:
+        if self._gone:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if self._full:
             raise BlockingIOError
         self._transport.write(b"".join(pieces))
@@ -498,6 +504,9 @@ class _Lent(Wire, Watch):
         elif not self._gone:
             self._transport.unregisterProducer()
             self._transport.loseWriteConnection()
+
+    def break_off(self) -> None:
+        """It is gone: nothing more comes than what has come."""
 
     def unsent(self) -> int:
         """How many bytes the kernel still holds for the peer, where it tells."""
