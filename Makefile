@@ -13,7 +13,9 @@ SIZE ?=
 RUNS ?=
 
 BIN = $(VENV)/bin
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Compatible, as Twisted does not find the drop-ins of other editable installs.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+    --config-settings editable_mode=compat
 
 # An environment without the Python that it was made with is of no use.
 $(shell test -x $(BIN)/python || test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV))
@@ -92,8 +94,7 @@ $(VENV)/.fuzz: EXTRAS = [test,fuzz]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc $(VENV)/.fuzz: \
     $(INSTALLED) $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV), which takes a moment ..."
-	@$(PIP_INSTALL) --config-settings editable_mode=compat \
-	    --editable '.$(EXTRAS)' $(PINS)
+	@$(PIP_INSTALL) --editable '.$(EXTRAS)' $(PINS)
 	@touch $@
 
 $(VENV)/pyvenv.cfg:
