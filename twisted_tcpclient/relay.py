@@ -364,6 +364,9 @@ class Relay:
         self._close_source()
         self._close_sink()
         self._close(orderly=False)
+        # It may be closing already, and take too long.
+        self._wire.abort()
+        self._finish()
 
     def _close_source(self) -> None:
         """
@@ -393,16 +396,20 @@ class Relay:
         if not self._connected:
             return
         self._connected = False
-        self._idle.stop()
         self._forget_later()
         self._close_source()
         self._up.stop()
         self._down.stop()
         self._network.stop()
         if orderly:
-            self._wire.close()
+            self._wire.close(self._finish)
         else:
             self._wire.abort()
+            self._finish()
+
+    def _finish(self) -> None:
+        """It is over."""
+        self._idle.stop()
         if not self.finished.called:
             if self._error is None:
                 self.finished.callback(None)

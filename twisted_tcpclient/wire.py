@@ -278,10 +278,11 @@ class Wire:
             return 0
         return int.from_bytes(held, byteorder)
 
-    def close(self) -> None:
-        """Close in good order."""
+    def close(self, then: Callable[[], None]) -> None:
+        """Close in good order, and call that once it is done."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
+        then()
 
     def abort(self) -> None:
         """Close with a reset, if it is open."""
@@ -395,6 +396,7 @@ class _Lent(Wire, Watch):
         self._full = self._gone = False
         self._reads = self._writes = False
         self._later: IDelayedCall | None = None
+        self._closed: Callable[[], None] = lambda: None
 
     # From Twisted.
 
@@ -414,6 +416,7 @@ class _Lent(Wire, Watch):
         # Whoever waits to write is to hear of it.
         self._full = False
         self.ended(error)
+        self._closed()
 
     def pauseProducing(self) -> None:
         """The server is slow."""
@@ -499,11 +502,13 @@ class _Lent(Wire, Watch):
 
     def end(self) -> None:
         """Tell the server that no more will be sent."""
-        if self.secure:
-            self.close()
-        elif not self._gone:
+        if not self._gone:
+            # A registered producer would keep the close from ever happening.
             self._transport.unregisterProducer()
-            self._transport.loseWriteConnection()
+            if self.secure:
+                self._transport.loseConnection()
+            else:
+                self._transport.loseWriteConnection()
 
     def break_off(self) -> None:
         """It is gone: nothing more comes than what has come."""
@@ -516,10 +521,12 @@ class _Lent(Wire, Watch):
             return 0
         return int.from_bytes(held, byteorder)
 
-    def close(self) -> None:
-        """Close in good order."""
-        if not self._gone:
-            # A registered producer would keep the close from ever happening.
+    def close(self, then: Callable[[], None]) -> None:
+        """Close in good order; that is done when all is written."""
+        if self._gone:
+            then()
+        else:
+            self._closed = then
             self._transport.unregisterProducer()
             self._transport.loseConnection()
 
