@@ -189,11 +189,7 @@ class Connection:
     async def _hand_over(self, command: program.Command) -> int:
         """Give away the socket itself."""
         handle = program.detach(self._network.transport)
-        try:
-            child = program.spawn(self._reactor, command, (handle, handle))
-        finally:
-            os.close(handle)
-        return await self._wait(child)
+        return await self._wait(program.hand_over(self._reactor, command, handle))
 
     async def _pipe(self, command: program.Command, idle: float | None) -> int:
         """Give away pipes, and relay."""
@@ -220,23 +216,29 @@ class Connection:
 
     async def _relay(self, reading: int, writing: int, idle: float | None) -> None:
         try:
-            local, restore = _local(reading, writing)
+            ours, restore = local(
+                reading, writing, f"descriptor {reading}", f"descriptor {writing}"
+            )
         except OSError as error:
             self.abort()
             why = os_reason(error)
             raise LocalFailure(f"unable to use a descriptor: {why}") from None
         wire = self._network.lend(self._reactor, self._secure)
-        relay = Relay(self._reactor, wire, local, idle=idle)
+        relay = Relay(self._reactor, wire, ours, idle=idle)
         try:
             await relay.finished
         finally:
             restore()
 
 
-def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
+def local(
+    reading: int, writing: int, reads: str, writes: str
+) -> tuple[Local, Callable[[], None]]:
     """
     Our side, on descriptors that stay somebody else's, and what to call in the end.
 
+    :param reads: what is read from, for messages.
+    :param writes: what is written to, for messages.
     :raises OSError: if one of them is not open.
     """
     source = os.dup(reading)
@@ -245,8 +247,7 @@ def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
     except OSError:
         os.close(source)
         raise
-    names = f"descriptor {reading}", f"descriptor {writing}"
-    return Local(source, written.fd, *names, needed=True), written.restore
+    return Local(source, written.fd, reads, writes, needed=True), written.restore
 
 
 def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connection]:

@@ -153,6 +153,18 @@ def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Progr
     return program
 
 
+def hand_over(reactor: Any, command: Command, connection: int) -> Program:
+    """
+    Run prog as a child that has the connection itself; here it is closed.
+
+    :raises LocalFailure: if it cannot be run.
+    """
+    try:
+        return spawn(reactor, command, (connection, connection))
+    finally:
+        os.close(connection)
+
+
 def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     """
     Run prog as a child with pipes on 6 and 7.

@@ -317,7 +317,7 @@ class Relay:
         elif held:
             self._fail(ConnectionBroken("the server does not take what was sent"))
         else:
-            self._close(orderly=False)
+            self._abort()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         self._later = self._clock.callLater(seconds, then)
@@ -363,10 +363,7 @@ class Relay:
         self._error = self._error or error
         self._close_source()
         self._close_sink()
-        self._close(orderly=False)
-        # It may be closing already, and take too long.
-        self._wire.abort()
-        self._finish()
+        self._abort()
 
     def _close_source(self) -> None:
         """
@@ -391,21 +388,26 @@ class Relay:
             self._sink.stop()
             os.close(self._local.writing)
 
-    def _close(self, orderly: bool = True) -> None:
-        """Let go of the connection: that is the end of all."""
-        if not self._connected:
-            return
+    def _close(self) -> None:
+        """Close the connection: that is the end of all."""
+        if self._connected:
+            self._let_go()
+            self._wire.close(self._finish)
+
+    def _abort(self) -> None:
+        """The same without delay, even where it is closing already."""
+        self._let_go()
+        self._wire.abort()
+        self._finish()
+
+    def _let_go(self) -> None:
+        """Move nothing more."""
         self._connected = False
         self._forget_later()
         self._close_source()
         self._up.stop()
         self._down.stop()
         self._network.stop()
-        if orderly:
-            self._wire.close(self._finish)
-        else:
-            self._wire.abort()
-            self._finish()
 
     def _finish(self) -> None:
         """It is over."""

@@ -4,7 +4,6 @@ From settings to an exit status: the order of events.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ from twisted.python.failure import Failure
 
 from twisted_tcpclient import lookup, program
 from twisted_tcpclient.complaint import complain
-from twisted_tcpclient.connection import diagnose, observe
-from twisted_tcpclient.descriptors import output
+from twisted_tcpclient.connection import diagnose, local, observe
 from twisted_tcpclient.errors import DescriptionError, LocalFailure
 from twisted_tcpclient.facts import Facts, environment, is_secure
-from twisted_tcpclient.relay import Local, Relay, crlf
+from twisted_tcpclient.relay import Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.target import target
@@ -224,22 +222,20 @@ class Session:
         settings = self._settings
         wire = await self._wire(network)
         try:
-            written = output(1)
-            reading = os.dup(0)
+            ours, restore = local(0, 1, "standard input", "standard output")
         except OSError as error:
             why = os_reason(error)
             raise LocalFailure(f"no standard input or output: {why}") from None
-        names = "standard input", "standard output"
         try:
             await Relay(
                 self._reactor,
                 wire,
-                Local(reading, written.fd, *names, needed=True),
+                ours,
                 idle=settings.idle,
                 translate=crlf() if settings.crlf else None,
             ).finished
         finally:
-            written.restore()
+            restore()
         return 0
 
     async def _pipe(self, network: Network, command: program.Command) -> int:
@@ -255,12 +251,8 @@ class Session:
 
     def _child(self, command: program.Command, connection: int) -> Deferred[int]:
         """Run prog as a child that has the socket itself."""
-        try:
-            child = program.spawn(self._reactor, command, (connection, connection))
-        finally:
-            os.close(connection)
-        self._program = child
-        return child.exited
+        self._program = program.hand_over(self._reactor, command, connection)
+        return self._program.exited
 
     # Errors.
 
