@@ -210,7 +210,7 @@ def watched(outcome: Outcome) -> Iterator[None]:
         outcome.used = True
         raise OSError("not in these tests")
 
-    with patch.object(os, "write", witness), patch.object(session, "output", used):
+    with patch.object(os, "write", witness), patch.object(session, "local", used):
         yield
 
 
