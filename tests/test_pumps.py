@@ -25,27 +25,25 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
 from twisted_tcpclient import pumps, relay
 from twisted_tcpclient.connection import diagnose
-from twisted_tcpclient.descriptors import Watch, output
-from twisted_tcpclient.endpoints import SocketEndpoint, secured
-from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
-from twisted_tcpclient.pumps import (
+from twisted_tcpclient.descriptors import (
     CHUNK,
-    PIPE,
-    Copy,
-    Pump,
-    Splice,
-    mover,
+    Watch,
+    output,
+    reader,
     unread,
     widen,
-    writer,
 )
+from twisted_tcpclient.endpoints import SocketEndpoint, secured
+from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
+from twisted_tcpclient.movers import Copy, SendFile, Splice, mover, writer
+from twisted_tcpclient.pumps import Pump
 from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator, Records
@@ -249,6 +247,12 @@ def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
     return writes
 
 
+def limit_buffer(wire: Wire) -> None:
+    """Let the kernel hold little of what is sent."""
+    with socket.socket(fileno=os.dup(wire.fileno())) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+
+
 class BatteryTests(PumpTestCase):
     """Bytes go both ways at once, in pieces of any size, and all arrive."""
 
@@ -355,7 +359,7 @@ class EndTests(PumpTestCase):
         When the server ends too early, that is an error; and what it was not
         sent of a file is there for whoever reads next.
         """
-        data = random.Random(2).randbytes(32 * MIB)
+        data, start = random.Random(2).randbytes(32 * MIB), 8 * MIB + 5
 
         def early(peer: Peer) -> bytes:
             peer.half_close()
@@ -365,16 +369,18 @@ class EndTests(PumpTestCase):
             with tempfile.TemporaryFile() as file, kind.serve(early) as server:
                 file.write(data)
                 file.flush()
-                file.seek(5)
-                error = await self.relay(
-                    kind, server, os.dup(file.fileno()), self.to_null()[0], fast
+                file.seek(start)
+                wire = await self.connect(kind, server)
+                # It is to be stuck in the middle of what it has taken.
+                limit_buffer(wire)
+                error = await self.join(
+                    wire, os.dup(file.fileno()), self.to_null()[0], fast
                 )
                 self.assertIsInstance(error, LeftUnsent)
                 received = server.result()
-                self.assertEqual(
-                    os.lseek(file.fileno(), 0, os.SEEK_CUR), 5 + len(received)
-                )
-                self.assertEqual(digest(received), digest(data[5 : 5 + len(received)]))
+                end = start + len(received)
+                self.assertEqual(os.lseek(file.fileno(), 0, os.SEEK_CUR), end)
+                self.assertEqual(digest(received), digest(data[start:end]))
 
     async def test_left_in_pipe(self) -> None:
         """
@@ -394,8 +400,7 @@ class EndTests(PumpTestCase):
             fcntl(writing, F_SETPIPE_SZ, MIB)
             with kind.serve(early) as server:
                 wire = await self.connect(kind, server)
-                with socket.socket(fileno=os.dup(wire.fileno())) as ours:
-                    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+                limit_buffer(wire)
                 os.write(writing, bytes(MIB))
                 error = await self.join(wire, reading, self.to_null()[0], fast)
                 done.set()
@@ -493,7 +498,7 @@ class ChoiceTests(PumpTestCase):
     """Which way is taken."""
 
     def test_mover(self) -> None:
-        """Pipes, files, and our own sockets are spliced; terminals never are."""
+        """Pipes and our own sockets are spliced, files sent; terminals are neither."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         master, slave = os.openpty()
@@ -502,7 +507,7 @@ class ChoiceTests(PumpTestCase):
         with tempfile.TemporaryFile() as file:
             for source, sink, expected in (
                 (reading, ours.fileno(), Splice),
-                (file.fileno(), ours.fileno(), Splice),
+                (file.fileno(), ours.fileno(), SendFile),
                 (ours.fileno(), writing, Splice),
                 (ours.fileno(), null, Splice),
                 (ours.fileno(), slave, Copy),
@@ -523,7 +528,7 @@ class ChoiceTests(PumpTestCase):
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         widen(writing)
-        self.assertGreater(os.write(writing, bytes(4 * PIPE)), CHUNK)
+        self.assertGreater(os.write(writing, bytes(4 * CHUNK)), 2**16)
         os.close(reading)
         os.close(writing)
         with tempfile.TemporaryFile() as file:
@@ -545,11 +550,79 @@ class PiecesTests(PumpTestCase):
         os.close(writing)
 
 
+class FileTests(PumpTestCase):
+    """Files are sent as far as they go."""
+
+    async def test_without_size(self) -> None:
+        """A file of /proc does not say how long it is, and is sent in whole."""
+        with open("/proc/self/limits", "rb") as file:
+            whole = file.read()
+        self.assertGreater(len(whole), 0)
+        for kind, fast in itertools.product((TCP, UNIX), (True, False)):
+            with kind.serve(lambda peer: peer.exchange(b"")) as server:
+                source = os.open("/proc/self/limits", os.O_RDONLY)
+                sink = self.to_null()[0]
+                self.assertIsNone(await self.relay(kind, server, source, sink, fast))
+                self.assertEqual(server.result(), whole)
+
+    def test_shrinks(self) -> None:
+        """One that is cut off meanwhile is sent up to where it ends now."""
+        ours, theirs = socket.socketpair()
+        with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
+            file.write(b"0123456789")
+            file.seek(2)
+            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            sent = SendFile(file.fileno(), ours.fileno(), copy)
+            self.assertEqual(sent.take(), 8)
+            file.truncate(6)
+            self.assertEqual((sent.give(), sent.held), (4, 4))
+            self.assertEqual((sent.give(), sent.held), (0, 0))
+            self.assertRaises(OSError, sent.take)
+            self.assertRaises(EOFError, sent.copied().take)
+            self.assertEqual(theirs.recv(100), b"2345")
+
+    def test_grows(self) -> None:
+        """What is appended while the end is looked at is sent, too."""
+        ours, theirs = socket.socketpair()
+        with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
+            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            sent = SendFile(file.fileno(), ours.fileno(), copy)
+            self.assertRaises(OSError, sent.take)
+            file.write(b"more")
+            file.seek(0)
+            rest = sent.copied()
+            rest.take()
+            rest.give()
+            self.assertEqual(theirs.recv(100), b"more")
+
+
 class TurnTests(PumpTestCase):
     """What a pump does in a turn."""
 
+    def test_message(self) -> None:
+        """After a short message no more is asked for before it is announced."""
+        given: list[int] = []
+        coming = [pumps.MESSAGE, 10, 20, 30]
+
+        def read() -> list[bytes]:
+            return [bytes(coming.pop(0))]
+
+        def write(pieces: list[bytes]) -> int:
+            given.append(sum(map(len, pieces)))
+            return given[-1]
+
+        memory = MemoryReactor()
+        watch = Watch(memory, 0, lambda: None, lambda: None)
+        pump = Pump(Copy(read, write), watch, watch, watch, self.fail, self.fail)
+        pump.turn()
+        self.assertEqual((given, coming), ([pumps.MESSAGE, 10], [20, 30]))
+        self.assertEqual(memory.getReaders(), [watch])
+        pump.turn()
+        self.assertEqual((given[2:], coming), ([20], [30]))
+
     def test_within(self) -> None:
         """One who is told of something while it takes does not begin another turn."""
+        self.patch(pumps, "MESSAGE", 0)
         given: list[bytes] = []
         coming = [[b"one"], [b"two"]]
 

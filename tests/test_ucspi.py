@@ -40,8 +40,8 @@ from tests import servers
 from tests.certificates import shared
 from tests.programs import TCPCLIENT, Outcome, spawn
 from tests.transcripts import TLSServer
-from twisted_tcpclient.descriptors import Source
 from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.streams import Source
 from twisted_tcpclient.ucspi import UCSPIEndpoint, address
 
 reactor: Any = global_reactor

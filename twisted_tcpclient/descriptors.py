@@ -1,6 +1,6 @@
 """
-Two ends of our own on descriptors that are not sockets of the reactor's: stdin
-and stdout, or the pipes to a prog.
+Descriptors that are not sockets of the reactor's: what they are, what they hold,
+and when they can be read or written.
 
 Twisted's StandardIO is not used: it makes descriptions non-blocking that others
 share and leaves some of them so, keeps still when the reader of stdout goes
@@ -9,27 +9,27 @@ away, and never closes what it has written to.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from fcntl import F_GETFL, fcntl
+from fcntl import F_GETFL, fcntl, ioctl
+from select import POLLIN, poll
+from sys import byteorder
+from termios import FIONREAD
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadWriteDescriptor
-from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Bytes read at a time: what a pipe holds on Linux.
-CHUNK = 65536
+#: Bytes that are taken at a time, and that pipes are made to hold where they can.
+CHUNK = 2**18
 
-
-def _broken_pipe() -> OSError:
-    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+#: Reads what there is, which may be nothing yet.
+#: Raises BlockingIOError if one has to wait for it, and EOFError at the end.
+Read = Callable[[], "list[bytes]"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,70 @@ def tells_of_readers(fd: int) -> bool:
 
 def _nothing() -> None:
     """Nothing was changed."""
+
+
+def is_file(fd: int) -> bool:
+    """Whether it is a regular file, which can be read at any time."""
+    return stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def waits(fd: int) -> bool:
+    """Whether the next byte may be a long time in coming, which can be watched."""
+    kind = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(fd)
+
+
+def remaining(fd: int) -> int:
+    """How many bytes a regular file has from where it stands."""
+    return os.fstat(fd).st_size - os.lseek(fd, 0, os.SEEK_CUR)
+
+
+def unread(fd: int) -> bool:
+    """
+    Whether there is known to be more to read.
+
+    Never of a terminal: what was typed ahead is for whoever reads it next.
+    """
+    with suppress(OSError):
+        if is_file(fd):
+            return remaining(fd) > 0
+        if not os.isatty(fd):
+            held = ioctl(fd, FIONREAD, bytes(4))
+            return int.from_bytes(held, byteorder) > 0
+    return False
+
+
+def reader(fd: int) -> Read:
+    """
+    What reads a descriptor that may block, without blocking.
+
+    It is asked first: it may be shared, and is not ours to change.
+    """
+    ready = poll()
+    ready.register(fd, POLLIN)
+
+    def read() -> list[bytes]:
+        if not ready.poll(0):
+            raise BlockingIOError
+        data = os.read(fd, CHUNK)
+        if not data:
+            raise EOFError
+        return [data]
+
+    return read
+
+
+def widen(fd: int) -> None:
+    """
+    Let a pipe hold more, where that is possible; anything else is left alone.
+
+    Not as much as may be: all pipes of a user together have a limit (pipe(7)).
+    """
+    with suppress(ImportError, OSError, ValueError):
+        from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ
+
+        if fcntl(fd, F_GETPIPE_SZ) < CHUNK:
+            fcntl(fd, F_SETPIPE_SZ, CHUNK)
 
 
 @implementer(IReadWriteDescriptor)
@@ -150,150 +214,3 @@ class Watch:
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
         return "tcpclient"
-
-
-class Source(FileDescriptor):
-    """
-    Reads a descriptor until its end.  A push producer.
-
-    The descriptor is read only when the reactor finds it readable, so it may
-    block: nothing needs to be changed about it.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        received: Callable[[bytes], None],
-        ended: Callable[[OSError | None], None],
-    ) -> None:
-        """
-        :param fd: closed at the end.
-        :param received: called with what was read.
-        :param ended: called once: with None at the end of input, or with what
-            went wrong.  Not called if :meth:`close` was.
-        """
-        super().__init__(reactor)
-        self._fd = fd
-        self._received = received
-        self._ended = ended
-        self._error: OSError | None = None
-        self.connected = 1
-
-    def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
-        return self._fd
-
-    def doRead(self) -> Exception | None:
-        """Read what there is."""
-        try:
-            data = os.read(self._fd, CHUNK)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            self._error = error
-            return error
-        if not data:
-            return CONNECTION_DONE
-        self._received(data)
-        return None
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The end was reached, or reading failed."""
-        if self._fd < 0:
-            return
-        ended = self._ended
-        self.close()
-        ended(self._error)
-
-    def stopProducing(self) -> None:
-        """Whoever consumed this has gone."""
-        self.close()
-
-    def close(self) -> None:
-        """Stop reading, whatever may still come."""
-        if self._fd < 0:
-            return
-        self._received, self._ended = lambda _: None, lambda _: None
-        self.stopReading()
-        self.connected = 0
-        self.disconnected = 1
-        os.close(self._fd)
-        self._fd = -1
-
-
-class Sink(FileDescriptor):
-    """
-    Writes a descriptor.  A consumer with a buffer.
-
-    :ivar written: how many bytes have left the buffer.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        ended: Callable[[OSError | None], None],
-    ) -> None:
-        """
-        :param fd: non-blocking; closed at the end.
-        :param ended: called once: with None when ``loseConnection`` was
-            called and all is written, or with what went wrong.  Not called if
-            :meth:`close` was.
-        """
-        super().__init__(reactor)
-        self._fd = fd
-        self.written = 0
-        self._ended = ended
-        self._error: OSError | None = None
-        self.connected = 1
-        if tells_of_readers(fd):
-            self.startReading()
-
-    def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
-        return self._fd
-
-    def writeSomeData(self, data: bytes) -> int | Exception:
-        """Write what fits."""
-        try:
-            written = os.write(self._fd, data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            self._error = error
-            return error
-        self.written += written
-        return written
-
-    def doRead(self) -> Exception | None:
-        """The last reader of the pipe has gone."""
-        self._error = _broken_pipe()
-        return self._error
-
-    def connectionLost(self, reason: Failure) -> None:
-        """All is written, or writing failed."""
-        if self._fd < 0:
-            return
-        if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors call it ConnectionDone too when the other end of a pipe
-            # goes away: only after loseConnection does it mean success.
-            self._error = self._error or _broken_pipe()
-        ended, error = self._ended, self._error
-        self.close()
-        ended(error)
-
-    def close(self) -> None:
-        """Close, whatever may still be in the buffer."""
-        if self._fd < 0:
-            return
-        self._ended = lambda _: None
-        # First, as otherwise letting go of the producer begins to write again.
-        self.connected = 0
-        self.disconnected = 1
-        if self.producer is not None:
-            self.unregisterProducer()
-        self.stopReading()
-        self.stopWriting()
-        os.close(self._fd)
-        self._fd = -1

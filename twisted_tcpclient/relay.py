@@ -29,7 +29,13 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_tcpclient.descriptors import Watch, tells_of_readers
+from twisted_tcpclient.descriptors import (
+    Watch,
+    reader,
+    tells_of_readers,
+    unread,
+    waits,
+)
 from twisted_tcpclient.errors import (
     ConnectionBroken,
     CutShort,
@@ -38,7 +44,7 @@ from twisted_tcpclient.errors import (
     TCPClientError,
     TimedOut,
 )
-from twisted_tcpclient.pumps import Pump, reader, unread
+from twisted_tcpclient.pumps import Pump
 from twisted_tcpclient.report import os_reason
 from twisted_tcpclient.wire import Wire
 
@@ -169,7 +175,7 @@ class Relay:
             wire.upload(local.reading, self._input, fast and translate is None),
             self._source,
             self._network,
-            self._network,
+            self._source if waits(local.reading) else self._network,
             self._source_ended,
             self._unsendable,
         )
@@ -374,11 +380,11 @@ class Relay:
         if not self._reads:
             return
         self._reads = False
-        held = 0 if self._wire.secure or self._translate else self._up.held
+        ahead = 0 if self._wire.secure or self._translate else self._up.ahead
         self._source.stop()
-        if held:
+        if ahead:
             with suppress(OSError):
-                os.lseek(self._local.reading, -held, os.SEEK_CUR)
+                os.lseek(self._local.reading, -ahead, os.SEEK_CUR)
         os.close(self._local.reading)
 
     def _close_sink(self) -> None:

@@ -522,7 +522,7 @@ class Records:
 #: Bytes in a record.
 _RECORD = 2**14
 #: Bytes of records that are fetched at a time: no less than encrypt gives.
-_PENDING = 5 * _RECORD
+_PENDING = 17 * _RECORD
 
 
 def _failed(error: BaseException | None) -> ConnectionBroken:

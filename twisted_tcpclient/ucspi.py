@@ -36,9 +36,9 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.descriptors import Sink, Source
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.streams import Sink, Source
 
 Environment = Mapping[str, str]
 

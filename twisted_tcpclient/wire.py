@@ -33,9 +33,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.descriptors import Watch
+from twisted_tcpclient.descriptors import CHUNK, Read, Watch
 from twisted_tcpclient.errors import ConnectionBroken, CutShort
-from twisted_tcpclient.pumps import CHUNK, Copy, Mover, Read, mover, writer
+from twisted_tcpclient.movers import Copy, Mover, mover, writer
 
 
 class Records(typing.Protocol):
@@ -58,9 +58,6 @@ class Records(typing.Protocol):
 
 #: Tells an orderly end of a transport (None) from one that is an error.
 Diagnosis = Callable[[Any, Failure], "Exception | None"]
-
-#: Bytes of TLS read at a time.
-_TLS_CHUNK = 2 * CHUNK
 
 
 def take(transport: Any) -> socket.socket:
@@ -338,7 +335,7 @@ class _Secure(Wire):
         ended = self._records.ended
         if ended is not None:
             raise ended
-        data = self._socket.recv(_TLS_CHUNK)
+        data = self._socket.recv(CHUNK)
         if not data:
             raise CutShort("TLS connection cut short: no close_notify")
         pieces = self._records.decrypt(data)
