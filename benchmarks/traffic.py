@@ -172,7 +172,6 @@ class Service:
         """One connection, secured."""
         connection, _ = listener.accept()
         connection.settimeout(PATIENCE)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         if self.certificate is not None:
             context = tls_context(self.certificate)
             connection = context.wrap_socket(connection, server_side=True)
