@@ -55,6 +55,21 @@ MIB = 2**20
 SLACK = 12
 
 
+def asking() -> SSL.Context:
+    """Return the settings of a server that asks for a certificate of ours."""
+    return server_context(client_ca=certificates.shared().ca)
+
+
+@contextlib.contextmanager
+def long_chain() -> Iterator[Path]:
+    """Make a certificate for us, with a chain too long for Twisted to send at once."""
+    shared = certificates.shared()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "chain.pem")
+        path.write_bytes(shared.client.read_bytes() + shared.ca.read_bytes() * 150)
+        yield path
+
+
 @functools.cache
 def noise(size: int) -> bytes:
     """Return bytes that are not alike, the same ones for the same size."""
@@ -750,6 +765,20 @@ class BrokenTests(SynchronousTestCase):
             self.assertIn("cut short: no close_notify", outcome.complaint())
 
         every(check, TLS, STARTTLS)
+
+    def test_long_chain(self) -> None:
+        """A server that speaks first does so once it has a long chain of ours, too."""
+
+        def greet(peer: Peer) -> None:
+            peer.secure(asking())
+            peer.send(b"hello")
+            peer.finish()
+
+        with long_chain() as chain:
+            options = ("-a", "5", "-n", str(chain), *trusting())
+            with serving(greet, *options) as server:
+                outcome = run(*server.arguments, data=None)
+        self.assertEqual(outcome, Outcome(0, b"hello", ""))
 
     def test_certificate_refused(self) -> None:
         """A TLS 1.3 server that wants a certificate is an error with its reason."""

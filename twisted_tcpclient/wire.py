@@ -319,8 +319,13 @@ class _Secure(Wire):
         return Copy(self._decrypted, writer(sink), self._early)
 
     def upload(self, source: int, read: Read, fast: bool) -> Mover:
-        """What sends what is read, encrypted."""
-        return Copy(lambda: [self._records.encrypt(*read())], writer(self.fileno()))
+        """What sends what is read, encrypted, and first what is left of a handshake."""
+        left = self._records.pending()
+        return Copy(
+            lambda: [self._records.encrypt(*read())],
+            writer(self.fileno()),
+            [left] if left else [],
+        )
 
     def on_reply(self, push: Callable[[bytes], None]) -> None:
         """Have that called with alerts, and what else TLS has to say."""
