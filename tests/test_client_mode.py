@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import termios
 import threading
@@ -37,12 +38,14 @@ from tests.command import (
     every,
     finish,
     kill,
+    listening,
     peak,
     run,
     server_context,
     serving,
     shell,
     start,
+    tcp_listener,
     terminal,
     together,
     trusting,
@@ -53,6 +56,21 @@ MIB = 2**20
 
 #: How much more memory than an idle run a session may need, in MiB.
 SLACK = 12
+
+
+#: Runs the command with sockets that hold as little as a socket can.
+NARROW = """
+import socket, sys
+from twisted.internet import tcp
+from twisted_tcpclient import console
+create = tcp.Client.createInternetSocket
+def narrow(client):
+    made = create(client)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    return made
+tcp.Client.createInternetSocket = narrow
+sys.exit(console.run(sys.argv[1:]))
+"""
 
 
 def asking() -> SSL.Context:
@@ -832,6 +850,40 @@ class BrokenTests(SynchronousTestCase):
                 "TLS": lambda: check("--tls"),
             }
         )
+
+    def test_idle_after(self) -> None:
+        """It bounds the time in which a server does not take the handshake's end."""
+
+        def deaf(over: threading.Event, peer: Peer) -> None:
+            tls = SSL.Connection(asking(), None)
+            tls.set_accept_state()
+            hello = b""
+            while not hello:
+                tls.bio_write(peer.socket.recv(65536))
+                with contextlib.suppress(SSL.WantReadError):
+                    tls.do_handshake()
+                with contextlib.suppress(SSL.WantReadError):
+                    hello = tls.bio_read(65536)
+            peer.socket.sendall(hello)
+            over.wait(PATIENCE)
+
+        def check(chain: Path, *prog: str) -> None:
+            over = threading.Event()
+            script = functools.partial(deaf, over)
+            listener = tcp_listener()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            port = str(listener.getsockname()[1])
+            options = ("-v", "-a", "1", "-n", str(chain), *trusting())
+            command = (sys.executable, "-c", NARROW)
+            with listening(listener, script, *options, "127.0.0.1", port) as server:
+                outcome = run(*server.arguments, *prog, command=command)
+                over.set()
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertIn("\ntcpclient: secured with ", outcome.err)
+            self.assertIn(": timed out: nothing was sent or received\n", outcome.err)
+
+        with long_chain() as chain:
+            together({"": lambda: check(chain), "prog": lambda: check(chain, "true")})
 
     def test_never_idle(self) -> None:
         """With -a 0 there is no such limit: a session ends when it ends."""

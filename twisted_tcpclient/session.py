@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_tcpclient import lookup, program
 from twisted_tcpclient.complaint import complain
 from twisted_tcpclient.connection import diagnose, local, observe
-from twisted_tcpclient.errors import DescriptionError, LocalFailure
+from twisted_tcpclient.errors import DescriptionError, LocalFailure, TimedOut
 from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.relay import Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
@@ -36,6 +36,10 @@ TEMPORARY = 111
 
 #: Runs prog on a socket, and fires with its status.
 HandOver = Callable[[program.Command, int], "Deferred[int]"]
+
+
+def _late(released: object, seconds: float) -> NoReturn:
+    raise TimedOut("timed out: nothing was sent or received")
 
 
 class Session:
@@ -209,13 +213,18 @@ class Session:
 
     async def _wire(self, network: Network) -> Wire:
         """The connection, out of Twisted's hands where it was made by us."""
-        if self._settings.endpoint is not None:
+        settings = self._settings
+        if settings.endpoint is not None:
             return network.lend(self._reactor, is_secure(network.transport))
         if self._creator is None:
             return await network.release()
         from twisted_tcpclient.tls import Records
 
-        return await network.release(Records)
+        # The end of the handshake may not be out yet, and nobody may ever take it.
+        released = network.release(Records)
+        if settings.idle is not None:
+            released.addTimeout(settings.idle, self._reactor, _late)
+        return await released
 
     async def _client(self, network: Network) -> int:
         """Join stdin and stdout to the network."""
