@@ -74,7 +74,9 @@ class PumpTestCase(TestCase):
         self.addCleanup(self.pool.shutdown)
         self.dice = random.Random(4)
 
-    async def connect(self, kind: Kind, server: Server) -> Wire:
+    async def connect(
+        self, kind: Kind, server: Server, session: Callable[[Any], Any] = Records
+    ) -> Wire:
         """A connection to that server, out of Twisted's hands."""
         endpoint: Any
         records = None
@@ -86,7 +88,7 @@ class PumpTestCase(TestCase):
             settings = TLSSettings(authorities=str(shared().ca), name="localhost")
             creator = ConnectionCreator(settings)
             endpoint = secured(creator, endpoint, reactor)
-            records = Records
+            records = session
         connected: Any = await endpoint.connect(
             Factory.forProtocol(lambda: Network(diagnose))
         )
@@ -245,6 +247,33 @@ def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
             view = view[write(view) or 0 :]
 
     return writes
+
+
+class Asked:
+    """A session of TLS that has much to answer, whatever it is sent."""
+
+    ended = None
+
+    def __init__(self) -> None:
+        self._answer = b""
+
+    def decrypt(self, data: bytes) -> list[bytes]:
+        """Nothing for anybody else."""
+        self._answer = bytes(8 * MIB)
+        return []
+
+    def encrypt(self, data: bytes) -> bytes:
+        """As it is."""
+        return data
+
+    def close_notify(self) -> bytes:
+        """Not needed."""
+        return b""
+
+    def pending(self) -> bytes:
+        """The answer."""
+        answer, self._answer = self._answer, b""
+        return answer
 
 
 def limit_buffer(wire: Wire) -> None:
@@ -474,9 +503,27 @@ class EndTests(PumpTestCase):
             server.result()
         self.assertIsNone(error)
 
+    async def test_unheard(self) -> None:
+        """A server that asks TLS for answers, and never reads one, is given up."""
+        over = threading.Event()
+
+        def ask(peer: Peer) -> None:
+            assert peer._tls is not None
+            for _ in range(3):
+                peer._tls.send(bytes(1000))
+            over.wait(PATIENCE)
+
+        reading, writing = os.pipe()
+        with TLS.serve(ask) as server:
+            wire = await self.connect(TLS, server, lambda _: Asked())
+            error = await self.join(wire, reading, self.to_null()[0], True)
+            over.set()
+        os.close(writing)
+        self.assertEqual(str(error), "the server does not read TLS's answers")
+
     async def test_end_of_turn(self) -> None:
         """The end is seen though it comes with the last bytes of a turn."""
-        self.patch(pumps, "TURN", 100)
+        self.patch(pumps, "TURN", 1)
 
         def speak(peer: Peer) -> None:
             assert peer._tls is not None
@@ -619,6 +666,34 @@ class TurnTests(PumpTestCase):
         self.assertEqual(memory.getReaders(), [watch])
         pump.turn()
         self.assertEqual((given[2:], coming), ([20], [30]))
+
+    def test_nothing(self) -> None:
+        """Who takes what nothing comes of lets others have their turn."""
+        taken: list[int] = []
+
+        def read() -> list[bytes]:
+            taken.append(1)
+            return []
+
+        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        pump = Pump(Copy(read, len), watch, watch, watch, self.fail, self.fail)
+        pump.turn()
+        self.assertEqual(len(taken), 1)
+
+    def test_much(self) -> None:
+        """Who takes much does so, too, some time."""
+        taken: list[int] = []
+
+        def read() -> list[bytes]:
+            taken.append(1)
+            return [bytes(CHUNK)]
+
+        memory = MemoryReactor()
+        watch = Watch(memory, 0, lambda: None, lambda: None)
+        copy = Copy(read, lambda pieces: sum(map(len, pieces)))
+        pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
+        pump.turn()
+        self.assertEqual((len(taken), memory.getReaders()), (pumps.TURN, [watch]))
 
     def test_within(self) -> None:
         """One who is told of something while it takes does not begin another turn."""

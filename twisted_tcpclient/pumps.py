@@ -14,8 +14,8 @@ from twisted_tcpclient.descriptors import CHUNK, Watch, widen
 from twisted_tcpclient.errors import TCPClientError
 from twisted_tcpclient.movers import Copy, Mover, SendFile
 
-#: Bytes that are moved before it is the turn of others.
-TURN = 2**22
+#: How often something is taken before it is the turn of others.
+TURN = 16
 #: Whoever says less at a time has said all there is for now, in bytes.
 MESSAGE = 2**12
 
@@ -78,14 +78,15 @@ class Pump:
         """Move what can be moved, within bounds."""
         if self._within:
             return
-        bound = self.given + TURN
+        takes = TURN
         self._brief = False
         if self.given > CHUNK and not self._wide:
             self._widen()
         while self._mover.held or self._taking:
             if self._mover.held:
                 moved = self._give()
-            elif self.given < bound and not self._brief:
+            elif takes and not self._brief:
+                takes -= 1
                 moved = self._take()
             else:
                 self._wait(self._between)

@@ -54,6 +54,8 @@ QUIET = 1.0
 PATIENCE = 60.0
 #: How long to wait for the server's close when nobody is left to hear it.
 LINGER = 5.0
+#: How much may wait for a server that does not read what TLS has to say, in bytes.
+UNHEARD = 2**20
 #: Whoever sends more than this is not in a conversation, in bytes.
 CONVERSATION = 2**20
 
@@ -187,7 +189,7 @@ class Relay:
             self._network_ended,
             self._sink_failed,
         )
-        wire.on_reply(self._up.push)
+        wire.on_reply(self._reply)
         self._idle = Idle(reactor, idle, self._progress, self._expired)
         self._sink.reading(tells_of_readers(local.writing))
         # Input first: what is there is sent even where the server has gone.
@@ -211,6 +213,12 @@ class Relay:
         if self._later is not None and self._listens and self._down.taken != before:
             left = self._latest - self._clock.seconds()
             self._later.reset(max(0, min(QUIET, left)))
+
+    def _reply(self, data: bytes) -> None:
+        """TLS has something to say, as the server has asked for it."""
+        self._up.push(data)
+        if self._up.held > UNHEARD:
+            self._unsendable(ConnectionBroken("the server does not read TLS's answers"))
 
     # From the network.
 
