@@ -718,6 +718,17 @@ class OnTopTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         self.assertTrue(outcome.out.startswith(b"221 "))
 
+    def test_not_inherited(self) -> None:
+        """Where 6 and 7 were not given, nothing of ours is taken for them."""
+        for given in ("6<&- 7<&-", "6<&- 7</dev/null", "6</dev/null 7<&-"):
+            for prog in ("", "true"):
+                outcome = shell(f"tcpclient -E ucspi: {prog} {given}")
+                self.assertEqual((outcome.status, outcome.out), (111, b""), given)
+                self.assertEqual(
+                    outcome.complaint(),
+                    "no connection on descriptors 6 and 7: bad file descriptor",
+                )
+
 
 class PluginTests(SynchronousTestCase):
     """Endpoints of other packages, with habits of their own."""

@@ -8,6 +8,7 @@ pipes, and the addresses are in the environment.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -218,6 +219,21 @@ class Pipes:
         self._protocol.connectionLost(Failure(reason))
 
 
+def _given(descriptor: int) -> os.stat_result:
+    """
+    The status of a descriptor that we were given.
+
+    Where 6 and 7 were not, the reactor may have them, for its own use.  What Python
+    opens is told by not being inheritable (PEP 446).
+
+    :raises OSError: if it is not open, or is one of our own.
+    """
+    status = os.fstat(descriptor)
+    if not os.get_inheritable(descriptor):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return status
+
+
 class _Once(Factory):
     """Builds one protocol and keeps it, as adopting a socket returns none."""
 
@@ -239,17 +255,18 @@ class UCSPIEndpoint:
     def __init__(
         self,
         reactor: Any,
-        descriptors: tuple[int, int] = (6, 7),
+        descriptors: tuple[int, int] | None = None,
         environ: Environment | None = None,
     ) -> None:
         """
         :param reactor: reads and writes them.
-        :param descriptors: to read from, and to write to.  They are taken: the
-            endpoint connects once.
+        :param descriptors: to read from, and to write to; 6 and 7 by default, which
+            must have been inherited.  They are taken: the endpoint connects once.
         :param environ: where the addresses are; the process's by default.
         """
         self._reactor = reactor
-        self._descriptors = descriptors
+        self._descriptors = descriptors or (6, 7)
+        self._status = os.fstat if descriptors else _given
         self._environ = os.environ if environ is None else environ
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -257,8 +274,8 @@ class UCSPIEndpoint:
         Connect at once.
 
         Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the
-        descriptors are not open, and as the factory does.  There is nothing to
-        cancel.
+        descriptors are not open, or 6 and 7 were not inherited, and as the factory
+        does.  There is nothing to cancel.
 
         :param protocolFactory: builds the protocol for the connection.
         :returns: has fired with that protocol, connected.
@@ -270,7 +287,7 @@ class UCSPIEndpoint:
 
     def _adopt(self, factory: IProtocolFactory) -> IProtocol:
         try:
-            reading, writing = map(os.fstat, self._descriptors)
+            reading, writing = map(self._status, self._descriptors)
         except OSError as error:
             raise self._unusable(error) from None
         one = (reading.st_dev, reading.st_ino) == (writing.st_dev, writing.st_ino)
