@@ -222,13 +222,17 @@ class FailureTests(SynchronousTestCase):
                 self.check(run(path), f"{what}: connection refused")
 
     def test_local_address(self) -> None:
-        """An address that is not ours cannot be connected from."""
-        with refusing() as port:
-            outcome = run("-i", "192.0.2.1", "127.0.0.1", port)
-        self.assertIn(
-            "unable to bind socket: address not available", outcome.complaint()
-        )
-        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        """An address that is not ours, or in no zone of ours, is none to use."""
+        ways = [("192.0.2.1", "127.0.0.1")]
+        if "::1" in servers.loopbacks():
+            ways.append(("fe80::1%nosuch0", "::1"))
+        for local, host in ways:
+            with refusing() as port:
+                outcome = run("-i", local, host, port)
+            self.assertIn(
+                "unable to bind socket: address not available", outcome.complaint()
+            )
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
 
     def test_local_port(self) -> None:
         """A port in use cannot be connected from."""

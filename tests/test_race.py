@@ -709,6 +709,10 @@ class ReasonTests(SynchronousTestCase):
                 ConnectBindError(errno.EADDRNOTAVAIL, ""),
                 "unable to bind socket: address not available",
             ),
+            (
+                ConnectBindError(socket.EAI_NONAME, "Name or service not known"),
+                "unable to bind socket: address not available",
+            ),
             (ValueError("What Is It"), "what is it"),
         ):
             self.assertEqual(explain(error), words)

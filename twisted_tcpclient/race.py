@@ -188,8 +188,11 @@ def explain(error: BaseException | None) -> str:
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
     number = getattr(error, "osError", None)
-    why = os_reason(OSError(number, "")) if number else str(error).lower()
     binding = isinstance(error, ConnectBindError)
+    if binding and number == socket.EAI_NONAME:
+        # The zone of the address is no interface of this machine.
+        number = errno.EADDRNOTAVAIL
+    why = os_reason(OSError(number, "")) if number else str(error).lower()
     return f"unable to bind socket: {why}" if binding else why
 
 
