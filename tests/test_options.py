@@ -436,7 +436,7 @@ class EndpointTests(Parsing):
     def test_connecting(self) -> None:
         """How to connect is for the description to say, even if it is the default."""
         for arguments in (
-            *(("-T2+58",), ("-i", "127.0.0.1"), ("-p0",), ("-I", ""), ("-I", "lo")),
+            *(("-T2+58",), ("-i", "127.0.0.1"), ("-p0",), ("-I", "lo")),
             *(("-4",), ("-6",), ("-d",), ("-D",)),
         ):
             self.wrong(f"{arguments[0][:2]}", *arguments, "-E", "tcp:h:1")
@@ -566,6 +566,19 @@ class TLSTests(Parsing):
         """An empty name does not turn verification off: it is wrong."""
         for spelling in (("-m", ""), ("--match=",), ("-m", "x", "-m", "")):
             self.wrong("-m: the name is empty", "--tls", *spelling, "h", "25")
+
+    def test_nothing(self) -> None:
+        """Nor does anything else that is empty turn off what it restricts."""
+        for letter, name, what in (
+            ("-c", "ca-file", "name"),
+            ("-L", "crl-file", "name"),
+            ("-C", "certificate-directory", "name"),
+            ("-I", "interface", "name"),
+            ("-f", "ciphers", "list"),
+        ):
+            for spelling in ((letter, ""), (f"--{name}=",)):
+                message = f"{letter}: the {what} is empty"
+                self.wrong(message, "--tls", *spelling, "h", "25")
 
     def test_socket(self) -> None:
         """Over a UNIX socket there is no name, unless -m gives one."""
@@ -756,6 +769,12 @@ class CipherTests(Parsing):
         self.environ["TLS_CIPHER_SUITE"] = "TLS_AES_256_GCM_SHA384"
         self.assertEqual(self.ciphers(), ("HIGH", "TLS_AES_256_GCM_SHA384"))
         self.assertEqual(self.ciphers("-f", "LOW"), ("LOW", None))
+
+    def test_no_names(self) -> None:
+        """A list of nothing is not the default."""
+        file = self.file("colons", "::\n")
+        for value, shown in ((":", ":"), (file, "::")):
+            self.fails(f"no usable cipher in '{shown}'", "--tls", "-f", value, "h", "1")
 
     def test_empty_variables(self) -> None:
         """A variable that is empty is as good as none."""

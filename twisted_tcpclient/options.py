@@ -58,9 +58,9 @@ def _number(text: str, what: str) -> int:
 
 
 def _not_empty(text: str, what: str) -> str:
-    """An unset variable in a script must not turn a check off."""
+    """An unset variable in a script must not turn a restriction off."""
     if not text:
-        raise usage.UsageError(f"{what}: the name is empty")
+        raise usage.UsageError(f"{what} is empty")
     return text
 
 
@@ -89,9 +89,6 @@ class Options(usage.Options):
     optParameters = [
         ["local-host", "l", None, ""],
         ["certificate", "n", None, ""],
-        ["certificate-directory", "C", None, ""],
-        ["ciphers", "f", None, ""],
-        ["interface", "I", None, ""],
     ]
 
     def __init__(self) -> None:
@@ -103,7 +100,8 @@ class Options(usage.Options):
         for name in (
             *("endpoint", "connect-timeout", "local-ip", "local-port"),
             *("family", "nodelay", "starttls", "versions"),
-            *("match", "ca-file", "crl-file"),
+            *("match", "ca-file", "crl-file", "certificate-directory"),
+            *("ciphers", "interface"),
         ):
             self[name] = None
 
@@ -192,9 +190,7 @@ class Options(usage.Options):
 
     def opt_endpoint(self, value: str) -> None:
         """What to connect, in Twisted's words."""
-        if not value:
-            raise usage.UsageError("-E: the description is empty")
-        self["endpoint"] = value
+        self["endpoint"] = _not_empty(value, "-E: the description")
 
     opt_E = opt_endpoint
 
@@ -226,6 +222,12 @@ class Options(usage.Options):
         self["local-port"] = 0 if value == "0" else _port(value, "-p")
 
     opt_p = opt_local_port
+
+    def opt_interface(self, value: str) -> None:
+        """The network interface to bind to."""
+        self["interface"] = _not_empty(value, "-I: the name")
+
+    opt_I = opt_interface
 
     def opt_idle_timeout(self, value: str) -> None:
         """Seconds without progress."""
@@ -269,21 +271,33 @@ class Options(usage.Options):
 
     opt_M = opt_tls_method
 
+    def opt_ciphers(self, value: str) -> None:
+        """A list, or a file with one."""
+        self["ciphers"] = _not_empty(value, "-f: the list")
+
+    opt_f = opt_ciphers
+
     def opt_match(self, value: str) -> None:
         """The reference identity."""
-        self["match"] = _not_empty(value, "-m")
+        self["match"] = _not_empty(value, "-m: the name")
 
     opt_m = opt_match
 
+    def opt_certificate_directory(self, value: str) -> None:
+        """Where the files are that no option names."""
+        self["certificate-directory"] = _not_empty(value, "-C: the name")
+
+    opt_C = opt_certificate_directory
+
     def opt_ca_file(self, value: str) -> None:
         """The CAs to trust."""
-        self["ca-file"] = _not_empty(value, "-c")
+        self["ca-file"] = _not_empty(value, "-c: the name")
 
     opt_c = opt_ca_file
 
     def opt_crl_file(self, value: str) -> None:
         """The revocation lists."""
-        self["crl-file"] = _not_empty(value, "-L")
+        self["crl-file"] = _not_empty(value, "-L: the name")
 
     opt_L = opt_crl_file
 
@@ -358,7 +372,8 @@ def _ciphers(
     """
     The cipher list and the TLS 1.3 suites.
 
-    :raises SettingsError: if the file named for them cannot be read.
+    :raises SettingsError: if the file named for them cannot be read, or there are
+        none.
     """
     if value is None:
         lists = environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
@@ -368,6 +383,8 @@ def _ciphers(
     names = value.split(":")
     suites = [name for name in names if name.startswith("TLS_")]
     others = [name for name in names if name and not name.startswith("TLS_")]
+    if not (suites or others):
+        raise SettingsError(f"no usable cipher in {printable(value)!r}")
     return ":".join(others) or None, ":".join(suites) or None
 
 
