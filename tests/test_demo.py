@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.certificates import shared
 from tests.command import PATIENCE, ROOT, environment
 
 
@@ -69,6 +70,18 @@ class DemoTests(SynchronousTestCase):
             ],
             shown,
         )
+
+    def test_revocation_lists(self) -> None:
+        """Those of this machine are not about an authority that was made up."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        shutil.copy(shared().revocations, folder / "servercrl.pem")
+        for changes in (
+            {"CERTDIR": str(folder)},
+            {"SERVERCRL": str(folder / "servercrl.pem")},
+        ):
+            status, shown = self.demo(**changes)
+            self.assertEqual(status, 0, shown)
 
     def test_what_to_type_next_can_be_typed(self) -> None:
         """The commands shown are there, from where the demo was started."""

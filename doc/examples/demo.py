@@ -9,11 +9,12 @@ which says hello to the server over TLS.  Nothing of it is left afterwards.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,15 @@ class Run(ProcessProtocol):
     :ivar ended: fires when it has ended, with whether it said it went well.
     """
 
-    def __init__(self, reactor: Any, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, reactor: Any, arguments: Sequence[str], environ: Mapping[str, str]
+    ) -> None:
         self.ended: Deferred[bool] = Deferred()
         reactor.spawnProcess(
             self,
             arguments[0],
             arguments,
-            env=None,
+            env=environ,
             childFDs={0: 0, 1: 1, 2: 2},
         )
 
@@ -201,6 +204,15 @@ def command_line(*words: object) -> str:
     return shlex.join(str(word) for word in words)
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """
+    Ours, but for the revocation lists that this machine may have: none of them is of
+    the authority that was made up.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "SERVERCRL"}
+    return {**kept, "CERTDIR": str(folder)}
+
+
 def relative(path: Path) -> Path:
     """A path as short as may be: people are to read it."""
     try:
@@ -228,7 +240,8 @@ async def demo(reactor: Any, tcpclient: Path, folder: Path) -> None:
     # not on this machine, that is half a minute's wait.
     command = (*smtp, "-R", "-c", ca_file, "localhost", number, *prog)
     show(BEFORE.format(port=number, command=command_line(*command)))
-    went_well = await Run(reactor, [str(word) for word in command]).ended
+    words = [str(word) for word in command]
+    went_well = await Run(reactor, words, environment(folder)).ended
     await port.stopListening()
     if not went_well:
         raise SystemExit("\nThe demo failed: see above what tcpclient says.")
