@@ -710,6 +710,10 @@ class ReasonTests(SynchronousTestCase):
                 "unable to bind socket: address not available",
             ),
             (
+                ConnectBindError(errno.EAFNOSUPPORT, ""),
+                "address family not supported by protocol",
+            ),
+            (
                 ConnectBindError(socket.EAI_NONAME, "Name or service not known"),
                 "unable to bind socket: address not available",
             ),

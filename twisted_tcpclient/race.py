@@ -183,12 +183,20 @@ def resolve(
     return receiver.found.addCallbacks(check, late)
 
 
+#: What there may be no socket for, to begin with (socket(2)).
+_NO_SOCKET = {
+    *(errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOBUFS, errno.ENOMEM),
+}
+
+
 def explain(error: BaseException | None) -> str:
     """Why an attempt to connect failed, in a few words."""
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
     number = getattr(error, "osError", None)
-    binding = isinstance(error, ConnectBindError)
+    # Twisted has one error for both: no socket, and none where one wants it.
+    binding = isinstance(error, ConnectBindError) and number not in _NO_SOCKET
     if binding and number == socket.EAI_NONAME:
         # The zone of the address is no interface of this machine.
         number = errno.EADDRNOTAVAIL
