@@ -759,6 +759,46 @@ class PipesTests(TestCase):
         self.failureResultOf(connecting, ZeroDivisionError)
         yield self.over(client, ConnectionAborted)
 
+    @inlineCallbacks
+    def test_raises_later(self) -> Any:
+        """
+        One that raises when it is told something is cut off, half-closeable or not,
+        and hears nothing but its own error.
+        """
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        for kind, event in (
+            (Client, "dataReceived"),
+            (HalfClient, "dataReceived"),
+            (HalfClient, "readConnectionLost"),
+            (HalfClient, "writeConnectionLost"),
+        ):
+            self.setUp()
+            client: Any = self.connect(kind)
+            setattr(client, event, fail)
+            if event == "dataReceived":
+                os.write(self.to_client, b"data")
+            elif event == "readConnectionLost":
+                self.shut(self.to_client)
+            else:
+                client.transport.loseWriteConnection()
+            yield self.over(client, ZeroDivisionError)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @inlineCallbacks
+    def test_replaced(self) -> Any:
+        """A protocol may put another ``dataReceived`` in the place of its own."""
+        client = self.connect()
+        heard: Deferred[bytes] = Deferred()
+        client.dataReceived = heard.callback
+        os.write(self.to_client, b"data")
+        self.assertEqual((yield heard), b"data")
+        client.transport.abortConnection()
+        yield self.over(client, ConnectionAborted)
+        self.assertEqual(client.received, b"")
+
     def test_not_built(self) -> None:
         """A factory that builds nothing, or raises, leaves nothing open."""
 

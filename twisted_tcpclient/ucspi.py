@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -82,9 +82,7 @@ class Pipes:
         self._accepted = 0
         self._producer: Any = None
         os.set_blocking(writing, False)
-        self._source = Source(
-            reactor, reading, protocol.dataReceived, self._reading_ended
-        )
+        self._source = Source(reactor, reading, self._received, self._reading_ended)
         self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
         self._reactor = reactor
 
@@ -121,6 +119,9 @@ class Pipes:
 
     def abortConnection(self) -> None:
         """Close both sides now."""
+        self._give_up(ConnectionAborted())
+
+    def _give_up(self, reason: BaseException) -> None:
         if self._gone or self._aborted:
             return
         self.disconnecting = self._aborted = True
@@ -128,7 +129,7 @@ class Pipes:
         if self._sink is not None:
             self._sink.close()
         self._sink = None
-        self._reactor.callLater(0, self._lost, ConnectionAborted())
+        self._reactor.callLater(0, self._lost, reason)
 
     def getPeer(self) -> IAddress:
         """The server, as the environment has it."""
@@ -166,6 +167,20 @@ class Pipes:
         if self._sink is not None:
             self._sink.unregisterProducer()
 
+    # What the protocol is told
+
+    def _tell(self, event: Callable[..., object], *what: object) -> None:
+        """As over TCP, one that raises loses its connection."""
+        try:
+            event(*what)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _received(self, data: bytes) -> None:
+        # Asked for each time: a protocol may put another in the place of its own.
+        self._tell(self._protocol.dataReceived, data)
+
     # The ends
 
     def start(self) -> None:
@@ -184,7 +199,7 @@ class Pipes:
         if error is not None:
             self._reason = ConnectionLost()
         if half_closed:
-            self._protocol.readConnectionLost()  # type: ignore[attr-defined]
+            self._tell(self._protocol.readConnectionLost)  # type: ignore[attr-defined]
         if self._sink is None:
             self._lost(self._reason)
         elif not half_closed:
@@ -197,7 +212,7 @@ class Pipes:
             self._reason = ConnectionLost()
         self._sink = None
         if error is None and self._half_closeable and not self.disconnecting:
-            self._protocol.writeConnectionLost()  # type: ignore[attr-defined]
+            self._tell(self._protocol.writeConnectionLost)  # type: ignore[attr-defined]
         # If nobody listens any more, what they have said before is still to be
         # read, and ends in an end of input.
         if self._source.fileno() < 0:
@@ -207,7 +222,7 @@ class Pipes:
     def _half_closeable(self) -> bool:
         return bool(IHalfCloseableProtocol.providedBy(self._protocol))
 
-    def _lost(self, reason: Exception) -> None:
+    def _lost(self, reason: BaseException) -> None:
         if self._gone:
             return
         self._gone = True
