@@ -788,6 +788,21 @@ class PipesTests(TestCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     @inlineCallbacks
+    def test_once(self) -> Any:
+        """
+        Whoever connects again, as services do, is not given what has the same
+        numbers by then; and what was taken is left alone.
+        """
+        endpoint = UCSPIEndpoint(reactor, (self.reading, self.writing), ENVIRON)
+        client: Any = self.successResultOf(endpoint.connect(Building(Client)))
+        failure = self.failureResultOf(endpoint.connect(Building(Client)), LocalFailure)
+        self.assertIn("taken before", str(failure.value))
+        os.write(self.to_client, b"data")
+        self.shut(self.to_client)
+        yield self.over(client, ConnectionDone)
+        self.assertEqual(client.received, b"data")
+
+    @inlineCallbacks
     def test_replaced(self) -> Any:
         """A protocol may put another ``dataReceived`` in the place of its own."""
         client = self.connect()

@@ -276,21 +276,23 @@ class UCSPIEndpoint:
         """
         :param reactor: reads and writes them.
         :param descriptors: to read from, and to write to; 6 and 7 by default, which
-            must have been inherited.  They are taken: the endpoint connects once.
+            must have been inherited.  They are taken: the endpoint connects once, as
+            what has these numbers later is another's.
         :param environ: where the addresses are; the process's by default.
         """
         self._reactor = reactor
         self._descriptors = descriptors or (6, 7)
         self._status = os.fstat if descriptors else _given
         self._environ = os.environ if environ is None else environ
+        self._taken = False
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
         Connect at once.
 
         Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the
-        descriptors are not open, or 6 and 7 were not inherited, and as the factory
-        does.  There is nothing to cancel.
+        descriptors are not open, have been taken before, or are 6 and 7 and were
+        not inherited; and as the factory does.  There is nothing to cancel.
 
         :param protocolFactory: builds the protocol for the connection.
         :returns: has fired with that protocol, connected.
@@ -301,19 +303,21 @@ class UCSPIEndpoint:
             return fail()
 
     def _adopt(self, factory: IProtocolFactory) -> IProtocol:
+        if self._taken:
+            raise self._unusable("they have been taken before")
         try:
             reading, writing = map(self._status, self._descriptors)
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self._unusable(os_reason(error)) from None
+        self._taken = True
         one = (reading.st_dev, reading.st_ino) == (writing.st_dev, writing.st_ino)
         connect = (
             self._socket if one and stat.S_ISSOCK(reading.st_mode) else self._pipes
         )
         return connect(factory)
 
-    def _unusable(self, error: OSError) -> LocalFailure:
+    def _unusable(self, why: str) -> LocalFailure:
         numbers = " and ".join(map(str, self._descriptors))
-        why = os_reason(error)
         return LocalFailure(f"no connection on descriptors {numbers}: {why}")
 
     def _socket(self, factory: IProtocolFactory) -> IProtocol:
@@ -328,7 +332,7 @@ class UCSPIEndpoint:
                 adopted.getpeername()
                 adopted.setblocking(False)
             except OSError as error:
-                raise self._unusable(error) from None
+                raise self._unusable(os_reason(error)) from None
             try:
                 self._reactor.adoptStreamConnection(reading, adopted.family, once)
             except BaseException:
