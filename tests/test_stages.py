@@ -4,6 +4,7 @@ Stages: a connection is held until a condition is met, and then let go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -220,6 +221,37 @@ class StageTests(SynchronousTestCase):
         error = self.refused(ConnectingCancelledError)
         self.assertEqual(error.address, ADDRESS)
         self.gate.connectionLost(connectionDone)
+
+    def cancelled_meanwhile(self, then: Callable[[], object]) -> None:
+        """
+        The next protocol cancels while it is connected: the connection is aborted,
+        the error is that of any cancelling, and the protocol hears of the end.
+
+        :param then: what it does after that.
+        """
+
+        class Canceller(Recorder):
+            def connectionMade(_) -> None:  # noqa: N805
+                self.gate.ready.cancel()
+                then()
+
+        following = Canceller()
+        self.patch(self.factory, "buildProtocol", lambda _: following)
+        try:
+            self.gate.open()
+        finally:
+            self.refused(ConnectingCancelledError)
+            self.gate.connectionLost(connectionDone)
+            self.assertEqual(following.lost, [connectionDone])
+
+    def test_cancelled_by_the_next(self) -> None:
+        """Whoever waits for the protocol hears of it once."""
+        self.cancelled_meanwhile(lambda: None)
+
+    def test_cancelled_by_the_next_which_raises(self) -> None:
+        """What it raises after that is for the reactor to log."""
+        with self.assertRaises(ZeroDivisionError):
+            self.cancelled_meanwhile(lambda: 1 / 0)
 
 
 class StageFactoryTests(SynchronousTestCase):

@@ -84,9 +84,13 @@ class Stage(Protocol):
             following.makeConnection(self.transport)
         except BaseException:
             self.transport.abortConnection()
+            if self.ready.called:
+                raise
             self.ready.errback()
         else:
-            self.ready.callback(following)
+            # The next protocol itself may have had enough as it was connected.
+            if not self.ready.called:
+                self.ready.callback(following)
 
     def refuse(self, error: Exception) -> None:
         """The condition will not be met: close, and fail with that error."""
@@ -127,7 +131,13 @@ class Stage(Protocol):
         self.refuse(TimedOut(f"timed out waiting for {self.awaited}"))
 
     def _cancelled(self, ready: Deferred[IProtocol]) -> None:
-        self.refuse(ConnectingCancelledError(self._address))
+        error = ConnectingCancelledError(self._address)
+        if self._waiting:
+            self.refuse(error)
+        else:
+            # By the next protocol, while it is being connected.
+            self.transport.abortConnection()
+            ready.errback(error)
 
 
 class StageFactory(ClientFactory):
