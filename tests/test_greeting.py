@@ -270,6 +270,22 @@ class StarttlsTests(SynchronousTestCase):
             self.assertEqual(attempt.result.received, wanted + b" late")
             self.assertEqual(attempt.left, [])
 
+    def test_aborted(self) -> None:
+        """Whoever has aborted the connection hears nothing more, over TLS too."""
+
+        class Quitter(Recorder):
+            def connectionMade(self) -> None:
+                self.transport.abortConnection()
+
+        quitter = Quitter()
+        attempt = self.handshake("smtp", True)
+        self.patch(attempt.factory, "buildProtocol", lambda _: quitter)
+        attempt.finish()
+        attempt.reactor.advance(0)
+        self.assertIs(attempt.result, quitter)
+        self.assertEqual((quitter.received, len(quitter.lost)), (b"", 1))
+        self.assertEqual(attempt.left, [])
+
     def test_none(self) -> None:
         """Unless it is wanted there is no greeting at all."""
         for dialect in GREETINGS:

@@ -68,6 +68,9 @@ class Greeting(Stage):
         self._held.append(data)
 
     def _greet(self) -> None:
+        if getattr(self.transport, "aborted", False):
+            # TLS tells of that as of any other loss.
+            return
         try:
             while self._held:
                 self._forward(self._held.pop(0))
