@@ -21,16 +21,23 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import (
     IHandshakeListener,
+    IProtocolNegotiationFactory,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import (
+    ClientFactory,
+    Factory,
+    Protocol,
+    connectionDone,
+)
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from tests.certificates import EXPIRED, Identity, self_signed, shared
 from tests.transcripts import (
@@ -42,6 +49,7 @@ from tests.transcripts import (
     Handshake,
     Recorder,
     Recorders,
+    Stages,
     TLSServer,
     Wire,
     answers,
@@ -291,6 +299,125 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(IHandshakeListener.implementedBy(HandshakeStage))
 
 
+@implementer(IHandshakeListener)
+class Listener(Recorder):
+    """
+    An application that waits for the handshake, as under Twisted's own TLS.
+
+    :ivar heard: how often it was connected and had data as it was told.
+    """
+
+    def __init__(self, at_once: Callable[[Any], object] = type) -> None:
+        super().__init__()
+        self._at_once = at_once
+        self.heard: list[tuple[int, bytes]] = []
+
+    def connectionMade(self) -> None:
+        """Do what the test wants."""
+        super().connectionMade()
+        self._at_once(self.transport)
+
+    def handshakeCompleted(self) -> None:
+        """Write it down."""
+        self.heard.append((self.made, self.received))
+
+
+@implementer(IProtocolNegotiationFactory)
+class Negotiators(ClientFactory):
+    """Builds one protocol, and wants protocols to be offered."""
+
+    noisy = False
+
+    def __init__(self, built: Listener) -> None:
+        self.built = built
+
+    def buildProtocol(self, addr: object) -> Listener:
+        """That one."""
+        return self.built
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """The second is what the server wants."""
+        return [b"no", b"yes"]
+
+
+@implementer(IStreamClientEndpoint)
+class Instead:
+    """An endpoint that connects another factory than it is asked to."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, factory: Any) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def connect(self, protocolFactory: object) -> Any:
+        """Connect that one."""
+        return self._endpoint.connect(self._factory)
+
+
+class PassedOnTests(SynchronousTestCase):
+    """What Twisted's TLS has for applications is there behind the stages, too."""
+
+    def connected(self, client: Listener) -> list[tuple[Handshake, bytes]]:
+        """Connections of that client, in each way, and what it was greeted with."""
+        return [
+            (self.handshake(client, implicit), b""),
+            (self.handshake(client, borrowed("localhost", shared().ca)), b""),
+            (
+                self.handshake(client, self.greeted, GOOD["smtp"]),
+                b"220 localhost ESMTP\r\n",
+            ),
+        ]
+
+    def handshake(
+        self, client: Listener, stages: Stages, transcript: str | None = None
+    ) -> Handshake:
+        """One of them."""
+        factory = Negotiators(client)
+        server = TLSServer()
+        server.choose(lambda connection, offered: offered[-1])
+        return Handshake(
+            lambda tcp, clock: Instead(stages(tcp, clock), factory), server, transcript
+        )
+
+    def greeted(
+        self, tcp: IStreamClientEndpoint, clock: MemoryReactorClock
+    ) -> IStreamClientEndpoint:
+        """STARTTLS with a greeting."""
+        return starttls("smtp", trusting(), tcp, clock, 30, "localhost", greeting=True)
+
+    def test_told_of_the_handshake(self) -> None:
+        """
+        A protocol that waits for the handshake is told that it is over: once, and
+        when it is connected and has heard nothing yet.
+        """
+        client = Listener()
+        for number, (handshake, greeting) in enumerate(self.connected(client)):
+            handshake.finish()
+            self.assertEqual(client.heard, [(number + 1, b"")])
+            handshake.reactor.advance(0)
+            handshake.server.transport.write(b"hello")
+            handshake.finish()
+            self.assertEqual(client.received, greeting + b"hello")
+            client.heard, client.received = [], b""
+
+    def test_not_told(self) -> None:
+        """One that has closed the connection by then is not."""
+        client = Listener(lambda transport: transport.loseConnection())
+        for handshake, _ in self.connected(client):
+            handshake.finish()
+            self.assertEqual(client.heard, [])
+
+    def test_negotiated(self) -> None:
+        """
+        What the factory would speak is offered to the server (ALPN).  With a creator
+        of Twisted's that is up to Twisted: 24.7 does not do it at once.
+        """
+        client = Listener()
+        for handshake, _ in self.connected(client)[::2]:
+            handshake.finish()
+            self.assertIs(handshake.result, client)
+            self.assertEqual(client.transport.negotiatedProtocol, b"yes")
+
+
 class FakeCreator:
     """Accepts or does not."""
 
@@ -327,11 +454,13 @@ class HandshakeStageTests(SynchronousTestCase):
         return stage, tunnel, factory
 
     def test_renegotiation(self) -> None:
-        """A second handshake builds no second protocol."""
+        """A second handshake builds no second protocol, and the first hears of one."""
         stage, _, factory = self.held(FakeCreator())
+        client = Listener()
+        self.patch(factory, "buildProtocol", lambda _: client)
         stage.handshakeCompleted()
         stage.handshakeCompleted()
-        self.assertEqual(len(factory.built), 1)
+        self.assertEqual((client.made, len(client.heard)), (1, 1))
 
     def test_not_accepted(self) -> None:
         """A handshake that was completed is still held against the settings."""

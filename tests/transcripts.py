@@ -530,6 +530,10 @@ class TLSServer:
             mode = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if insists else 0
             context.set_verify(SSL.VERIFY_PEER | mode, self._judge)
 
+    def choose(self, choice: Callable[[Any, list[bytes]], bytes]) -> None:
+        """Let that choose among the protocols that clients offer (ALPN)."""
+        self._context.set_alpn_select_callback(choice)
+
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """One more connection."""
         return SSL.Connection(self._context, None)

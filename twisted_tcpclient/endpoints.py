@@ -126,7 +126,10 @@ class Handshake(Stage):
         except TLSFailed as error:
             self.refuse(error)
         else:
+            first = self._waiting
             self.open()
+            if first:
+                self.announce()
 
     def lost(self, reason: Failure) -> Exception:
         """The certificate was bad, or the handshake broke."""

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from twisted_tcpclient.dialects import Dialect
 from twisted_tcpclient.errors import DialectFailed
+from twisted_tcpclient.facts import is_secure
 from twisted_tcpclient.report import fault
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
@@ -47,6 +48,8 @@ class Greeting(Stage):
         """Nothing to wait for."""
         super().connectionMade()
         self.open()
+        if is_secure(self.transport):
+            self.announce()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """What was received before is delivered before, unless nobody wants it."""

@@ -20,14 +20,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError, NoProtocol
 from twisted.internet.interfaces import (
     IAddress,
+    IHandshakeListener,
     IProtocol,
     IProtocolFactory,
+    IProtocolNegotiationFactory,
     IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 from twisted_tcpclient.errors import TCPClientError, TimedOut
 
@@ -92,6 +94,14 @@ class Stage(Protocol):
             if not self.ready.called:
                 self.ready.callback(following)
 
+    def announce(self) -> None:
+        """Tell the next protocol, if it wants to know, that the handshake is over."""
+        following: Any = self._next
+        if self.transport.disconnecting:
+            return
+        if IHandshakeListener.providedBy(following):
+            following.handshakeCompleted()
+
     def refuse(self, error: Exception) -> None:
         """The condition will not be met: close, and fail with that error."""
         if not self._settle():
@@ -152,6 +162,13 @@ class StageFactory(ClientFactory):
     ) -> None:
         self._build = build
         self._factory = factory
+        if IProtocolNegotiationFactory.providedBy(factory):
+            directlyProvides(self, IProtocolNegotiationFactory)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Those of the factory, where it has any (ALPN)."""
+        protocols: list[bytes] = self._factory.acceptableProtocols()  # type: ignore[attr-defined]
+        return protocols
 
     def doStart(self) -> None:
         """Passed on."""

@@ -26,7 +26,10 @@ from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, ServiceID
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocolNegotiationFactory,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -214,12 +217,15 @@ class ConnectionCreator:
 
         See :class:`twisted.internet.interfaces.IOpenSSLClientConnectionCreator`.
 
-        :param tlsProtocol: not asked for anything.
+        :param tlsProtocol: asked for the protocols that its factory knows (ALPN).
         """
         connection = _Connection(self._context, None)
         self._verdicts[connection] = Verdict()
         if self._server_name is not None:
             connection.set_tlsext_host_name(self._server_name)
+        protocols = _protocols(tlsProtocol)
+        if protocols:
+            connection.set_alpn_protos(protocols)
         return connection
 
     def accept(self, connection: SSL.Connection) -> None:
@@ -298,6 +304,14 @@ class ConnectionCreator:
         for issuer in issuers:
             if not may_certify(issuer.to_cryptography(), identity):
                 raise _failure(x, _CODES.ERR_EXCLUDED_VIOLATION, 0)
+
+
+def _protocols(tls: object) -> list[bytes]:
+    """What the factory above TLS wants to be offered to the server."""
+    factory = getattr(getattr(tls, "factory", None), "wrappedFactory", None)
+    if not IProtocolNegotiationFactory.providedBy(factory):
+        return []
+    return list(factory.acceptableProtocols())
 
 
 def observe(transport: Any) -> TLSFacts | None:
