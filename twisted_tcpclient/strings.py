@@ -47,7 +47,7 @@ class Arguments:
         if len(placed) > len(names):
             extra = placed[len(names)]
             raise self.wrong(
-                f"one part too many: {extra!r} (in a value a colon is written \\\\:)"
+                f"one part too many: {extra!r} (in a value a colon is written \\:)"
             )
         for name, text in keywords.items():
             if name in self._left:
