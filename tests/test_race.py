@@ -794,6 +794,16 @@ class LoopbackTests(TestCase):
         return [attempt.reason for attempt in error.attempts]
 
     @inlineCallbacks
+    def test_nodelay(self) -> Any:
+        """Small packets are sent at once if that is wanted."""
+        for wanted in (False, True):
+            settings = ConnectSettings(nodelay=wanted)
+            endpoint = RacingEndpoint(reactor, HERE, self.port, settings)
+            client: Any = yield endpoint.connect(Recorders())
+            self.assertEqual(bool(client.transport.getTcpNoDelay()), wanted)
+            client.transport.abortConnection()
+
+    @inlineCallbacks
     def test_second_address(self) -> Any:
         """
         A first address that refuses does not keep us from the second, even

@@ -209,10 +209,13 @@ class _Entrant(ClientFactory):
 
     noisy = False
 
-    def __init__(self, track: Track, address: str, factory: ClientFactory) -> None:
+    def __init__(
+        self, track: Track, address: str, factory: ClientFactory, nodelay: bool
+    ) -> None:
         self._track = track
         self._address = address
         self._factory = factory
+        self._nodelay = nodelay
         self._why = ""
 
     def doStart(self) -> None:
@@ -222,9 +225,12 @@ class _Entrant(ClientFactory):
         self._factory.doStop()
 
     def startedConnecting(self, connector: IConnector) -> None:
+        self._connector: Any = connector
         self._factory.startedConnecting(connector)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self._nodelay:
+            self._connector.transport.setTcpNoDelay(True)
         protocol = self._factory.buildProtocol(addr)
         if protocol is None:
             # Which is a failure, too, but nobody calls it one.
@@ -336,7 +342,7 @@ class Track:
         self._started += 1
         where = place(self._host, host, port)
         self._report.progress(f"trying {where}")
-        entrant = _Entrant(self, where, factory)
+        entrant = _Entrant(self, where, factory, self._settings.nodelay)
         try:
             connector: IConnector = self._reactor.connectTCP(
                 host, port, entrant, timeout=timeout, bindAddress=bindAddress

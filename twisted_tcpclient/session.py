@@ -132,8 +132,6 @@ class Session:
         network: Any = await endpoint.connect(factory)
         transport: Any = network.transport
         self._peer = transport.getPeer()
-        if self._settings.connect.nodelay and self._settings.port is not None:
-            transport.setTcpNoDelay(True)
         self._announce(transport)
         self._warn(transport)
         return network
