@@ -16,7 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as global_reactor
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import (
+    AlreadyCalledError,
+    CancelledError,
+    Deferred,
+    inlineCallbacks,
+)
 from twisted.internet.error import (
     ConnectBindError,
     ConnectingCancelledError,
@@ -30,13 +35,18 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
-from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.protocol import (
+    ClientFactory,
+    Factory,
+    Protocol,
+    connectionDone,
+)
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from tests.transcripts import Recorders, Wire, patient
+from tests.transcripts import Recorder, Recorders, Wire, patient
 from twisted_tcpclient.errors import (
     AddressNotFound,
     Attempt,
@@ -491,6 +501,16 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting, NoProtocol)
         self.nothing_left()
 
+    def test_no_protocol_after_a_failure(self) -> None:
+        """Even where another address is at fault, too: it is not what matters."""
+        self.patch(self.factory, "buildProtocol", lambda addr: None)
+        self.start(*V4[:2])
+        self.fail_attempt(0)
+        self.succeed(1)
+        self.reactor.advance(0.25)
+        self.failureResultOf(self.connecting, NoProtocol)
+        self.nothing_left()
+
 
 class LocalTests(Racing):
     """Our own end of the connection."""
@@ -792,6 +812,44 @@ class LoopbackTests(TestCase):
         endpoint = RacingEndpoint(reactor, host, port, settings)
         error = yield self.assertFailure(endpoint.connect(Recorders()), ConnectFailed)
         return [attempt.reason for attempt in error.attempts]
+
+    @inlineCallbacks
+    def test_raises_at_once(self) -> Any:
+        """A protocol that raises as it is connected fails ``connect``."""
+
+        class Raising(Recorder):
+            def connectionMade(self) -> None:
+                raise ZeroDivisionError
+
+        for addresses in ((HERE,), (NOT_HERE, HERE)):
+            self.answer(Fixed(*addresses))
+            endpoint = RacingEndpoint(reactor, "name", self.port)
+            connecting = endpoint.connect(Factory.forProtocol(Raising))
+            yield self.assertFailure(connecting, ZeroDivisionError)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @inlineCallbacks
+    def test_cancelled_by_the_protocol(self) -> Any:
+        """
+        A protocol that cancels as it is connected is disconnected, and nothing of
+        the race is left.
+        """
+        gone: Deferred[None] = Deferred()
+
+        class Canceller(Recorder):
+            def connectionMade(self) -> None:
+                connecting.cancel()
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                gone.callback(None)
+
+        self.answer(Fixed(HERE))
+        endpoint = RacingEndpoint(reactor, "name", self.port)
+        connecting = endpoint.connect(Factory.forProtocol(Canceller))
+        yield self.assertFailure(connecting, ConnectingCancelledError)
+        yield gone
+        # Twisted's endpoint goes on to tell that it is connected.
+        self.flushLoggedErrors(AlreadyCalledError)
 
     @inlineCallbacks
     def test_nodelay(self) -> Any:

@@ -22,14 +22,13 @@ from typing import Any, NoReturn
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
-    CancelledError,
     Deferred,
     TimeoutError,
     fail,
     succeed,
 )
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectBindError, ConnectingCancelledError
+from twisted.internet.error import ConnectBindError, ConnectError, NotConnectingError
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
 from twisted.internet.interfaces import (
     IAddress,
@@ -204,6 +203,38 @@ def explain(error: BaseException | None) -> str:
     return f"unable to bind socket: {why}" if binding else why
 
 
+@implementer(IConnector)
+class _Stoppable:
+    """
+    A connector that can be stopped at any time.
+
+    Twisted's says that it is not connecting if it has just connected, which keeps the
+    race from being cancelled.
+    """
+
+    def __init__(self, connector: IConnector) -> None:
+        self._connector = connector
+
+    def stopConnecting(self) -> None:
+        """Disconnect, if it is too late for that."""
+        try:
+            self._connector.stopConnecting()
+        except NotConnectingError:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Passed on."""
+        self._connector.disconnect()
+
+    def connect(self) -> None:
+        """Passed on."""
+        self._connector.connect()
+
+    def getDestination(self) -> IAddress:
+        """Passed on."""
+        return self._connector.getDestination()
+
+
 class _Entrant(ClientFactory):
     """One attempt: reports to the track, and passes everything on."""
 
@@ -226,7 +257,7 @@ class _Entrant(ClientFactory):
 
     def startedConnecting(self, connector: IConnector) -> None:
         self._connector: Any = connector
-        self._factory.startedConnecting(connector)
+        self._factory.startedConnecting(_Stoppable(connector))
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self._nodelay:
@@ -248,6 +279,10 @@ class _Entrant(ClientFactory):
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         self._factory.clientConnectionLost(connector, reason)
+        # Nobody would hear of a protocol that has raised as it was connected.  Once
+        # it is connected this is nothing to anyone.
+        self._factory.clientConnectionFailed(connector, reason)
+        self._track.hurry()
 
 
 @implementer(IReactorTime, IReactorPluggableNameResolver, IHostnameResolver)
@@ -452,9 +487,7 @@ class RacingEndpoint:
             if failure.check(socket.gaierror):
                 # An address whose zone is no interface of this machine.
                 raise AddressNotFound(f"no IP address for {self._host}") from None
-            if track.attempts and not failure.check(
-                CancelledError, ConnectingCancelledError
-            ):
+            if track.attempts and failure.check(ConnectError, OSError):
                 raise ConnectFailed(track.attempts) from None
             return failure
 
