@@ -14,7 +14,11 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
-from twisted.internet.endpoints import clientFromString, wrapClientTLS
+from twisted.internet.endpoints import (
+    ProcessEndpoint,
+    clientFromString,
+    wrapClientTLS,
+)
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS
@@ -32,7 +36,7 @@ from twisted_tcpclient.errors import (
     LocalFailure,
     TimedOut,
 )
-from twisted_tcpclient.facts import environment
+from twisted_tcpclient.facts import Facts, environment
 from twisted_tcpclient.greeting import greeted
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import TLSSettings
@@ -42,6 +46,9 @@ reactor: Any = global_reactor
 
 #: A descriptor that no process has.
 NOT_OPEN = 1 << 30
+
+#: A program that says what it is told.
+CAT = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
 
 #: More than any pipe or socket holds.
 MUCH = os.urandom(1 << 22)
@@ -370,6 +377,19 @@ class ConnectTests(ConnectionTestCase):
         )
         self.assertEqual(status, 0)
         self.assertEqual((yield self.result(server)), b"world")
+
+    @inlineCallbacks
+    def test_process(self) -> Any:
+        """What is connected to need be no socket, nor have an address."""
+        endpoint = ProcessEndpoint(reactor, sys.executable, [sys.executable, "-c", CAT])
+        connection = yield connect(reactor, endpoint)
+        self.assertEqual(connection.facts, Facts())
+        status = yield self.run_python(
+            connection,
+            "with open(7, 'wb') as out: out.write(b'there and back')\n"
+            "assert open(6, 'rb').read() == b'there and back'",
+        )
+        self.assertEqual(status, 0)
 
     @inlineCallbacks
     def test_abort(self) -> Any:

@@ -18,7 +18,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    INegotiated,
+    ISSLTransport,
+    IStreamClientEndpoint,
+    ITCPTransport,
+    IUNIXTransport,
+)
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -61,6 +67,10 @@ def observe(transport: Any) -> Facts:
     return replace(known, tls=tls.observe(transport))
 
 
+#: Transports that lack nothing.
+_SOCKETS = (ITCPTransport, IUNIXTransport, ISSLTransport, INegotiated)
+
+
 class _Untouched(Network):
     """
     The network's end, which knows whether something has come already.
@@ -69,6 +79,14 @@ class _Untouched(Network):
     """
 
     touched = False
+
+    def connectionMade(self) -> None:
+        """Hold back; not all that is connected to can do that, or has an address."""
+        if not any(each.providedBy(self.transport) for each in _SOCKETS):
+            from twisted_tcpclient.described import Completed
+
+            self.transport = Completed(self.transport)
+        super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
         """The first: from then on there is nothing to know."""
