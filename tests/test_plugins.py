@@ -345,6 +345,15 @@ class DropInTests(SynchronousTestCase):
             said.startswith("the dialect empty in emptiness cannot be used: Attrib"),
             said,
         )
+        text = "class Other:\n    name = 'other'\nDIALECTS = (Other(),)"
+        self.dialect("other", "others", text)
+        said = self.complaint("other")
+        self.assertEqual(said, "the dialect other in others is no Dialect: Other")
+        text = "DIALECTS = (Dialect('harbour', '25', '', None),)"
+        self.dialect("harbour", "harbours", text)
+        cause = "ValueError: not a port from 1 to 65535: '25'"
+        wanted = f"the dialect harbour in harbours cannot be used: {cause}"
+        self.assertEqual(self.complaint("harbour"), wanted)
         self.dialect("gone", "going", "import nowhere_at_all")
         cause = "ModuleNotFoundError: No module named 'nowhere_at_all'"
         wanted = f"the dialect gone in going cannot be used: {cause}"

@@ -75,7 +75,9 @@ def _load(name: str) -> Dialect:
         )
     (module,) = modules
     try:
-        found = {each.name: each for each in import_module(module).DIALECTS}
+        found: dict[str, object] = {
+            each.name: each for each in import_module(module).DIALECTS
+        }
     except Exception as error:
         raise SettingsError(
             f"the dialect {name} in {module} cannot be used:"
@@ -83,5 +85,9 @@ def _load(name: str) -> Dialect:
         ) from error
     if name not in found:
         raise SettingsError(f"the dialect {name} is not in {module}: it should be")
-    dialect: Dialect = found[name]
+    dialect = found[name]
+    if not isinstance(dialect, Dialect):
+        raise SettingsError(
+            f"the dialect {name} in {module} is no Dialect: {type(dialect).__name__}"
+        )
     return dialect

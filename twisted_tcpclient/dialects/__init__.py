@@ -103,6 +103,10 @@ class Dialect:
     dialogue: Callable[[Parameters], Dialogue]
     greeting: Callable[[str], bytes] | None = None
 
+    def __post_init__(self) -> None:
+        if self.port is not None and self.port not in range(1, 65536):
+            raise ValueError(f"not a port from 1 to 65535: {self.port!r}")
+
 
 #: The modules that dialects live in, by name.
 _MODULES = {
