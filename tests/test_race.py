@@ -943,6 +943,15 @@ class LoopbackTests(TestCase):
         )
         self.assertEqual(len(reasons), 2)
 
+    @on_linux
+    @inlineCallbacks
+    def test_interface_and_a_port_in_use(self) -> Any:
+        """A local port that is in use is the reason, and not the interface."""
+        with socket.create_server(("0.0.0.0", 0)) as used:
+            port = used.getsockname()[1]
+            reasons = yield self.fails(HERE, self.port, interface="lo", local_port=port)
+        self.assertEqual(reasons, ["unable to bind socket: address already used"])
+
     @inlineCallbacks
     def test_no_zone(self) -> Any:
         """A zone that is no interface of this machine has no addresses."""

@@ -386,8 +386,8 @@ class Track:
             self.hurry()
             raise
         interface = self._settings.interface
-        if interface:
-            # The socket exists and is not connected before the next iteration.
+        if interface and _has_socket(connector):
+            # It is not connected before the next iteration.
             try:
                 _bind_to_device(connector, interface)
             except OSError as error:
@@ -407,6 +407,11 @@ class Track:
     def failed(self, address: str, why: str) -> None:
         """Keep the reason for the report."""
         self.attempts.append(Attempt(address, why))
+
+
+def _has_socket(connector: Any) -> bool:
+    """Whether there is one: otherwise it has failed, and says so soon."""
+    return bool(connector.transport.fileno() >= 0)
 
 
 def _bind_to_device(connector: Any, interface: str) -> None:
