@@ -8,6 +8,7 @@ import ast
 import configparser
 import dataclasses
 import inspect
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -125,6 +126,20 @@ class NameTests(SynchronousTestCase):
         ):
             for child in children:
                 self.assertTrue(issubclass(child, parent), child)
+
+    def test_pickled(self) -> None:
+        """An error that is sent to another process says the same there."""
+        for error in (
+            errors.ConnectFailed(
+                [errors.Attempt("a port 1", "b"), errors.Attempt("c", "d")]
+            ),
+            errors.LeftUnsent("standard input"),
+            errors.NotOffered("none", b"words"),
+            errors.NameMismatch("another", 62, 1, "reason"),
+        ):
+            other = pickle.loads(pickle.dumps(error))
+            self.assertEqual((type(other), str(other)), (type(error), str(error)))
+            self.assertEqual(vars(other), vars(error))
 
     def test_pages(self) -> None:
         """The pages that are made of docstrings show the same as public."""

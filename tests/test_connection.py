@@ -5,9 +5,11 @@ Connections that are given away: to a program, or to descriptors.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from twisted.trial.unittest import TestCase
 from tests import servers
 from tests.certificates import shared
 from tests.command import Cut, Peer, Server, listening, tcp_listener
+from twisted_tcpclient import program
 from twisted_tcpclient.connection import Connection, connect
 from twisted_tcpclient.endpoints import secured, starttls
 from twisted_tcpclient.errors import (
@@ -263,6 +266,43 @@ class RunTests(ConnectionTestCase):
             yield self.assertFailure(running, CancelledError)
             yield ended
             yield self.result(server)
+
+    @inlineCallbacks
+    def test_cancelled_late(self) -> Any:
+        """So it does when the program has ended, whatever its status."""
+        begun: Deferred[bytes] = Deferred()
+
+        def wait(peer: Peer) -> None:
+            # This ends once the program has.
+            reactor.callFromThread(begun.callback, peer.rest())
+            peer.gone()
+
+        server, endpoint = self.serve_secretly(wait)
+        connection = yield connect(reactor, endpoint)
+        running = self.run_python(connection, "raise SystemExit(3)")
+        yield begun
+        running.cancel()
+        yield self.assertFailure(running, CancelledError)
+        yield self.result(server)
+
+    def test_pipes(self) -> None:
+        """A program that cannot be run has no descriptors left open."""
+        real, left = os.pipe, [1]
+
+        def one() -> tuple[int, int]:
+            if not left:
+                raise OSError(errno.EMFILE, "")
+            left.pop()
+            return real()
+
+        before = os.listdir("/dev/fd")
+        command = program.command(["true"], {b"PATH": os.fsencode(os.defpath)})
+        self.assertRaises(
+            ValueError, program.pipes, reactor, replace(command, arguments=(b"\0",))
+        )
+        self.patch(os, "pipe", one)
+        self.assertRaises(LocalFailure, program.pipes, reactor, command)
+        self.assertEqual(os.listdir("/dev/fd"), before)
 
 
 class RelayTests(ConnectionTestCase):

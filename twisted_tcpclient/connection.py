@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     INegotiated,
@@ -218,7 +218,7 @@ class Connection:
         relaying = relay.finished.addErrback(broken.append)
         status = await self._wait(child)
         await relaying
-        if broken and status == 0:
+        if broken and (status == 0 or broken[0].check(CancelledError)):
             broken[0].raiseException()
         return status
 

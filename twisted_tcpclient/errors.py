@@ -61,8 +61,11 @@ class ConnectFailed(TCPClientError):
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         """:param attempts: at least one."""
-        super().__init__("; ".join(f"{a.address}: {a.reason}" for a in attempts))
+        super().__init__(attempts)
         self.attempts = tuple(attempts)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{each.address}: {each.reason}" for each in self.attempts)
 
 
 class TimedOut(TCPClientError):
@@ -163,9 +166,10 @@ class LeftUnsent(ConnectionBroken):
 
     def __init__(self, reads: str) -> None:
         """:param reads: what is left of, in words."""
-        super().__init__(
-            f"the server closed the connection before all of {reads} was sent"
-        )
+        super().__init__(reads)
+
+    def __str__(self) -> str:
+        return f"the server closed the connection before all of {self.args[0]} was sent"
 
 
 class LocalFailure(TCPClientError):

@@ -12,7 +12,7 @@ import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from typing import Any
@@ -165,6 +165,21 @@ def hand_over(reactor: Any, command: Command, connection: int) -> Program:
         os.close(connection)
 
 
+def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[int, int]:
+    """
+    A pipe, each end to be closed with the others of whoever has it.
+
+    :raises LocalFailure: if there cannot be one.
+    """
+    try:
+        reading, writing = os.pipe()
+    except OSError as error:
+        raise LocalFailure(f"unable to create pipe: {os_reason(error)}") from None
+    reads.callback(os.close, reading)
+    writes.callback(os.close, writing)
+    return reading, writing
+
+
 def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     """
     Run prog as a child with pipes on 6 and 7.
@@ -172,21 +187,13 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     :returns: the child, and our ends of the pipes.
     :raises LocalFailure: if it cannot be run.
     """
-    try:
-        from_prog, seven = os.pipe()
-        six, to_prog = os.pipe()
-    except OSError as error:
-        raise LocalFailure(f"unable to create pipe: {os_reason(error)}") from None
-    try:
+    with ExitStack() as theirs, ExitStack() as ours:
+        from_prog, seven = _pipe(ours, theirs)
+        six, to_prog = _pipe(theirs, ours)
         program = spawn(reactor, command, (six, seven))
-    except LocalFailure:
-        os.close(from_prog)
-        os.close(to_prog)
-        raise
-    finally:
-        os.close(six)
-        os.close(seven)
-    os.set_blocking(to_prog, False)
+        os.set_blocking(to_prog, False)
+        # From here on they are the caller's to close.
+        ours.pop_all()
     return program, Local(
         from_prog, to_prog, "the output of prog", "the input of prog", needed=False
     )
