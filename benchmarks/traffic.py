@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from fcntl import ioctl
 from functools import cache
 from pathlib import Path
+from struct import pack
 from termios import TIOCOUTQ
 from typing import Any
 
@@ -171,7 +172,10 @@ class Service:
     def accept(self, listener: socket.socket) -> Any:
         """One connection, secured."""
         connection, _ = listener.accept()
-        connection.settimeout(PATIENCE)
+        # The kernel looks at the time: Python would ask it, and wait, piece by piece.
+        patience = pack("ll", int(PATIENCE), 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         if self.certificate is not None:
             context = tls_context(self.certificate)
             connection = context.wrap_socket(connection, server_side=True)
