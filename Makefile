@@ -28,7 +28,7 @@ help:
 	@echo "make lint      look for mistakes without running anything"
 	@echo "make docs      make pages of the Python API, in build/api"
 	@echo "make bench     measure it beside other programs, for doc/performance.rst"
-	@echo "               (twelve minutes; bench-quick takes two, and only prints)"
+	@echo "               (a quarter of an hour; bench-quick takes two minutes)"
 	@echo "make coverage  run the tests, and show what they do not reach"
 	@echo "make clean     remove what these have made"
 
