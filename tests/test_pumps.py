@@ -43,11 +43,12 @@ from twisted_tcpclient.descriptors import (
 from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.movers import Copy, SendFile, Splice, mover, writer
+from twisted_tcpclient.network import Network
 from twisted_tcpclient.pumps import Pump
 from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator, Records
-from twisted_tcpclient.wire import Network, Wire
+from twisted_tcpclient.wire import Wire
 
 reactor: Any = global_reactor
 

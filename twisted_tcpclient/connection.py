@@ -33,9 +33,9 @@ from twisted_tcpclient import facts, program
 from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
+from twisted_tcpclient.network import Network, plain_diagnosis
 from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.report import os_reason
-from twisted_tcpclient.wire import Network, plain_diagnosis
 
 
 def diagnose(transport: Any, reason: Failure) -> Exception | None:

@@ -22,9 +22,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
+from twisted_tcpclient.network import take
 from twisted_tcpclient.relay import Local
 from twisted_tcpclient.report import os_reason, printable
-from twisted_tcpclient.wire import take
 
 #: What the descriptors of UCSPI are for.
 READ, WRITE = 6, 7

@@ -19,11 +19,12 @@ from twisted_tcpclient.complaint import complain
 from twisted_tcpclient.connection import diagnose, local, observe
 from twisted_tcpclient.errors import DescriptionError, LocalFailure, TimedOut
 from twisted_tcpclient.facts import Facts, environment, is_secure
+from twisted_tcpclient.network import Network
 from twisted_tcpclient.relay import Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.target import target
-from twisted_tcpclient.wire import Network, Wire
+from twisted_tcpclient.wire import Wire
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls import ConnectionCreator

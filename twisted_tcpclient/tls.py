@@ -55,9 +55,9 @@ from twisted_tcpclient.identity import (
     reference,
     server_name,
 )
+from twisted_tcpclient.network import plain_diagnosis
 from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.wire import plain_diagnosis
 
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
 
