@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fcntl import F_GETFL, fcntl, ioctl
 from select import POLLIN, poll
 from sys import byteorder
-from termios import FIONREAD
+from termios import FIONREAD, TIOCOUTQ
 from typing import Any
 
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -106,10 +106,22 @@ def unread(fd: int) -> bool:
     with suppress(OSError):
         if is_file(fd):
             return remaining(fd) > 0
-        if not os.isatty(fd):
-            held = ioctl(fd, FIONREAD, bytes(4))
-            return int.from_bytes(held, byteorder) > 0
+        return not os.isatty(fd) and _amount(fd, FIONREAD) > 0
     return False
+
+
+def outstanding(fd: int) -> int:
+    """How many bytes the kernel still holds for a socket's peer, where it tells."""
+    return _amount(fd, TIOCOUTQ)
+
+
+def _amount(fd: int, request: int) -> int:
+    """A number of bytes that the kernel is asked for; 0 where it does not say."""
+    try:
+        held = ioctl(fd, request, bytes(4))
+    except (OSError, ValueError):
+        return 0
+    return int.from_bytes(held, byteorder)
 
 
 def reader(fd: int) -> Read:

@@ -7,15 +7,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from fcntl import ioctl
-from sys import byteorder
-from termios import TIOCOUTQ
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from twisted_tcpclient.descriptors import Read, Watch
+from twisted_tcpclient.descriptors import Read, Watch, outstanding
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
@@ -156,10 +153,10 @@ class Lent(Wire, Watch):
     def unsent(self) -> int:
         """How many bytes the kernel still holds for the peer, where it tells."""
         try:
-            held = ioctl(self._transport.fileno(), TIOCOUTQ, bytes(4))
-        except (AttributeError, OSError, TypeError, ValueError):
+            return outstanding(self._transport.fileno())
+        except (AttributeError, TypeError):
+            # There is no descriptor below it.
             return 0
-        return int.from_bytes(held, byteorder)
 
     def close(self, then: Callable[[], None]) -> None:
         """Close in good order; that is done when all is written."""

@@ -11,13 +11,10 @@ import socket
 import typing
 from collections.abc import Callable
 from contextlib import suppress
-from fcntl import ioctl
 from struct import pack
-from sys import byteorder
-from termios import TIOCOUTQ
 from typing import Any
 
-from twisted_tcpclient.descriptors import CHUNK, Read, Watch
+from twisted_tcpclient.descriptors import CHUNK, Read, Watch, outstanding
 from twisted_tcpclient.errors import CutShort
 from twisted_tcpclient.movers import Copy, Mover, mover, writer
 
@@ -89,11 +86,7 @@ class Wire:
 
     def unsent(self) -> int:
         """How many bytes the kernel still holds for the peer, where it tells."""
-        try:
-            held = ioctl(self._socket, TIOCOUTQ, bytes(4))
-        except (OSError, ValueError):
-            return 0
-        return int.from_bytes(held, byteorder)
+        return outstanding(self.fileno())
 
     def close(self, then: Callable[[], None]) -> None:
         """Close in good order, and call that once it is done."""
