@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from twisted.trial.unittest import TestCase
 
 from tests import servers
 from tests.certificates import shared
-from tests.command import Cut, Peer, Server, listening, tcp_listener
+from tests.command import PATIENCE, Cut, Peer, Server, listening, tcp_listener
 from twisted_tcpclient import program
 from twisted_tcpclient.connection import Connection, connect
 from twisted_tcpclient.endpoints import secured, starttls
@@ -271,11 +272,12 @@ class RunTests(ConnectionTestCase):
     def test_cancelled_late(self) -> Any:
         """So it does when the program has ended, whatever its status."""
         begun: Deferred[bytes] = Deferred()
+        over = threading.Event()
 
         def wait(peer: Peer) -> None:
             # This ends once the program has.
             reactor.callFromThread(begun.callback, peer.rest())
-            peer.gone()
+            over.wait(PATIENCE)
 
         server, endpoint = self.serve_secretly(wait)
         connection = yield connect(reactor, endpoint)
@@ -283,6 +285,7 @@ class RunTests(ConnectionTestCase):
         yield begun
         running.cancel()
         yield self.assertFailure(running, CancelledError)
+        over.set()
         yield self.result(server)
 
     def test_pipes(self) -> None:
