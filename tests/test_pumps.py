@@ -30,7 +30,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
-from twisted_tcpclient import pumps, relay
+from twisted_tcpclient import movers, pumps, relay
 from twisted_tcpclient.connection import diagnose
 from twisted_tcpclient.descriptors import (
     CHUNK,
@@ -624,10 +624,35 @@ class FileTests(PumpTestCase):
             self.assertEqual(sent.take(), 8)
             file.truncate(6)
             self.assertEqual((sent.give(), sent.held), (4, 4))
-            self.assertEqual((sent.give(), sent.held), (0, 0))
-            self.assertRaises(OSError, sent.take)
+            self.assertRaises(OSError, sent.give)
             self.assertRaises(EOFError, sent.copied().take)
             self.assertEqual(theirs.recv(100), b"2345")
+
+    async def test_less_than_size(self) -> None:
+        """A file may hold less than its size, as those of /sys do."""
+        whole = random.Random(4).randbytes(CHUNK)
+        for kind in (TCP, UNIX):
+            with (
+                tempfile.TemporaryFile(buffering=0) as file,
+                kind.serve(lambda peer: peer.exchange(b"")) as server,
+            ):
+                file.write(whole)
+                file.seek(0)
+                self.patch(movers, "remaining", lambda fd: 4091)
+                source, sink = os.dup(file.fileno()), self.to_null()[0]
+                self.assertIsNone(await self.relay(kind, server, source, sink, True))
+                self.assertEqual(server.result(), whole)
+
+    async def test_write_only(self) -> None:
+        """A file that cannot be read is no fault of the network's."""
+        with tempfile.NamedTemporaryFile(buffering=0) as file:
+            file.write(b"something")
+            for kind, fast in itertools.product((TCP, UNIX), (True, False)):
+                with kind.serve(lambda peer: peer.rest()) as server:
+                    source = os.open(file.name, os.O_WRONLY)
+                    sink = self.to_null()[0]
+                    error = await self.relay(kind, server, source, sink, fast)
+                    self.assertIsInstance(error, LocalFailure)
 
     def test_grows(self) -> None:
         """What is appended while the end is looked at is sent, too."""

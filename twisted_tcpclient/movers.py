@@ -189,10 +189,16 @@ class SendFile:
         return self.held
 
     def give(self) -> int:
-        """Send some of it."""
+        """
+        Send some of it.
+
+        :raises OSError: if nothing more comes, though it has a size that says so: it
+            was cut off meanwhile, or is of /sys.  Only reading tells.
+        """
         given = os.sendfile(self._sink, self._source, None, self.held)
-        # What has been cut off meanwhile will never come.
-        self.held = self.held - given if given else 0
+        if not given:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self.held -= given
         return given
 
     def copied(self) -> Copy:

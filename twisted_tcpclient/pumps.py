@@ -19,9 +19,9 @@ TURN = 16
 #: Whoever says less at a time has said all there is for now, in bytes.
 MESSAGE = 2**12
 
-#: What the kernel says where it does not splice or send; and EIO, as only a copy
-#: tells which end that is about.
-_CANNOT = {errno.EINVAL, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP}
+#: What the kernel says where it does not splice or send; and EIO and EBADF (of a file
+#: that is open for writing only), as only a copy tells which end that is about.
+_CANNOT = {errno.EINVAL, errno.EIO, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class Pump:
