@@ -747,6 +747,24 @@ class TurnTests(PumpTestCase):
             pump.turn()
         self.assertEqual((given, ended), ([b"one", b"two"], [None]))
 
+    def test_asked_within(self) -> None:
+        """One who is asked for more while it gives does not give the same again."""
+        given: list[bytes] = []
+        coming = [b"one", b"two", b"three"]
+
+        def write(pieces: list[bytes]) -> int:
+            given.extend(pieces)
+            if len(given) == 2:
+                pump.turn()
+            return sum(map(len, pieces))
+
+        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        copy = Copy(lambda: [coming.pop(0)], write)
+        pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
+        for _ in range(3):
+            pump.turn()
+        self.assertEqual(given, [b"one", b"two", b"three"])
+
 
 class LentTests(PumpTestCase):
     """A connection that stays in Twisted's hands."""

@@ -136,7 +136,7 @@ class Pump:
     def _take(self) -> bool:
         """Return whether one may go on."""
         try:
-            taken = self._taken()
+            taken = self._alone(self._mover.take)
             self.taken += taken
             self._brief = taken < MESSAGE
             return not self._stopped
@@ -150,21 +150,22 @@ class Pump:
             self._end(error)
         return False
 
-    def _taken(self) -> int:
+    def _alone(self, move: Callable[[], int]) -> int:
         """
-        Take.  TLS may have something to send meanwhile, and find that it cannot:
-        what comes of that is not to begin another turn.
+        Take, or give.  TLS may have something to send meanwhile, and find that it
+        cannot; and a transport may say within a write that it wants more.  What comes
+        of that is not to begin another turn, which would give the same again.
         """
         self._within = True
         try:
-            return self._mover.take()
+            return move()
         finally:
             self._within = False
 
     def _give(self) -> bool:
         """Return whether one may go on."""
         try:
-            self.given += self._mover.give()
+            self.given += self._alone(self._mover.give)
             self.stalled = False
             return True
         except BlockingIOError:
