@@ -261,7 +261,8 @@ class FlowTests(SynchronousTestCase):
 
     def test_one_way_stalls(self) -> None:
         """While nobody reads stdout, what comes from stdin is sent all the same."""
-        up, down = noise(3 * MIB), noise(8 * MIB)
+        # The kernel may hold a good part of what nobody reads.
+        up, down = noise(3 * MIB), noise(24 * MIB)
 
         def check(kind: Kind) -> None:
             arrived = threading.Event()
@@ -277,9 +278,10 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(pour) as server, running(*server.arguments) as process:
                 assert process.stdout is not None
                 feeding = feed(process, up)
-                self.assertTrue(arrived.wait(PATIENCE))
+                self.assertTrue(arrived.wait(PATIENCE), "nothing has arrived")
                 feeding.join(PATIENCE)
-                self.assertTrue(same(process.stdout.read(len(down)), down))
+                shown = process.stdout.read(len(down))
+                self.assertTrue(same(shown, down), f"{len(shown)} bytes")
                 self.assertEqual(finish(process, None), Outcome(0, b"", ""))
                 self.assertTrue(same(server.result(), up))
 

@@ -349,7 +349,7 @@ class StallTests(PumpTestCase):
 
     async def test_stalls(self) -> None:
         """While our reader stalls, what we send arrives; then all the rest does."""
-        up, down = random.Random(1).randbytes(3 * MIB), bytes(8 * MIB)
+        up, down = random.Random(1).randbytes(3 * MIB), bytes(24 * MIB)
 
         async def check(kind: Kind, fast: bool) -> None:
             sent = threading.Event()
