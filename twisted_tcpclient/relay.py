@@ -54,6 +54,8 @@ QUIET = 1.0
 PATIENCE = 60.0
 #: How long to wait for the server's close when nobody is left to hear it.
 LINGER = 5.0
+#: What is said of a session in which nothing has moved for too long.
+IDLED = "timed out: nothing was sent or received"
 #: How much may wait for a server that does not read what TLS has to say, in bytes.
 UNHEARD = 2**20
 #: Whoever sends more than this is not in a conversation, in bytes.
@@ -367,7 +369,7 @@ class Relay:
 
     def _expired(self) -> None:
         self._idle.stop()
-        self._fail(TimedOut("timed out: nothing was sent or received"))
+        self._fail(TimedOut(IDLED))
 
     def _cancelled(self, finished: Deferred[None]) -> None:
         self._fail(CancelledError())

@@ -20,7 +20,7 @@ from twisted_tcpclient.connection import diagnose, local, observe
 from twisted_tcpclient.errors import DescriptionError, LocalFailure, TimedOut
 from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.network import Network
-from twisted_tcpclient.relay import Relay, crlf
+from twisted_tcpclient.relay import IDLED, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.target import target
@@ -40,7 +40,7 @@ HandOver = Callable[[program.Command, int], "Deferred[int]"]
 
 
 def _late(released: object, seconds: float) -> NoReturn:
-    raise TimedOut("timed out: nothing was sent or received")
+    raise TimedOut(IDLED)
 
 
 class Session:
