@@ -43,7 +43,7 @@ from twisted_tcpclient.descriptors import (
 from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.movers import Copy, SendFile, Splice, mover, writer
-from twisted_tcpclient.network import Network
+from twisted_tcpclient.network import Network, plain_diagnosis
 from twisted_tcpclient.pumps import Pump
 from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.settings import TLSSettings
@@ -785,6 +785,48 @@ class LentTests(PumpTestCase):
         self.assertRaises(BlockingIOError, up.give)
         network.connectionLost()
         self.assertRaises(BrokenPipeError, up.give)
+
+    def ended(self, end: Callable[[Peer], object], said: bytes) -> Callable[[], int]:
+        """What reads from a connection that its server has ended, and that Twisted
+        takes to have ended in good order; something is said to the server after that.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, _ = listener.accept()
+        with client:
+            transport: Any = StringTransport()
+            transport.fileno = client.fileno
+            network = Network(plain_diagnosis)
+            network.makeConnection(transport)
+            wire = network.lend(Clock(), secure=False)
+            end(Peer(server))
+            poll = select.poll()
+            poll.register(client, select.POLLIN)
+            poll.poll()
+            if said:
+                client.send(said)
+                # The answer is a reset.
+                poll.modify(client, 0)
+                poll.poll()
+        network.connectionLost()
+        return wire.download(-1, True).take
+
+    def test_reset(self) -> None:
+        """A reset is one where Twisted saw an end in good order, as it does of an
+        error that comes before there is anything to read.
+        """
+        self.assertRaises(ConnectionResetError, self.ended(Peer.reset, b""))
+
+    def test_end(self) -> None:
+        """An end in good order is one, whatever the server makes of what comes after
+        it.
+        """
+
+        def close(peer: Peer) -> None:
+            peer.socket.close()
+
+        self.assertRaises(EOFError, self.ended(close, b""))
+        self.assertRaises(EOFError, self.ended(close, b"more"))
 
 
 class UnreadTests(PumpTestCase):

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -34,6 +37,7 @@ class Lent(Wire, Watch):
         self._reads = self._writes = False
         self._later: IDelayedCall | None = None
         self._closed: Callable[[], None] = lambda: None
+        self._below = None if secure else _socket_below(transport)
 
     # From Twisted.
 
@@ -44,7 +48,7 @@ class Lent(Wire, Watch):
 
     def ended(self, error: Exception | None) -> None:
         """Nothing more will come."""
-        self._end = self._end or error or EOFError()
+        self._end = self._end or error or self._broken() or EOFError()
         self._look()
 
     def lost(self, error: Exception | None) -> None:
@@ -53,7 +57,29 @@ class Lent(Wire, Watch):
         # Whoever waits to write is to hear of it.
         self._full = False
         self.ended(error)
+        self._forget()
         self._closed()
+
+    def _broken(self) -> OSError | None:
+        """
+        What the kernel knows better than Twisted.
+
+        A reset wakes epoll a moment before there is an end to be read, and Twisted
+        takes an error without anything to read for an end in good order.
+        """
+        if self._below is None:
+            return None
+        number = self._below.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        # What is refused after the server's end does not undo that.
+        if number in (0, errno.EPIPE):
+            return None
+        return OSError(number, os.strerror(number))
+
+    def _forget(self) -> None:
+        """Ask the kernel nothing more."""
+        if self._below is not None:
+            self._below.close()
+            self._below = None
 
     def pauseProducing(self) -> None:
         """The server is slow."""
@@ -174,7 +200,20 @@ class Lent(Wire, Watch):
 
     def stop(self) -> None:
         """Tell nothing more."""
+        self._forget()
         self._reads = self._writes = False
         if self._later is not None:
             self._later.cancel()
             self._later = None
+
+
+def _socket_below(transport: Any) -> socket.socket | None:
+    """
+    The socket of a transport once more, if there is one below it: how a connection
+    has ended is asked for when Twisted has closed its own.
+    """
+    with suppress(AttributeError, TypeError, OSError):
+        fd = transport.fileno()
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return socket.socket(fileno=os.dup(fd))
+    return None
