@@ -47,7 +47,8 @@ from twisted_tcpclient.network import Network, plain_diagnosis
 from twisted_tcpclient.pumps import Pump
 from twisted_tcpclient.relay import Local, Relay
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator, Records
+from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.tls.records import Records
 from twisted_tcpclient.wire import Wire
 
 reactor: Any = global_reactor

@@ -44,7 +44,9 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator, diagnose, explain
+from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.tls.reasons import explain
+from twisted_tcpclient.tls.sessions import diagnose
 
 TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
 TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)

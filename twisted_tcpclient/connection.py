@@ -47,7 +47,7 @@ def diagnose(transport: Any, reason: Failure) -> Exception | None:
     """
     if not facts.is_secure(transport):
         return plain_diagnosis(transport, reason)
-    from twisted_tcpclient.tls import diagnose
+    from twisted_tcpclient.tls.sessions import diagnose
 
     return diagnose(transport, reason)
 
@@ -62,9 +62,9 @@ def observe(transport: Any) -> Facts:
     known = facts.observe(transport)
     if not facts.is_secure(transport):
         return known
-    from twisted_tcpclient import tls
+    from twisted_tcpclient.tls import sessions
 
-    return replace(known, tls=tls.observe(transport))
+    return replace(known, tls=sessions.observe(transport))
 
 
 #: Transports that lack nothing.

@@ -185,7 +185,7 @@ class Settled(Stage):
         """The certificate was bad, or the handshake broke."""
         if not is_secure(self.transport):
             return ConnectionBroken("the connection was closed")
-        from twisted_tcpclient.tls import explain_handshake
+        from twisted_tcpclient.tls.reasons import explain_handshake
 
         return explain_handshake(reason)
 
@@ -202,7 +202,7 @@ class Settled(Stage):
 
     def _look_back(self) -> None:
         """Perhaps TLS got through, and the server has been faster than our look."""
-        from twisted_tcpclient.tls import is_established
+        from twisted_tcpclient.tls.sessions import is_established
 
         if is_established(self.transport):
             self.open()
@@ -222,7 +222,7 @@ def _is_settled(transport: Any) -> bool:
     """
     if not is_secure(transport):
         return True
-    from twisted_tcpclient.tls import is_closing, is_established
+    from twisted_tcpclient.tls.sessions import is_closing, is_established
 
     return is_established(transport) and not is_closing(transport)
 

@@ -195,7 +195,7 @@ class Session:
         """TLS that is not ours may verify nothing."""
         if self._settings.tls is not None or not is_secure(transport):
             return
-        from twisted_tcpclient.tls import is_verified
+        from twisted_tcpclient.tls.sessions import is_verified
 
         if not is_verified(transport):
             self._report.warning(
@@ -217,7 +217,7 @@ class Session:
             return network.lend(self._reactor, is_secure(network.transport))
         if self._creator is None:
             return await network.release()
-        from twisted_tcpclient.tls import Records
+        from twisted_tcpclient.tls.records import Records
 
         # The end of the handshake may not be out yet, and nobody may ever take it.
         released = network.release(Records)

@@ -20,7 +20,7 @@ from twisted_tcpclient.movers import Copy, Mover, mover, writer
 
 
 class Records(typing.Protocol):
-    """What makes records of TLS: :class:`twisted_tcpclient.tls.Records`."""
+    """What makes records of TLS: :class:`twisted_tcpclient.tls.records.Records`."""
 
     ended: Exception | None
 

@@ -32,7 +32,8 @@ from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.starttls import negotiated
 from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
-from twisted_tcpclient.tls import ConnectionCreator, subject
+from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.tls.certificates import subject
 
 #: Inputs that were worth to be kept, a folder for each target.
 CORPUS = Path(__file__).with_name("corpus")

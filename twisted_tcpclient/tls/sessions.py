@@ -1,0 +1,99 @@
+"""
+The session of a transport with TLS, whoever has made it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from twisted_tcpclient.errors import ConnectionBroken, CutShort
+from twisted_tcpclient.facts import TLSFacts
+from twisted_tcpclient.network import plain_diagnosis
+from twisted_tcpclient.report import printable
+from twisted_tcpclient.tls.certificates import subject
+from twisted_tcpclient.tls.reasons import broken
+
+
+def observe(transport: Any) -> TLSFacts | None:
+    """
+    What is known of the session of a transport with TLS, whoever has made it; None
+    where that is not OpenSSL.
+    """
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return None
+    return observe_session(connection)
+
+
+def observe_session(connection: SSL.Connection) -> TLSFacts:
+    """The same for OpenSSL's end of it."""
+    certificate = connection.get_peer_certificate()
+    digest = certificate.digest("sha256") if certificate else b""
+    server_name = connection.get_servername()
+    protocol = connection.get_protocol_version_name()
+    return TLSFacts(
+        protocol=protocol,
+        offered=protocol,
+        cipher=connection.get_cipher_name() or "",
+        server_name=printable(server_name) if server_name else None,
+        certificate_hash=(
+            f"SHA256:{digest.decode().replace(':', '').lower()}" if digest else None
+        ),
+        subject=subject(certificate) if certificate else None,
+    )
+
+
+def is_established(transport: Any) -> bool:
+    """
+    Whether the handshake of a transport with TLS is over, whoever has begun it.
+
+    TLS that is not OpenSSL's is taken for established: there is no way to tell.
+    """
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return True
+    return connection.get_peer_finished() is not None
+
+
+def is_closing(transport: Any) -> bool:
+    """Whether close_notify has been said to the server."""
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return False
+    return bool(connection.get_shutdown() & SSL.SENT_SHUTDOWN)
+
+
+def is_verified(transport: Any) -> bool:
+    """Whether anyone has judged the certificate on a transport with TLS."""
+    connection = transport.getHandle()
+    if not isinstance(connection, SSL.Connection):
+        return True
+    return connection.get_verify_mode() != SSL.VERIFY_NONE
+
+
+def diagnose(transport: Any, reason: Failure) -> Exception | None:
+    """
+    What the end of an established connection means: None if the server said
+    close_notify (RFC 8446, 6.1), as without it anyone may have cut the connection
+    short.
+
+    :param transport: with TLS, whoever has made it.  Only those of
+        :func:`twisted_tcpclient.endpoints.secured` know a reset from a FIN.
+    """
+    connection = transport.getHandle()
+    if isinstance(reason.value, SSL.Error):
+        # First: to OpenSSL a fatal alert is a shutdown as well.
+        return broken(reason.value)
+    if not isinstance(connection, SSL.Connection):
+        return plain_diagnosis(transport, reason)
+    if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        return None
+    ended: Failure = getattr(transport, "ended", connectionDone)
+    if ended.check(ConnectionDone):
+        return CutShort("TLS connection cut short: no close_notify")
+    return ConnectionBroken("connection reset")
