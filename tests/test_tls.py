@@ -5,8 +5,11 @@ TLS: who is trusted, what is said of those who are not, and what a file may be.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +36,7 @@ from tests.certificates import (
     self_signed,
     shared,
 )
+from tests.command import PATIENCE
 from tests.transcripts import Handshake, TLSServer
 from twisted_tcpclient.endpoints import secured
 from twisted_tcpclient.errors import (
@@ -868,6 +872,16 @@ print("in order")
 """
 
 
+#: The leader of a session that opens a terminal comes to be controlled by it.
+#: Signals go to another thread than the one that asks, which cannot be woken by them.
+_ON_TERMINAL = """
+import os, signal, sys, threading
+os.open(sys.argv[2], os.O_RDWR)
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+"""
+
+
 class PassphraseTests(SynchronousTestCase):
     """A key under a passphrase, asked for on the terminal, and nowhere else."""
 
@@ -889,16 +903,16 @@ class PassphraseTests(SynchronousTestCase):
         self.assertIn("encrypted, and there is no terminal", process.stderr)
         self.assertEqual(process.stderr.count("\n"), 1)
 
-    def ask(self, answer: str) -> str:
-        """What is said on a terminal on which somebody answers."""
+    def ask(
+        self, react: Callable[[IO[bytes], subprocess.Popen[bytes]], object]
+    ) -> tuple[str, int]:
+        """What is said on a terminal on which somebody reacts, and the status."""
         ours, theirs = os.openpty()
-        # The leader of a session that opens a terminal comes to be controlled
-        # by it.
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
-                "import os, sys; os.open(sys.argv[2], os.O_RDWR)" + _ASKING,
+                _ON_TERMINAL + _ASKING,
                 str(shared().encrypted_client),
                 os.ttyname(theirs),
             ],
@@ -909,15 +923,27 @@ class PassphraseTests(SynchronousTestCase):
             start_new_session=True,
         )
         os.close(theirs)
+        # Whoever waits for ever fails.
+        guard = threading.Timer(PATIENCE, process.kill)
+        guard.start()
+        self.addCleanup(guard.join)
+        self.addCleanup(guard.cancel)
         said = b""
         with os.fdopen(ours, "r+b", 0) as stream:
             while data := self.read(stream):
                 said += data
-                if said.endswith(b": ") and answer:
-                    stream.write(answer.encode() + b"\n")
-                    answer = ""
-        process.wait()
-        return said.decode()
+                if said.endswith(b": "):
+                    react(stream, process)
+        return said.decode(), process.wait()
+
+    def answer(self, words: str) -> str:
+        """What is said when somebody answers so."""
+
+        def react(stream: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+            stream.write(words.encode() + b"\n")
+
+        said, _ = self.ask(react)
+        return said
 
     def read(self, stream: IO[bytes]) -> bytes:
         """What is said, nothing at the end."""
@@ -929,7 +955,7 @@ class PassphraseTests(SynchronousTestCase):
 
     def test_terminal(self) -> None:
         """On a terminal the passphrase is asked for, and not shown."""
-        said = self.ask(shared().passphrase)
+        said = self.answer(shared().passphrase)
         self.assertIn("in order", said)
         self.assertNotIn(shared().passphrase, said)
         self.assertIn(str(shared().encrypted_client), said)
@@ -937,6 +963,15 @@ class PassphraseTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """A wrong passphrase is an error."""
         for answer in ("wrong", "\n", "x" * 2000):
-            said = self.ask(answer)
+            said = self.answer(answer)
             self.assertNotIn("in order", said)
             self.assertNotIn("Traceback", said)
+
+    def test_signal(self) -> None:
+        """A signal ends it though it has come before the reading of the answer."""
+
+        def react(stream: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+            process.terminate()
+
+        _, status = self.ask(react)
+        self.assertEqual(status, -signal.SIGTERM)

@@ -2,7 +2,8 @@
 
 Not every kernel can lose and delay packets (netem), so the packets go through us: each
 end of the path is a TUN device, and a thread carries what comes out of one into the
-other.  Each connection is treated in its own way, found by the port of its server.
+other.  Each connection is treated in its own way, found by the family and the port of
+its server.
 """
 
 from __future__ import annotations
@@ -115,13 +116,18 @@ class Packet:
     outward: bool
 
     @property
+    def is_ipv6(self) -> bool:
+        """Whether it is of that family."""
+        return self.data[0] >> 4 == 6
+
+    @property
     def _offset(self) -> int:
-        return 40 if self.data[0] >> 4 == 6 else (self.data[0] & 15) * 4
+        return 40 if self.is_ipv6 else (self.data[0] & 15) * 4
 
     @property
     def is_tcp(self) -> bool:
         """Whether it is one at all."""
-        return self.data[6 if self.data[0] >> 4 == 6 else 9] == socket.IPPROTO_TCP
+        return self.data[6 if self.is_ipv6 else 9] == socket.IPPROTO_TCP
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -151,15 +157,14 @@ class Packet:
     def _reset(self, header: bytes, onward: bool) -> Packet:
         rest = struct.pack("!BBHHH", 5 << 4, _RST | _ACK, 0, 0, 0)
         segment = header + rest
-        six = self.data[0] >> 4 == 6
-        start, size = (8, 16) if six else (12, 4)
+        start, size = (8, 16) if self.is_ipv6 else (12, 4)
         ends = [self.data[start : start + size], self.data[start + size :][:size]]
         ends = ends if onward else ends[::-1]
         pseudo = b"".join(ends) + struct.pack("!HH", socket.IPPROTO_TCP, len(segment))
         checked = struct.pack("!H", _checksum(pseudo + segment))
         segment = segment[:16] + checked + segment[18:]
         outward = self.outward is onward
-        if six:
+        if self.is_ipv6:
             fixed = struct.pack("!IHBB", 6 << 28, len(segment), socket.IPPROTO_TCP, 64)
             return Packet(fixed + b"".join(ends) + segment, outward)
         fixed = struct.pack(
@@ -229,7 +234,7 @@ def swallowed(before: int, family: int = 0) -> Treatment:
     count = itertools.count()
 
     def treat(packet: Packet) -> Fate:
-        if family and packet.data[0] >> 4 != family:
+        if family and packet.is_ipv6 != (family == 6):
             return passed(packet)
         return passed(packet) if next(count) < before else []
 
@@ -241,7 +246,7 @@ def broken(before: int, family: int = 0) -> Treatment:
     count = itertools.count()
 
     def treat(packet: Packet) -> Fate:
-        if family and packet.data[0] >> 4 != family:
+        if family and packet.is_ipv6 != (family == 6):
             return passed(packet)
         if next(count) < before:
             return passed(packet)
@@ -264,7 +269,7 @@ class Path:
             self._join(place, addresses, mtu)
             for place, addresses in ((self.near, NEAR), (self.far, FAR))
         ]
-        self._treatments: dict[int, Treatment] = {}
+        self._treatments: dict[tuple[bool, int], Treatment] = {}
         self._later: list[tuple[float, int, Packet]] = []
         self._count = itertools.count()
         threading.Thread(target=self._carry, daemon=True).start()
@@ -281,19 +286,22 @@ class Path:
         return tun
 
     @contextlib.contextmanager
-    def treating(self, port: int, treatment: Treatment) -> Iterator[None]:
-        """Treat all connections to a port of the far end so."""
-        self._treatments[port] = treatment
+    def treating(self, port: int, treatment: Treatment, *hosts: str) -> Iterator[None]:
+        """Treat all connections to a port of the far end, at these addresses, so."""
+        # Others may have the same port at the other address.
+        places = [(":" in host, port) for host in hosts]
+        self._treatments.update(dict.fromkeys(places, treatment))
         try:
             yield
         finally:
-            del self._treatments[port]
+            for place in places:
+                del self._treatments[place]
 
     def _treat(self, packet: Packet) -> Fate:
         if not packet.is_tcp:
             return passed(packet)
-        port = packet.ports[packet.outward]
-        return self._treatments.get(port, passed)(packet)
+        place = packet.is_ipv6, packet.ports[packet.outward]
+        return self._treatments.get(place, passed)(packet)
 
     def _carry(self) -> None:
         """Carry packets as long as the process lives."""

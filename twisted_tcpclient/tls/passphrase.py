@@ -34,6 +34,10 @@ def ask(path: str) -> bytes:
         raise SettingsError(f"no passphrase for {printable(path)}") from None
 
 
+#: How long a signal may wait that comes just before the reading begins, in seconds.
+_MISSED = 0.1
+
+
 class _Signalled(BaseException):
     """A signal came while the user was asked."""
 
@@ -50,7 +54,11 @@ def _mortal() -> Iterator[None]:
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, die) for number in numbers}
-    stopping = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    # Only a signal within a system call breaks it off: Python would see to one that
+    # came before the reading when that is over.
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+    timer = signal.setitimer(signal.ITIMER_REAL, _MISSED, _MISSED)
     try:
         yield
     except _Signalled as signalled:
@@ -58,6 +66,7 @@ def _mortal() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     finally:
-        signal.signal(signal.SIGTSTP, stopping)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
