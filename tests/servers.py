@@ -29,7 +29,7 @@ from tests import certificates
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
-PATIENCE = 10.0
+PATIENCE = 60.0
 PAUSE = 0.01
 
 # The superuser's tools are not on everybody's path, and daemons are on nobody's.

@@ -875,7 +875,7 @@ class BrokenTests(SynchronousTestCase):
             listener = tcp_listener()
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
             port = str(listener.getsockname()[1])
-            options = ("-v", "-a", "1", "-n", str(chain), *trusting())
+            options = ("-v", "-a", "5", "-n", str(chain), *trusting())
             command = (sys.executable, "-c", NARROW)
             with listening(listener, script, *options, "127.0.0.1", port) as server:
                 outcome = run(*server.arguments, *prog, command=command)

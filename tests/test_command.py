@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -32,7 +33,6 @@ from tests.command import (
     serving,
     shell,
     start,
-    tcp_listener,
     together,
     trusting,
 )
@@ -44,17 +44,33 @@ FOREIGN = ("LC_CTYPE", "COVERAGE")
 QUICK = ("-RHl0",)
 
 
+def one_port(*hosts: str) -> list[socket.socket]:
+    """Return sockets that are bound to one port on these hosts, and do not listen."""
+    families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host in hosts]
+    while True:
+        sockets, port = [socket.socket(family) for family in families], 0
+        try:
+            for bound, host in zip(sockets, hosts, strict=True):
+                bound.bind((host, port))
+                port = bound.getsockname()[1]
+        except OSError as error:
+            for bound in sockets:
+                bound.close()
+            # What is free on one host need not be on another.
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return sockets
+
+
 @contextlib.contextmanager
 def refusing(*hosts: str) -> Iterator[str]:
     """Hold a port that is free on these hosts, and where nobody listens."""
     with contextlib.ExitStack() as held:
-        port = 0
-        for host in hosts or ("127.0.0.1",):
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            bound = held.enter_context(socket.socket(family))
-            bound.bind((host, port))
-            port = bound.getsockname()[1]
-        yield str(port)
+        sockets = one_port(*(hosts or ("127.0.0.1",)))
+        for bound in sockets:
+            held.enter_context(bound)
+        yield str(sockets[0].getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -73,8 +89,9 @@ def mute() -> Iterator[str]:
 
 def greet(peer: Peer) -> object:
     """Say hello, and who is there."""
-    peer.send(b"hello\n")
+    # Who does not read may be gone, with a reset, by the time that is sent.
     name = peer.socket.getpeername()
+    peer.send(b"hello\n")
     peer.finish()
     return name
 
@@ -430,7 +447,9 @@ class HostTests(SynchronousTestCase):
             ("-4", "127.0.0.1", "::1"),
             ("-6", "::1", "127.0.0.1"),
         ):
-            with tcp_listener(listen) as other:
+            other, held = one_port(listen, tried)
+            with other, held:
+                other.listen()
                 port = str(other.getsockname()[1])
                 complaint = run(option, "0", port).complaint()
             self.assertIn(f"host 0 ip {tried} port {port}: ", complaint)
@@ -473,7 +492,8 @@ class HostTests(SynchronousTestCase):
     def test_second_address(self) -> None:
         """When the first address refuses the next one is used, without a word."""
         both_loopbacks()
-        with serving(greet) as server, refusing("::1"):
+        listener, held = one_port("127.0.0.1", "::1")
+        with held, listening(listener, greet) as server:
             port = str(server.address[1])
             outcome = run("-v", "0", port)
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))

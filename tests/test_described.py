@@ -577,7 +577,7 @@ class FailureTests(SynchronousTestCase):
                         f"tls:localhost:{ports[0]}",
                     ),
                     "silent": lambda: check(
-                        timed_out, f"tls:localhost:{ports[1]}", "-a", "1"
+                        timed_out, f"tls:localhost:{ports[1]}", "-a", "5"
                     ),
                 }
             )
