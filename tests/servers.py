@@ -53,11 +53,15 @@ def eventually(find: Callable[[], T | None], what: str) -> T:
     return found
 
 
-def logged(log: Path, text: str) -> str:
-    """Wait for a line with this text in a server's log, and return the line."""
+def logged(log: Path, text: str, since: int = 0) -> str:
+    """Wait for a line with this text in a server's log, and return the line.
+
+    :param since: after so many bytes of the log, as ports come back.
+    """
 
     def find() -> str | None:
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        data = log.read_bytes()[since:] if log.exists() else b""
+        lines = data.decode(errors="replace").splitlines()
         return next((line for line in lines if text in line), None)
 
     return eventually(find, f"{text!r} in {log}")
@@ -247,9 +251,23 @@ class Dovecot:
     log: Path
 
 
-@functools.cache
 def dovecot() -> Dovecot:
     """Start Dovecot: TLS at once on `imaps` and `pop3s`, STARTTLS on the others."""
+    server = started_dovecot()
+    # It listens before it can do more than tell that it is starting, and the same
+    # again when nobody has come for a minute.
+    for port, greeting in (
+        (server.imap, b"* OK [CAPABILITY "),
+        (server.pop3, b"+OK "),
+    ):
+        greets = functools.partial(_greets, port, greeting)
+        eventually(greets, f"Dovecot to greet with {greeting!r}")
+    return server
+
+
+@functools.cache
+def started_dovecot() -> Dovecot:
+    """The same, which may not be awake."""
     program = _program("dovecot", "dovecot-imapd")
     _program("imap-login", "dovecot-imapd")
     _program("pop3-login", "dovecot-pop3d")
@@ -268,10 +286,6 @@ def dovecot() -> Dovecot:
         settings.write_text(_dovecot_settings(directory) + "".join(listeners))
         process = _start(directory, program, "-F", "-c", str(settings))
         _await(process, directory, lambda: _listens(process.pid, *free))
-    # It listens before it can do more than tell that it is starting.
-    for name, greeting in ("imap", b"* OK [CAPABILITY "), ("pop3", b"+OK "):
-        greets = functools.partial(_greets, ports[name], greeting)
-        _await(process, directory, greets)
     return Dovecot(
         host=HOST,
         addresses=loopbacks(),

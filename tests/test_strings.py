@@ -426,7 +426,7 @@ class ServerTests(TestCase):
             (f"starttls:smtp:127.0.0.1:{number}", "STARTTLS"),
             (f"tcpclient:127.0.0.1:{number}:tls=yes", "handshake"),
         ):
-            error = yield self.refused(start + ":timeout=0.05", TimedOut)
+            error = yield self.refused(start + ":timeout=1", TimedOut)
             self.assertIn(awaited, str(error))
         for peer in silent:
             yield peer.gone
