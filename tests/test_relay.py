@@ -1,19 +1,24 @@
 """
-The parts of the relay that need no relay: line ends, and idle time.
+The parts of the relay that need no server: line ends, idle time, and quiet.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from fractions import Fraction
 from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.relay import Idle, crlf
+from twisted_tcpclient.relay import PATIENCE, QUIET, Idle, Local, Relay, crlf
+from twisted_tcpclient.wire import Wire
 
 #: Bytes in which line ends, whole and torn, are frequent.
 TEXT = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".join)
@@ -128,6 +133,15 @@ class IdleTests(SynchronousTestCase):
         self.assertEqual(self.expired, [])
         self.idle.stop()
 
+    def test_stopped_process(self) -> None:
+        """The time in which we were stopped is not the server's: it has a look more."""
+        self.start(8)
+        self.clock.advance(1000)
+        self.moved += 1
+        self.clock.pump([1] * 7)
+        self.assertEqual(self.expired, [])
+        self.idle.stop()
+
     def test_never(self) -> None:
         """Without a limit nothing is ever told, and nothing waits for it."""
         idle = self.start(None)
@@ -181,3 +195,66 @@ class IdleTests(SynchronousTestCase):
         (when,) = self.expired
         self.assertGreaterEqual(when - last, limit)
         self.assertLessEqual(when - last, limit + Fraction(limit, Idle.LOOKS))
+
+
+class Noting(Wire):
+    """A connection whose end is noted, as it waits for the server to be quiet."""
+
+    secure = True
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(connected)
+        self.ended = False
+
+    def end(self) -> None:
+        """Say close_notify."""
+        self.ended = True
+
+
+class QuietTests(SynchronousTestCase):
+    """A server is told of the end of our side once it is quiet."""
+
+    def setUp(self) -> None:
+        """Have nothing to say to a server, which may say what it likes."""
+        self.clock = MemoryReactorClock()
+        ours, self.server = socket.socketpair()
+        ours.setblocking(False)
+        self.heard, sink = os.pipe()
+        os.set_blocking(self.heard, False)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        self.wire = Noting(ours)
+        local = Local(nothing, sink, "nothing", "pipe", needed=True)
+        relay = Relay(self.clock, self.wire, local, idle=None)
+        self.addCleanup(os.close, self.heard)
+        self.addCleanup(self.server.close)
+        self.addCleanup(self.failureResultOf, relay.finished, CancelledError)
+        self.addCleanup(relay.finished.cancel)
+
+    def test_quiet(self) -> None:
+        """That is when it has said nothing for a while."""
+        self.clock.advance(QUIET / 2)
+        self.assertFalse(self.wire.ended)
+        self.clock.advance(QUIET / 2)
+        self.assertTrue(self.wire.ended)
+
+    def test_stopped(self) -> None:
+        """What has come by then is heard first, though nobody has told us of it: when
+        a process goes on that was stopped, time is up before it has read anything.
+        """
+        self.server.send(b"late")
+        self.clock.advance(10 * QUIET)
+        self.assertEqual(os.read(self.heard, 100), b"late")
+        self.assertFalse(self.wire.ended)
+        self.clock.advance(QUIET)
+        self.assertTrue(self.wire.ended)
+
+    def test_talking(self) -> None:
+        """Whoever never ceases to talk is told all the same."""
+        for _ in range(int(PATIENCE / QUIET) - 1):
+            self.server.send(b"x")
+            self.clock.advance(QUIET)
+            self.assertEqual(os.read(self.heard, 100), b"x")
+            self.assertFalse(self.wire.ended)
+        self.server.send(b"x")
+        self.clock.advance(QUIET)
+        self.assertTrue(self.wire.ended)

@@ -90,7 +90,7 @@ class Idle:
         self._progress = progress
         self._expired = expired
         self._seen = progress()
-        self._since = clock.seconds()
+        self._still = 0
         self._call: IDelayedCall | None = None
         self._wait()
 
@@ -100,10 +100,12 @@ class Idle:
             self._call = self._clock.callLater(pause, self._look)
 
     def _look(self) -> None:
-        now, seen = self._clock.seconds(), self._progress()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        if self._seconds is not None and now - self._since >= self._seconds:
+        seen = self._progress()
+        # Looks are counted, not time: a time in which we were stopped, as by a shell,
+        # is one look, and what has come meanwhile is read before the next.
+        self._still = self._still + 1 if seen == self._seen else 0
+        self._seen = seen
+        if self._still == self.LOOKS:
             self._expired()
         else:
             self._wait()
@@ -213,8 +215,11 @@ class Relay:
         before = self._down.taken
         self._down.turn()
         if self._later is not None and self._listens and self._down.taken != before:
-            left = self._latest - self._clock.seconds()
-            self._later.reset(max(0, min(QUIET, left)))
+            self._later.reset(self._patience())
+
+    def _patience(self) -> float:
+        """How long the server may be quiet from now on."""
+        return max(0, min(QUIET, self._latest - self._clock.seconds()))
 
     def _reply(self, data: bytes) -> None:
         """TLS has something to say, as the server has asked for it."""
@@ -295,8 +300,16 @@ class Relay:
 
     def _quiet(self) -> None:
         """The server has been quiet, or was not listened to."""
+        self._later = None
+        before, patience = self._down.taken, self._patience()
+        # If we were stopped, time was up before what has come meanwhile was read.
+        self._down.turn()
+        if not (self._connected and self._listens):
+            return
         if self._down.stalled:
             self._wait(QUIET, self._quiet)
+        elif patience and self._down.taken != before:
+            self._wait(patience, self._quiet)
         else:
             self._say_goodbye()
 
