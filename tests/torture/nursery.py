@@ -12,17 +12,22 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from tests.command import Outcome, environment
+
+#: Whatever is bounded by a second or a few is over by then, on a busy machine as well.
+SOON = 45.0
 
 #: One request a line: the arguments of the command, and where its files are.
 _NURSERY = """
 import json, os, sys
 from twisted_tcpclient import __main__, console, endpoints, lookup, starttls, tls
+print("ready", flush=True)
 for line in sys.stdin:
     words, folder = json.loads(line)
     pid = os.fork()
@@ -55,15 +60,20 @@ class Nursery:
             text=True,
         )
         atexit.register(self.close)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
 
     def run(self, *arguments: str, data: bytes = b"") -> Outcome:
-        """Run the command to its end; its input ends after the data."""
+        """Run the command to its end, which comes soon, with this for its input."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="nursery-") as folder:
             (Path(folder) / "in").write_bytes(data)
             request = json.dumps((arguments, folder))
             print(request, file=self._process.stdin, flush=True)
             status = int(self._process.stdout.readline())
+            took = time.monotonic() - began
+            assert took < SOON, f"{arguments} took {took} s"
             out, err = (Path(folder) / name for name in ("out", "err"))
             return Outcome(status, out.read_bytes(), err.read_text())
 
@@ -85,12 +95,15 @@ class Nurseries:
 
     @contextlib.contextmanager
     def _one(self) -> Iterator[Nursery]:
-        nursery = Nursery(self._call) if self._idle.empty() else self._idle.get()
+        try:
+            nursery = self._idle.get_nowait()
+        except Empty:
+            nursery = Nursery(self._call)
         yield nursery
         # One that has failed is not used again.
         self._idle.put(nursery)
 
     def run(self, *arguments: str, data: bytes = b"") -> Outcome:
-        """Run the command to its end; its input ends after the data."""
+        """Run the command to its end, which comes soon, with this for its input."""
         with self._one() as nursery:
             return nursery.run(*arguments, data=data)

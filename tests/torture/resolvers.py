@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests import servers
 from tests.torture.paths import Place
 
 A, CNAME, PTR, TXT, AAAA = 1, 5, 12, 16, 28
@@ -67,9 +69,16 @@ Answers = Callable[[Question], list[bytes]]
 def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
     """Answer what is asked in a place, by the first label of the name."""
 
-    def bound() -> socket.socket:
+    def bound() -> socket.socket | None:
         server = socket.socket(type=socket.SOCK_DGRAM)
-        server.bind(("127.0.0.1", 53))
+        try:
+            server.bind(("127.0.0.1", 53))
+        except OSError as error:
+            server.close()
+            # A child that is being started holds the last one for a moment.
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return None
         return server
 
     def serve() -> None:
@@ -79,7 +88,7 @@ def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
             for answer in answers(question):
                 server.sendto(answer, asked[1])
 
-    server = place.call(bound)
+    server = servers.eventually(lambda: place.call(bound), "port 53 to be free")
     serving = threading.Thread(target=serve, daemon=True)
     serving.start()
     try:

