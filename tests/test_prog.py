@@ -647,13 +647,13 @@ def note(*_):
 {AWAKE}
 signal.signal(signal.SIGINT, note)
 os.write(1, b"ready\\n")
-said = b"."
-while said:
+while True:
     ready, _, _ = select.select([6, woken], [], [])
     if woken in ready:
         os.read(woken, 100)
     if 6 in ready:
-        said = os.read(6, 1)
+        if not os.read(6, 1):
+            break
         os.write(7, b"pong\\n")
 """
 
