@@ -645,12 +645,13 @@ class ResolverTests(Islands):
 class Told(Islands):
     """What prog is told by those who may lie."""
 
-    def told(self, name: str, *arguments: str, patience: int = 1) -> str | None:
+    def told(self, name: str, *arguments: str, sure: bool = False) -> str | None:
         """Return the value of a variable in prog's environment; it is harmless.
 
-        :param patience: how long whoever tells it may take, in seconds.
+        :param sure: whether it will be told, and is to be waited for.
         """
-        outcome = self.session("-l0", "-t", str(patience), *arguments, "env", "-0")
+        bound = "30" if sure else "1"
+        outcome = self.session("-l0", "-t", bound, *arguments, "env", "-0")
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         pairs = [
             each.split("=", 1) for each in outcome.out.decode().split("\0") if each
@@ -708,11 +709,9 @@ class ReverseTests(Told):
 
             def check(number: int) -> None:
                 expected, _ = cases[number]
-                patience = 1 if expected is None else 30
-                told = self.told(
-                    "TCPREMOTEHOST", "-R", *places[number], patience=patience
-                )
-                if expected is not None:
+                sure = expected is not None
+                told = self.told("TCPREMOTEHOST", "-R", *places[number], sure=sure)
+                if sure:
                     self.assertEqual(told, expected)
 
             together(
@@ -792,10 +791,8 @@ class IdentTests(Told):
 
             def check(number: int) -> None:
                 expected, _ = cases[number]
-                patience = 1 if expected is None else 30
-                told = self.told(
-                    "TCPREMOTEINFO", "-H", *places[number], patience=patience
-                )
+                sure = expected is not None
+                told = self.told("TCPREMOTEINFO", "-H", *places[number], sure=sure)
                 self.assertEqual(told, expected)
 
             together(
