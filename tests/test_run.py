@@ -84,7 +84,7 @@ class MakeTests(SynchronousTestCase):
         """``make servers`` runs the script that knows the packages."""
         make = find_program("make", "make")
         script = subprocess.run(
-            (make, "--dry-run", "servers"),
+            (make, "--no-print-directory", "--dry-run", "servers"),
             cwd=programs.ROOT,
             capture_output=True,
             text=True,

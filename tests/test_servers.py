@@ -377,6 +377,7 @@ class UcspiTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """A server that cannot start says why."""
+        packages.find_program("tcpserver", "ucspi-tcp")
         error = self.assertRaises(
             RuntimeError, servers.tcpserver, "true", host="192.0.2.1"
         )
