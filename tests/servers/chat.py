@@ -1,4 +1,4 @@
-"""Servers of XMPP and IRC: Prosody, and InspIRCd."""
+"""Servers of XMPP and IRC: Prosody, ejabberd, InspIRCd."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.servers.daemon import (
     free_ports,
     listens,
     make_directory,
+    own_certificate,
     require_root,
     serve,
     start,
@@ -68,6 +69,41 @@ VirtualHost "localhost"
         domain="localhost",
         log=directory / "log",
     )
+
+
+@functools.cache
+def ejabberd() -> Server:
+    """Start ejabberd for the domain localhost; it ends TLS without close_notify."""
+    erl = find_program("erl", "ejabberd")
+    directory = make_directory("ejabberd")
+    settings = directory / "ejabberd.yml"
+    certificate = own_certificate(directory, 0)
+    environment = {
+        "EJABBERD_CONFIG_PATH": settings,
+        "EJABBERD_LOG_PATH": directory / "log",
+        "ERL_CRASH_DUMP": "/dev/null",
+        "ERL_LIBS": ":".join(map(str, Path("/usr/lib").glob("*-linux-gnu"))),
+        "HOME": directory,
+    }
+    given = [f"{name}={value}" for name, value in environment.items()]
+
+    def command(port: int) -> tuple[str, ...]:
+        settings.write_text(f"""\
+hosts: [localhost]
+loglevel: warning
+certfiles: ["{certificate}"]
+listen:
+  - port: {port}
+    ip: "{HOST}"
+    module: ejabberd_c2s
+    starttls: true
+modules: {{}}
+""")
+        # Without a node name Erlang starts no epmd, which would outlive us.
+        options = ("-noinput", "-mnesia", "dir", f'"{directory}/db"', "-s", "ejabberd")
+        return "/usr/bin/env", *given, erl, *options
+
+    return serve(directory, command)
 
 
 @functools.cache

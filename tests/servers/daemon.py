@@ -82,22 +82,33 @@ def serve(
 ) -> Server:
     """Start a server that is told its port on the command line or in its files.
 
-    It is ready when it listens, and has said so if it listens before it is.
+    :param ready: what the server prints when it is ready, if it listens before that.
     """
+    (port,) = serve_on(1, directory, command, ready)
+    return Server(host=HOST, port=port, log=directory / "output")
+
+
+def serve_on(
+    count: int,
+    directory: Path,
+    command: Callable[..., tuple[str, ...]],
+    ready: str = "",
+) -> list[int]:
+    """Start a server on some ports, which are the arguments of `command`."""
     log = directory / "output"
-    with free_ports(1) as (port,):
-        process = start(directory, *command(port))
+    with free_ports(count) as ports:
+        process = start(directory, *command(*ports))
         wait_until_ready(
             process,
             directory,
             lambda: (
-                listens(process.pid, port, everywhere=False) and ready in text_of(log)
+                listens(process.pid, *ports, everywhere=False) and ready in text_of(log)
             ),
         )
-    return Server(host=HOST, port=port, log=log)
+    return ports
 
 
-def own_certificate(directory: Path, owner: str) -> Path:
+def own_certificate(directory: Path, owner: str | int) -> Path:
     """Copy the server's certificate, with its key, for a server that is not root."""
     path = directory / "certificate.pem"
     shutil.copy(certificates.shared().server, path)

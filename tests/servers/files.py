@@ -1,4 +1,4 @@
-"""Servers of files: vsftpd, and nbd-server."""
+"""Servers of files: vsftpd, pure-ftpd, nbd-server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 from tests import certificates
-from tests.packages import find_program
+from tests.packages import find_program, find_unpacked
 from tests.servers.daemon import (
     HOST,
     PATIENCE,
@@ -19,10 +19,12 @@ from tests.servers.daemon import (
     free_ports,
     listens,
     make_directory,
+    own_certificate,
     require_root,
     serve,
     text_of,
 )
+from tests.servers.isolation import isolated
 
 
 @functools.cache
@@ -51,6 +53,32 @@ rsa_cert_file={certificates.shared().server}
 seccomp_sandbox=NO
 """)
         return program, str(settings)
+
+    return serve(directory, command)
+
+
+@functools.cache
+def pure_ftpd() -> Server:
+    """Start pure-ftpd, which ends TLS without close_notify; anonymous may log in."""
+    package = find_unpacked("pure-ftpd")
+    require_root("pure-ftpd")
+    directory = make_directory("pure-ftpd")
+    (directory / "files").mkdir()
+    certificate = own_certificate(directory, 0)
+    program = str(package / "usr/sbin/pure-ftpd")
+    options = (
+        *("--anonymousonly", "--dontresolve", "--tls=1"),
+        *(f"--certfile={certificate}", f"--pidfile={directory}/pid"),
+    )
+
+    def command(port: int) -> tuple[str, ...]:
+        return isolated(
+            directory,
+            (program, *options, f"--bind={HOST},{port}"),
+            users=("ftp",),
+            empty=("/run",),
+            home=f"{directory}/files",
+        )
 
     return serve(directory, command)
 
