@@ -17,14 +17,25 @@ from tests.servers.network import Ident, Network, identd, network
 from tests.servers.news import nnrpd
 from tests.servers.smtp import Postfix, postfix
 from tests.servers.ucspi import tcpserver, unixserver
-from tests.servers.web import haproxy, lighttpd, nginx, node, stunnel, uvicorn
+from tests.servers.web import (
+    Nginx,
+    Web,
+    haproxy,
+    lighttpd,
+    nginx,
+    node,
+    stunnel,
+    uvicorn,
+)
 
 __all__ = [
     "HOST",
     "Dovecot",
     "Ident",
     "Network",
+    "Nginx",
     "Postfix",
+    "Web",
     "aiosmtpd",
     "cyrus",
     "dovecot",

@@ -90,7 +90,7 @@ exec {package}/usr/sbin/smtpd -d -f {settings}
         settings.write_text(f"""\
 smtp max-message-size "{LARGEST}"
 listen on {HOST} port {port} hostname mail.example.test
-action keep mda "cat >/dev/null" user nobody
+action keep mda "cat >/dev/null" virtual {{ "@" = nobody }}
 match from any for any action keep
 """)
         return isolated(
