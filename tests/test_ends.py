@@ -377,6 +377,23 @@ class NoReaderTests(SynchronousTestCase):
 
         every(check, *PIPED)
 
+    def test_socket(self) -> None:
+        """A user with a UNIX socket, as ssh has one, hangs up by closing it."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone, BY_DEFAULT) as server:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    process = start(
+                        *("-v", *server.arguments), stdin=theirs, stdout=theirs
+                    )
+                ours.close()
+                outcome = finish(process, None)
+            self.assertEqual(outcome.status, 0, outcome.err)
+            self.assertIn("no process reads the answer", outcome.err)
+
+        every(check)
+
     def test_input_stays_open(self) -> None:
         """A reader of stdout that is gone ends a session whose input stays open."""
 
