@@ -54,6 +54,9 @@ class Dialogue:
         return re.fullmatch(self.answer, out) is not None
 
 
+#: How long the largest dialogue may take on the busiest machine, in seconds.
+PATIENCE = 180.0
+
 #: A line, of a size that all servers of mail take.
 _LINE = b"x" * 70 + b"\r\n"
 
@@ -65,38 +68,46 @@ def lines(size: int) -> bytes:
 
 
 def mail(
-    size: int, name: str = "client.example.test", *, greeting: bool = False
+    *sizes: int, name: str = "client.example.test", greeting: bool = False
 ) -> Dialogue:
-    """Send a message with a body of so many bytes by SMTP, and QUIT.
+    """Send messages with bodies of so many bytes by SMTP, and QUIT.
 
     :param name: what EHLO says.
     :param greeting: whether the server greets first, as it does in clear.
     """
-    body = b"Subject: dialogue\r\n\r\n" + lines(size) + b".\r\n"
-    return Dialogue(
-        (
-            Piece(b"EHLO %s\r\n" % name.encode(), b"220 " if greeting else b""),
+    pieces = [Piece(b"EHLO %s\r\n" % name.encode(), b"220 " if greeting else b"")]
+    for size in sizes:
+        body = b"Subject: dialogue\r\n\r\n" + lines(size) + b".\r\n"
+        pieces += (
             Piece(b"MAIL FROM:<sender@example.test>\r\n", b"250 "),
             Piece(b"RCPT TO:<user@example.test>\r\n", b"250 "),
             Piece(b"DATA\r\n", b"250 "),
             Piece(body, b"354 "),
-            Piece(b"QUIT\r\n", b"250 "),
-        ),
-        rb"(220 .*\r\n)?(250-.*\r\n)*(250 .*\r\n){3}354 .*\r\n250 .*\r\n221 .*\r\n",
+        )
+    return Dialogue(
+        (*pieces, Piece(b"QUIT\r\n", b"250 ")),
+        rb"(220 .*\r\n)?(250-.*\r\n)*250 .*\r\n"
+        rb"((250 .*\r\n){2}354 .*\r\n250 .*\r\n){%d}221 .*\r\n" % len(sizes),
     )
 
 
-def post(size: int, wait: int = 0, *, close: bool = True) -> Dialogue:
-    """Send so many bytes by HTTP; the server answers so many seconds later.
+def post(*sizes: int, wait: int = 0, close: bool = True) -> Dialogue:
+    """Send bodies of so many bytes by HTTP; each is answered so many seconds later.
 
-    :param close: whether the server is asked to close the connection.
+    :param close: whether the last request asks the server to close the connection.
     """
-    head = (
-        b"POST /?wait=%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
-        b"Connection: %s\r\n\r\n" % (wait, size, b"close" if close else b"keep-alive")
-    )
-    answer = rb"HTTP/1.1 200 OK\r\n(.+\r\n)+\r\nreceived %d bytes\n" % size
-    return Dialogue((Piece(head), Piece(bytes(size))), answer)
+    pieces: list[Piece] = []
+    answer = b""
+    for number, size in enumerate(sizes, 1):
+        ends = close and number == len(sizes)
+        connection = b"close" if ends else b"keep-alive"
+        head = (
+            b"POST /?wait=%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+            b"Connection: %s\r\n\r\n" % (wait, size, connection)
+        )
+        pieces += (Piece(head), Piece(bytes(size)))
+        answer += rb"HTTP/1.1 200 OK\r\n(.+\r\n)+\r\nreceived %d bytes\n" % size
+    return Dialogue(tuple(pieces), answer)
 
 
 def get(size: int, wait: int = 0) -> Dialogue:
@@ -106,23 +117,25 @@ def get(size: int, wait: int = 0) -> Dialogue:
     return Dialogue((Piece(request),), answer)
 
 
-def append(size: int, user: str, password: str) -> Dialogue:
-    """Store a message with a body of so many bytes by IMAP, and LOGOUT."""
-    message = b"Subject: dialogue\r\n\r\n" + lines(size)
+def append(*sizes: int, user: str, password: str) -> Dialogue:
+    """Store messages with bodies of so many bytes by IMAP, and LOGOUT."""
+    prompt = b"a OK"
+    pieces = [Piece(b"a LOGIN %s %s\r\n" % (user.encode(), password.encode()))]
+    for size in sizes:
+        message = b"Subject: dialogue\r\n\r\n" + lines(size)
+        command = b"b APPEND INBOX {%d+}\r\n" % len(message)
+        pieces += (Piece(command, prompt), Piece(message + b"\r\n"))
+        prompt = b"b OK"
     return Dialogue(
-        (
-            Piece(b"a LOGIN %s %s\r\n" % (user.encode(), password.encode())),
-            Piece(b"b APPEND INBOX {%d+}\r\n" % len(message), b"a OK"),
-            Piece(message + b"\r\n"),
-            Piece(b"c LOGOUT\r\n", b"b OK"),
-        ),
-        rb"(\* .*\r\n)*a OK.*\r\n(\* .*\r\n)*b OK.*\r\n\* BYE.*\r\nc OK.*\r\n",
+        (*pieces, Piece(b"c LOGOUT\r\n", prompt)),
+        rb"(\* .*\r\n)*a OK.*\r\n((\* .*\r\n)*b OK.*\r\n){%d}"
+        rb"\* BYE.*\r\nc OK.*\r\n" % len(sizes),
     )
 
 
-def files(size: int) -> Dialogue:
-    """Say NOOP by FTP until that is so many bytes, and QUIT."""
-    noops = size // 6 + 1
+def files(*sizes: int) -> Dialogue:
+    """Say NOOP by FTP for so many bytes, and QUIT."""
+    noops = sum(sizes) // 6 + 1
     return Dialogue(
         (
             Piece(b"USER ftp\r\n"),
@@ -134,14 +147,18 @@ def files(size: int) -> Dialogue:
     )
 
 
-def chat(size: int) -> Dialogue:
+def chat(*sizes: int) -> Dialogue:
     """Open an XMPP stream, say nothing in so many blanks, and close the stream."""
     opened = (
         b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0'"
         b" xmlns:stream='http://etherx.jabber.org/streams' to='localhost'>"
     )
     return Dialogue(
-        (Piece(opened), Piece(b" " * size), Piece(b"</stream:stream>")),
+        (
+            Piece(opened),
+            *(Piece(b" " * size) for size in sizes),
+            Piece(b"</stream:stream>"),
+        ),
         rb"<\?xml version='1.0'\?>\s*<stream:stream .*</stream:features>"
         rb"</stream:stream>",
     )
@@ -174,14 +191,14 @@ class _Listener:
         with self._more:
             self._more.wait_for(
                 lambda: self._ended or line.search(self.heard, since),
-                command.PATIENCE,
+                PATIENCE,
             )
             found = line.search(self.heard, since)
             return found.end() if found else len(self.heard)
 
     def all(self) -> bytes:
         """Wait for the end, and return all of it."""
-        self._thread.join(command.PATIENCE)
+        self._thread.join(PATIENCE)
         return bytes(self.heard)
 
 
@@ -201,7 +218,7 @@ def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
             stdin.write(piece.data)
             stdin.flush()
     try:
-        status = process.wait(command.PATIENCE)
+        status = process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         kill(process)
         raise AssertionError(f"{process.args!r} hangs; {out.all()[-200:]!r}") from None

@@ -12,16 +12,17 @@ from tests.dialogues import Dialogue
 
 @dataclass(frozen=True)
 class Service:
-    """A server, one way to it, and a dialogue that sends it so many bytes.
+    """A server, one way to it, and a dialogue for it.
 
-    `tells_end` is whether it ends TLS with close_notify, `pipelines` whether it takes
-    a command before it has answered the last.
+    `upload` takes the sizes of what is sent, in bytes.  `tells_end` is whether the server
+    ends TLS with close_notify, `pipelines` whether it takes a command before it has
+    answered the last.
     """
 
     name: str
     port: Callable[[], int]
     options: tuple[str, ...]
-    upload: Callable[[int], Dialogue]
+    upload: Callable[..., Dialogue]
     tells_end: bool = True
     pipelines: bool = True
 
@@ -47,14 +48,19 @@ def haproxy() -> servers.Web:
     return servers.haproxy(servers.uvicorn().http)
 
 
-def _upload_to_cyrus(size: int) -> Dialogue:
+def _store_in_cyrus(*sizes: int) -> Dialogue:
     cyrus = servers.cyrus()
-    return dialogues.append(size, cyrus.user, cyrus.password)
+    return dialogues.append(*sizes, user=cyrus.user, password=cyrus.password)
 
 
-def _upload_to_dovecot(size: int) -> Dialogue:
+def _store_in_dovecot(*sizes: int) -> Dialogue:
     dovecot = servers.dovecot()
-    return dialogues.append(size, dovecot.user, dovecot.password)
+    return dialogues.append(*sizes, user=dovecot.writer, password=dovecot.password)
+
+
+def _talk_to_pure_ftpd(*sizes: int) -> Dialogue:
+    # It takes ten thousand commands a second.
+    return dialogues.files(min(sum(sizes), 100_000))
 
 
 _greeted = partial(dialogues.mail, greeting=True)
@@ -106,20 +112,20 @@ MAIL = (
 
 OTHERS = (
     Service(
-        "Dovecot", lambda: servers.dovecot().imap, ("-s", "imap"), _upload_to_dovecot
+        "Dovecot", lambda: servers.dovecot().imap, ("-s", "imap"), _store_in_dovecot
     ),
     Service(
         "Cyrus",
         lambda: servers.cyrus().imap,
         ("-s", "imap"),
-        _upload_to_cyrus,
+        _store_in_cyrus,
         tells_end=False,
     ),
     Service(
         "pure-ftpd",
         lambda: servers.pure_ftpd().port,
         ("-s", "ftp"),
-        dialogues.files,
+        _talk_to_pure_ftpd,
         tells_end=False,
     ),
     Service(
@@ -132,3 +138,9 @@ OTHERS = (
 )
 
 ALL = (*WEB, *MAIL, *OTHERS)
+
+# They take no large body, so that a refusal is all that they have to say to one.
+LIGHTTPD = Service("lighttpd", lambda: servers.lighttpd().http, CLEAR, dialogues.post)
+LIGHTTPD_TLS = Service(
+    "lighttpd, TLS", lambda: servers.lighttpd().https, TLS, dialogues.post
+)
