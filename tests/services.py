@@ -14,9 +14,9 @@ from tests.dialogues import Dialogue
 class Service:
     """A server, one way to it, and a dialogue for it.
 
-    `upload` takes the sizes of what is sent, in bytes.  `tells_end` is whether the server
-    ends TLS with close_notify, `pipelines` whether it takes a command before it has
-    answered the last.
+    `upload` takes the sizes of what is sent, in bytes.  `tells_end` is whether the
+    server ends TLS with close_notify, `pipelines` whether it takes a command before it
+    has answered the last.
     """
 
     name: str
