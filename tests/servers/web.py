@@ -79,7 +79,7 @@ def nginx(backend: int, mail: int) -> Nginx:
     """Start nginx before an HTTP server and an SMTP server on these ports.
 
     It refuses bodies over 100 MB, and reads them all the same.  It takes a client's FIN
-    for a hang-up, and drops the request (``proxy_ignore_client_abort off``, the default).
+    for a hang-up, and drops the request (``proxy_ignore_client_abort off``).
     """
     program = find_program("nginx", "nginx-light")
     module = Path("/usr/lib/nginx/modules/ngx_mail_module.so")
