@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from tests import command
-from tests.command import Outcome, finish, kill, start
+from tests.command import Outcome, kill, start
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Dialogue:
 #: How long the largest dialogue may take on the busiest machine, in seconds.
 PATIENCE = 180.0
 
-#: A line, of a size that all servers of mail take.
-_LINE = b"x" * 70 + b"\r\n"
+#: A line of nearly the size that all servers of mail take (RFC 5321, 4.5.3.1.6).
+_LINE = b"x" * 990 + b"\r\n"
 
 
 def lines(size: int) -> bytes:
@@ -205,8 +205,8 @@ class _Listener:
 def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
     """Run the command with these pieces on a pipe, and return what it leaves behind."""
     process = start(*arguments)
-    assert process.stdin and process.stdout and process.stderr
-    out, err = _Listener(process.stdout), _Listener(process.stderr)
+    assert process.stdin and process.stdout
+    out = _Listener(process.stdout)
     place = 0
     # A pipe is broken when the command has ended, or will not read it again.
     with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
@@ -217,12 +217,7 @@ def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
             threading.Event().wait(piece.pause)
             stdin.write(piece.data)
             stdin.flush()
-    try:
-        status = process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        kill(process)
-        raise AssertionError(f"{process.args!r} hangs; {out.all()[-200:]!r}") from None
-    return Outcome(status, out.all(), err.all().decode())
+    return _outcome(process, out)
 
 
 def recite(arguments: Iterable[str], data: bytes) -> Outcome:
@@ -230,4 +225,18 @@ def recite(arguments: Iterable[str], data: bytes) -> Outcome:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.seek(0)
-        return finish(start(*arguments, stdin=file))
+        process = start(*arguments, stdin=file)
+        assert process.stdout
+        return _outcome(process, _Listener(process.stdout))
+
+
+def _outcome(process: subprocess.Popen[bytes], out: _Listener) -> Outcome:
+    """Wait for the end of a command whose stdout has a listener."""
+    assert process.stderr
+    try:
+        status = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise AssertionError(f"{process.args!r} hangs; {out.all()[-200:]!r}") from None
+    with process.stderr as err:
+        return Outcome(status, out.all(), err.read().decode())
