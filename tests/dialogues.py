@@ -140,8 +140,9 @@ def files(*sizes: int) -> Dialogue:
         (
             Piece(b"USER ftp\r\n"),
             Piece(b"PASS me@\r\n", b"(331|230) "),
-            Piece(b"NOOP\r\n" * noops, b"230 "),
-            Piece(b"QUIT\r\n"),
+            Piece(b"NOOP\r\n", b"230 "),
+            *(Piece(b"NOOP\r\n", b"200 "),) * (noops - 1),
+            Piece(b"QUIT\r\n", b"200 "),
         ),
         rb"((331|230)[ -].*\r\n)+(200 .*\r\n){%d}(221[ -].*\r\n)+" % noops,
     )

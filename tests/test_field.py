@@ -112,7 +112,7 @@ class NoCloseNotifyTests(SynchronousTestCase):
 
         def check(service: Service) -> None:
             dialogue = service.upload(100)
-            outcome = recite(service.arguments(), dialogue.data)
+            outcome = converse(service.arguments(), dialogue.pieces)
             self.assertTrue(dialogue.is_answered_by(outcome.out), outcome)
             self.assertEqual(outcome.status, 111)
             self.assertIn(IGNORE, outcome.complaint())
