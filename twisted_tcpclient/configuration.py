@@ -24,7 +24,6 @@ from twisted_tcpclient.settings import (
     Settings,
     TLSSettings,
     reference_identity,
-    sni,
 )
 from twisted_tcpclient.values import VERSIONS, port
 
@@ -170,7 +169,7 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
         maximum=maximum,
         name=name,
         common_name=options["match"] is not None,
-        server_name=sni(name) if name else None,
+        server_name=name,
         verify=not options["insecure"],
     )
 

@@ -215,7 +215,7 @@ class Options(usage.Options):
 
     def opt_match(self, value: str) -> None:
         """The reference identity."""
-        self["match"] = values.not_empty(value, "-m: the name")
+        self["match"] = values.name(value, "-m")
 
     opt_m = opt_match
 

@@ -19,7 +19,6 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, NoReturn
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
     Deferred,
@@ -55,7 +54,7 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.lookup import Resolution
 from twisted_tcpclient.report import Report, os_reason, place
-from twisted_tcpclient.settings import ConnectSettings
+from twisted_tcpclient.settings import ConnectSettings, is_ip, read_host
 
 Address = IPv4Address | IPv6Address
 
@@ -69,21 +68,20 @@ _KINDS: dict[int, tuple[type[Address], ...]] = {
 }
 
 
-def literals(host: str, port: int) -> list[Address]:
+def literals(name: str, port: int) -> list[Address]:
     """
     The addresses that a host stands for without any look-up.
 
-    ``0`` and the empty host are this machine, in both families.  Brackets
-    around an address mean nothing.
+    ``0`` is this machine, in both families.
+
+    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
     """
-    if host in ("", "0"):
+    if name == "0":
         return [IPv6Address("TCP", "::1", port), IPv4Address("TCP", "127.0.0.1", port)]
-    bare = host[1:-1] if host[0] == "[" and host[-1] == "]" else host
-    if isIPAddress(bare):
-        return [IPv4Address("TCP", bare, port)]
-    if isIPv6Address(bare):
-        return [IPv6Address("TCP", bare, port)]
-    return []
+    if not is_ip(name):
+        return []
+    kind = IPv6Address if ":" in name else IPv4Address
+    return [kind("TCP", name, port)]
 
 
 def interleaved(addresses: Iterable[Address]) -> list[Address]:
@@ -140,22 +138,22 @@ def _explain_lookup(host: str, family: int, failure: Failure | None) -> Exceptio
         return LookupFailed(
             f"temporarily unable to figure out IP address for {host}: {why}"
         )
-    if isinstance(error, UnicodeError):
-        return AddressNotFound(f"no IP address for {host}: not a valid name")
     return _no_address(host, family)
 
 
 def resolve(
-    reactor: Any, host: str, port: int, settings: ConnectSettings
+    reactor: Any, host: str, name: str, port: int, settings: ConnectSettings
 ) -> Deferred[list[Address]]:
     """
     The addresses of a host, in the order in which to try them.
 
+    :param host: as typed, for messages.
+    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
     :raises AddressNotFound: if there is none of the wanted family.
     :raises LookupFailed: if the look-up failed, or took too long.
     """
     kinds = _KINDS[settings.family]
-    known = literals(host, port)
+    known = literals(name, port)
     if known:
         fitting = [address for address in known if isinstance(address, kinds)]
         if fitting:
@@ -176,7 +174,7 @@ def resolve(
         )
 
     reactor.nameResolver.resolveHostName(
-        receiver, host, portNumber=port, addressTypes=kinds
+        receiver, name, portNumber=port, addressTypes=kinds
     )
     receiver.found.addTimeout(settings.attempt_timeout, reactor)
     return receiver.found.addCallbacks(check, late)
@@ -443,7 +441,7 @@ class RacingEndpoint:
         """
         :param reactor: connects, and looks up names.
         :param host: a name, an address (in brackets or not, with a zone or
-            not), or ``0`` for this machine.
+            not), or ``0`` for this machine.  Names need not be ASCII.
         :param port: 1 to 65535.
         :param settings: how to connect, the defaults if not given.
         :param report: told of each attempt, for ``-v``.
@@ -469,7 +467,14 @@ class RacingEndpoint:
         :param protocolFactory: builds the protocol for the connection.
         :returns: fires with that protocol, connected.
         """
-        resolving = resolve(self._reactor, self._host, self._port, self._settings)
+        host = self._host
+        try:
+            name = read_host(host or "0")
+        except ValueError:
+            return fail(AddressNotFound(f"no IP address for {host}: not a valid name"))
+        if not host.isascii():
+            self._report.progress(f"{host} is read as {name}")
+        resolving = resolve(self._reactor, host, name, self._port, self._settings)
         return resolving.addCallback(
             lambda addresses: self._race(addresses, protocolFactory)
         )

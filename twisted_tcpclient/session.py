@@ -22,7 +22,7 @@ from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.network import Network
 from twisted_tcpclient.relay import IDLED, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
-from twisted_tcpclient.settings import Settings
+from twisted_tcpclient.settings import Settings, read_host
 from twisted_tcpclient.target import target
 from twisted_tcpclient.wire import Wire
 
@@ -189,7 +189,9 @@ class Session:
             return ", not verified"
         if tls.name is None:
             return ", chain verified, no name to compare"
-        return f", verified as {tls.name}"
+        if tls.name.isascii():
+            return f", verified as {tls.name}"
+        return f", verified as {tls.name} ({read_host(tls.name)})"
 
     def _warn(self, transport: Any) -> None:
         """TLS that is not ours may verify nothing."""

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from twisted.python.usage import UsageError
 
 from twisted_tcpclient.report import printable
+from twisted_tcpclient.settings import read_host
 
 #: The versions of TLS that there are.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
@@ -36,6 +37,18 @@ def not_empty(text: str, what: str) -> str:
     """An unset variable in a script must not turn a restriction off."""
     if not text:
         raise UsageError(f"{what} is empty")
+    return text
+
+
+def name(text: str, what: str) -> str:
+    """A DNS name or an IP address; what was typed is kept."""
+    not_empty(text, f"{what}: the name")
+    try:
+        read_host(text)
+    except ValueError:
+        raise UsageError(
+            f"{what}: neither a name nor an IP address: {printable(text)!r}"
+        ) from None
     return text
 
 
