@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +14,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.certificates import shared
-from tests.command import Outcome, Peer, Server, invite, server_context
+from tests.command import (
+    Outcome,
+    Peer,
+    Server,
+    invite,
+    listening,
+    run,
+    server_context,
+)
 from tests.torture.nursery import Nurseries
 from tests.torture.paths import Place
 from tests.torture.resolvers import UNKNOWN, Question, resolver
@@ -209,6 +219,77 @@ def _place() -> Place:
 @functools.cache
 def _nurseries() -> Nurseries:
     return Nurseries(_place().call)
+
+
+#: The command, where the system's resolver knows a name in a zone, as by mDNS.  The
+#: C library reads no zones in hosts(5), and DNS has none.
+_ZONED = """
+import socket, sys
+from twisted_tcpclient import __main__
+number = socket.if_nametoindex("v0")
+def getaddrinfo(host, port, family=0, kind=0, protocol=0, flags=0):
+    if host != "zoned.example":
+        return known(host, port, family, kind, protocol, flags)
+    return [(socket.AF_INET6, kind, 6, "", ("fe80::1", port, 0, number))]
+known, socket.getaddrinfo = socket.getaddrinfo, getaddrinfo
+sys.exit(__main__.main())
+"""
+
+
+@functools.cache
+def _zones() -> Place:
+    """Return a network with the same link-local address in two zones."""
+    place = Place()
+    try:
+        place.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    except RuntimeError as error:
+        raise SkipTest(f"this kernel has no pairs of interfaces: {error}") from None
+    for name in ("v0", "v1"):
+        place.ip("link", "set", name, "up")
+    for name in ("lo", "v0"):
+        place.ip("address", "replace", "fe80::1/64", "dev", name, "nodad")
+    return place
+
+
+class ZoneTests(SynchronousTestCase):
+    """Names that lead to link-local addresses."""
+
+    def session(self, *arguments: str) -> Outcome:
+        """Run the command where the names are."""
+        words = (sys.executable, "-c", _ZONED)
+        return _zones().call(run, *arguments, command=words)
+
+    def test_zone(self) -> None:
+        """The zone that the resolver gives is connected to, and shown."""
+
+        def listen() -> socket.socket:
+            number = socket.if_nametoindex("v0")
+            listener = socket.socket(socket.AF_INET6)
+            listener.bind(("fe80::1", 0, 0, number))
+            return listener
+
+        def greet(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        listener = _zones().call(listen)
+        port = str(listener.getsockname()[1])
+        with listening(listener, greet):
+            outcome = self.session("-v", "zoned.example", port)
+            told = self.session("-HRl0", "zoned.example", port, "env")
+        self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
+        for words in (
+            f"trying host zoned.example ip fe80::1%v0 port {port}\n",
+            f"connected to fe80::1%v0 port {port}\n",
+        ):
+            self.assertIn(words, outcome.err)
+        self.assertIn(b"TCPREMOTEIP=fe80::1%v0\n", told.out)
+
+    def test_refused(self) -> None:
+        """A message has the zone."""
+        outcome = self.session("zoned.example", "9")
+        words = "host zoned.example ip fe80::1%v0 port 9: connection refused"
+        self.assertEqual(outcome.complaint(), f"unable to connect to {words}")
 
 
 class OneReadingTests(SynchronousTestCase):

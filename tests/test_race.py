@@ -61,6 +61,7 @@ from twisted_tcpclient.race import (
     explain,
     interleaved,
     literals,
+    zoned,
 )
 from twisted_tcpclient.report import Report
 from twisted_tcpclient.settings import ConnectSettings
@@ -192,6 +193,39 @@ class LiteralTests(SynchronousTestCase):
             self.assertEqual(self.found(host), [], host)
 
 
+class ZoneTests(SynchronousTestCase):
+    """Zones of addresses that were resolved (RFC 4007)."""
+
+    def named(self, number: int) -> str:
+        """Name the interfaces 1 and 2 alone, the second one not in ASCII."""
+        names = {1: "eth0", 2: "b\xfcro"}
+        if number not in names:
+            raise OSError(errno.ENXIO, "no such device")
+        return names[number]
+
+    def test_zones(self) -> None:
+        """A zone beside an address gets into its text, by name or number."""
+        self.patch(socket, "if_indextoname", self.named)
+        for zone, text in (
+            (0, "fe80::1"),
+            (1, "fe80::1%eth0"),
+            (2, "fe80::1%2"),
+            (3, "fe80::1%3"),
+            ("eth1", "fe80::1%eth1"),
+        ):
+            address = IPv6Address("TCP", "fe80::1", 25, scopeID=zone)
+            self.assertEqual(zoned(address), IPv6Address("TCP", text, 25))
+
+    def test_others(self) -> None:
+        """What has none, or has it in its text, stays as it is."""
+        for address in (
+            IPv4Address("TCP", "192.0.2.1", 25),
+            IPv6Address("TCP", "2001:db8::1", 25),
+            IPv6Address("TCP", "fe80::1%eth0", 25, scopeID=7),
+        ):
+            self.assertEqual(zoned(address), address)
+
+
 class InterleavingTests(SynchronousTestCase):
     """The order of attempts."""
 
@@ -296,6 +330,16 @@ class RaceTests(Racing):
         self.succeed(0)
         self.assertIs(self.successResultOf(connecting), self.factory.built[0])
         self.nothing_left()
+
+    def test_zones(self) -> None:
+        """An address is connected to in its zone; two zones are two addresses."""
+        self.start(
+            *(IPv6Address("TCP", "fe80::1", 25, scopeID=zone) for zone in (901, 902))
+        )
+        self.reactor.advance(0.25)
+        self.assertEqual(self.tried, ["fe80::1%901", "fe80::1%902"])
+        self.connecting.cancel()
+        self.failureResultOf(self.connecting)
 
     def test_delay(self) -> None:
         """Every address joins the race a quarter of a second after the last one."""

@@ -96,7 +96,8 @@ def addresses(
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     return [
-        families[socket.AddressFamily(family)]("TCP", sockaddr[0], port)
+        # Address, port, and of IPv6 also the flow label and the number of the zone.
+        families[socket.AddressFamily(family)]("TCP", *sockaddr)
         for family, _, _, _, sockaddr in found
         if family in families
     ]

@@ -84,6 +84,29 @@ def literals(name: str, port: int) -> list[Address]:
     return [kind("TCP", name, port)]
 
 
+def zoned(address: Address) -> Address:
+    """
+    Return an address with its zone in its text (RFC 4007, 11).
+
+    Resolvers give the zone as a number beside the address, and connectTCP() takes the
+    text alone.
+    """
+    if isinstance(address, IPv4Address) or not address.scopeID or "%" in address.host:
+        return address
+    return IPv6Address("TCP", f"{address.host}%{_zone(address.scopeID)}", address.port)
+
+
+def _zone(zone: int | str) -> str:
+    """Return the name of a zone, or its number if it has no name in ASCII."""
+    if isinstance(zone, str):
+        return zone
+    try:
+        name = socket.if_indextoname(zone)
+    except (OSError, OverflowError):
+        return str(zone)
+    return name if name.isascii() else str(zone)
+
+
 def interleaved(addresses: Iterable[Address]) -> list[Address]:
     """The addresses with their families taking turns (RFC 8305, 4)."""
     ordered = list(dict.fromkeys(addresses))
@@ -165,7 +188,7 @@ def resolve(
         if not found:
             reason = getattr(receiver.resolution, "failure", None)
             raise _explain_lookup(host, settings.family, reason)
-        return interleaved(found)
+        return interleaved(zoned(address) for address in found)
 
     def late(failure: Failure) -> NoReturn:
         failure.trap(TimeoutError)
