@@ -24,7 +24,9 @@ from twisted.internet.defer import (
 )
 from twisted.internet.error import (
     ConnectBindError,
+    ConnectError,
     ConnectingCancelledError,
+    ConnectionLost,
     NoProtocol,
     TimeoutError,
     getConnectError,
@@ -46,6 +48,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from tests.servers import loopbacks
 from tests.transcripts import Recorder, Recorders, Wire, patient
 from twisted_tcpclient.errors import (
     AddressNotFound,
@@ -768,6 +771,11 @@ class ReasonTests(SynchronousTestCase):
                 ConnectBindError(socket.EAI_NONAME, "Name or service not known"),
                 "unable to bind socket: address not available",
             ),
+            (
+                # What Twisted makes of EAGAIN.
+                ConnectError(string=Failure(ConnectionLost())),
+                "resource temporarily unavailable",
+            ),
             (ValueError("What Is It"), "what is it"),
         ):
             self.assertEqual(explain(error), words)
@@ -843,6 +851,38 @@ class LoopbackTests(TestCase):
         endpoint = RacingEndpoint(reactor, host, port, settings)
         error = yield self.assertFailure(endpoint.connect(Recorders()), ConnectFailed)
         return [attempt.reason for attempt in error.attempts]
+
+    @inlineCallbacks
+    def test_again(self) -> Any:
+        """Where the kernel says EAGAIN the reason is in words."""
+        self.patch(socket.socket, "connect_ex", lambda *_: errno.EAGAIN)
+        reasons = yield self.fails(HERE, self.port)
+        self.assertEqual(reasons, ["resource temporarily unavailable"])
+
+    @inlineCallbacks
+    def test_itself(self) -> Any:
+        """A connection to itself is no connection, and no protocol is made for it."""
+        for host in (NOT_HERE, *(["::1"] if "::1" in loopbacks() else [])):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family) as bound:
+                bound.bind((host, 0))
+                port = bound.getsockname()[1]
+            factory = Recorders()
+            settings = ConnectSettings(local_ip=host, local_port=port)
+            endpoint = RacingEndpoint(reactor, host, port, settings)
+            error = yield self.assertFailure(endpoint.connect(factory), ConnectFailed)
+            reasons = [attempt.reason for attempt in error.attempts]
+            self.assertEqual(reasons, ["connected to itself: no server listens there"])
+            self.assertEqual(factory.built, [])
+
+    @inlineCallbacks
+    def test_itself_then_another(self) -> Any:
+        """The other addresses of the host are tried from the same port."""
+        self.answer(Fixed(NOT_HERE, HERE))
+        settings = {"local_ip": NOT_HERE, "local_port": self.port}
+        ends = yield self.connect("name", self.port, **settings)
+        self.assertEqual([end.host for end in ends], [HERE, NOT_HERE])
+        self.assertEqual([end.port for end in ends], [self.port, self.port])
 
     @inlineCallbacks
     def test_raises_at_once(self) -> Any:

@@ -210,11 +210,21 @@ _NO_SOCKET = {
 }
 
 
+def said_again(error: BaseException | None) -> bool:
+    """
+    Whether connect() has returned EAGAIN.
+
+    Twisted takes it for EINPROGRESS.  The socket then reports a hang-up, and the error
+    carries no errno but a Failure.
+    """
+    return type(error) is ConnectError and error.osError is None
+
+
 def explain(error: BaseException | None) -> str:
     """Why an attempt to connect failed, in a few words."""
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
-    number = getattr(error, "osError", None)
+    number = errno.EAGAIN if said_again(error) else getattr(error, "osError", None)
     # Twisted has one error for both: no socket, and none where one wants it.
     binding = isinstance(error, ConnectBindError) and number not in _NO_SOCKET
     if binding and number == socket.EAI_NONAME:
@@ -268,6 +278,7 @@ class _Entrant(ClientFactory):
         self._address = address
         self._factory = factory
         self._nodelay = nodelay
+        self._looped = False
         self._why = ""
 
     def doStart(self) -> None:
@@ -281,6 +292,11 @@ class _Entrant(ClientFactory):
         self._factory.startedConnecting(_Stoppable(connector))
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if _is_looped(self._connector):
+            self._looped = True
+            # Without waiting for TIME-WAIT, in which the next attempt could not bind.
+            self._connector.transport.abortConnection()
+            return None
         if self._nodelay:
             self._connector.transport.setTcpNoDelay(True)
         protocol = self._factory.buildProtocol(addr)
@@ -299,6 +315,10 @@ class _Entrant(ClientFactory):
         self._track.hurry()
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        if self._looped:
+            self.blame("connected to itself: no server listens there")
+            self.clientConnectionFailed(connector, Failure(ConnectError()))
+            return
         self._factory.clientConnectionLost(connector, reason)
         # Nobody would hear of a protocol that has raised as it was connected.  Once
         # it is connected this is nothing to anyone.
@@ -433,6 +453,20 @@ class Track:
 def _has_socket(connector: Any) -> bool:
     """Whether there is one: otherwise it has failed, and says so soon."""
     return bool(connector.transport.fileno() >= 0)
+
+
+def _is_looped(connector: Any) -> bool:
+    """
+    Whether both ends of a connection are the same socket.
+
+    A socket that connects to the port that it is bound to meets its own SYN, which TCP
+    takes for a simultaneous open (RFC 9293, 3.5).
+    """
+    transport = getattr(connector, "transport", None)
+    if transport is None:
+        # A reactor in memory, which connects nothing.
+        return False
+    return bool(transport.getHost() == transport.getPeer())
 
 
 def _bind_to_device(connector: Any, interface: str) -> None:
