@@ -364,6 +364,18 @@ class OneReadingTests(SynchronousTestCase):
         self.check(tls, Peer.secure)
         self.check(starttls, _starttls)
 
+    def test_other_endpoints(self) -> None:
+        """Endpoints of Twisted's own look the same name up."""
+
+        def tcp(host: str, port: str) -> tuple[str, ...]:
+            return ("-E", f"tcp:{host}:{port}")
+
+        self.check(tcp, lambda *_: None, secure=False)
+        with self.serve(lambda *_: None) as (seen, server):
+            outcome = _nurseries().run("-E", f"tcp:*:{server.arguments[1]}")
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertEqual((seen.asked, server.connections), ([], 0))
+
     def test_match(self) -> None:
         """A name of -m is read in the same way."""
         ca = str(shared().ca)

@@ -6,12 +6,10 @@ A value that cannot be is a ``usage.UsageError`` that names the option.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from twisted.python.usage import UsageError
 
 from twisted_tcpclient.report import printable
-from twisted_tcpclient.settings import read_host
+from twisted_tcpclient.settings import is_ip, read_host
 
 #: The versions of TLS that there are.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
@@ -54,10 +52,8 @@ def name(text: str, what: str) -> str:
 
 def address(text: str, what: str) -> str:
     """An IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        raise UsageError(f"{what}: not an IP address: {printable(text)!r}") from None
+    if not is_ip(text):
+        raise UsageError(f"{what}: not an IP address: {printable(text)!r}")
     return text
 
 
