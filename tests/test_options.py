@@ -782,7 +782,7 @@ class FileTests(Parsing):
             self.assertIsNone(self.host().tls)
 
     def test_absent_directory(self) -> None:
-        """The default directory, which nobody has named, may be absent."""
+        """The default directory alone, which no option names, may be absent."""
         missing = str(self.folder / "missing")
         self.patch(configuration, "CERTIFICATES", missing)
         del self.environ["CERTDIR"]

@@ -1,7 +1,7 @@
 """
 Names that are not ASCII: UTS 46, non-transitional, then IDNA 2008 where possible.
 
-Imported only for such a name: the tables of idna take time to load.
+Imported only for such a name.
 """
 
 from __future__ import annotations

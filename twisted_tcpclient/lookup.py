@@ -84,8 +84,8 @@ def addresses(
     """
     The addresses of a host, in the order that the system prefers (RFC 6724).
 
-    Blocks.  The name is read as everywhere, as endpoints of Twisted's ask, too: the C
-    library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
+    Blocks.  Endpoints of Twisted ask for names as typed, so each name is read here: the
+    C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
 
     :raises socket.gaierror: if there is none, or the look-up failed.
     """
