@@ -324,6 +324,23 @@ class FailureTests(SynchronousTestCase):
                 self.check(outcome, f"unable to look for {path}: access denied")
             self.assertEqual(server.connections, 0)
 
+    def test_closed_files(self) -> None:
+        """A file of the certificate directory that may not be read is not absent."""
+        for name, what in (
+            ("clientcert.pem", "certificate"),
+            ("serverca.pem", "CA certificates"),
+            ("servercrl.pem", "certificate revocation lists"),
+        ):
+            with tempfile.TemporaryDirectory() as directory, serving(greet) as server:
+                path = Path(directory) / name
+                path.touch(0o000)
+                outcome = run(
+                    *("-n", "", "-C", directory, *server.arguments),
+                    command=servers.bound_by_modes(*COMMAND),
+                )
+                self.check(outcome, f"unable to read {what} {path}: access denied")
+                self.assertEqual(server.connections, 0)
+
     def test_prog(self) -> None:
         """A prog that is missing, or may not be executed, is named; TLS or not."""
         with tempfile.TemporaryDirectory() as directory:

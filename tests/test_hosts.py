@@ -211,7 +211,7 @@ def _place() -> Place:
     place.cover(
         hosts="127.0.0.1 localhost\n",
         nsswitch_conf="hosts: files dns\n",
-        resolv_conf="nameserver 127.0.0.1\noptions timeout:1 attempts:2\n",
+        resolv_conf="nameserver 127.0.0.1\noptions timeout:5 attempts:3\n",
     )
     return place
 
