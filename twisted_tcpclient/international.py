@@ -18,8 +18,9 @@ def to_ascii(name: str) -> str:
 
     :raises ValueError: if UTS 46 does not allow the name.
     """
-    # Without STD3 rules, as names in DNS and in hosts(5) have underscores.
-    mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+    # Without STD3 rules, as names in DNS and in hosts(5) have underscores.  idna is
+    # non-transitional by default, and 3.20 announces that the argument will go.
+    mapped = idna.uts46_remap(name, std3_rules=False)
     return ".".join(_label(label) for label in mapped.split("."))
 
 
