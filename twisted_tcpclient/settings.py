@@ -36,10 +36,11 @@ def read_host(typed: str) -> str:
     if is_ip(bare):
         return bare
     name = name.lower()
-    if not _NAME.fullmatch(name) or len(name.removesuffix(".")) > LONGEST_NAME:
+    undotted = name.removesuffix(".")
+    if not _NAME.fullmatch(name) or len(undotted) > LONGEST_NAME:
         raise ValueError(typed)
-    if name == "0" != typed:
-        # "0" is this machine, but only where it was typed so.
+    # An address has no final dot.  "0" is this machine, but only where it was typed so.
+    if is_ip(undotted) or name == "0" != typed:
         raise ValueError(typed)
     return name
 
