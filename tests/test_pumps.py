@@ -255,6 +255,7 @@ class Asked:
     """A session of TLS that has much to answer, whatever it is sent."""
 
     ended = None
+    kept = b""
 
     def __init__(self) -> None:
         self._answer = b""

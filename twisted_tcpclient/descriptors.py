@@ -9,12 +9,16 @@ away, and never closes what it has written to.
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import F_GETFL, fcntl, ioctl
+from functools import partial
+from mmap import mmap
 from select import POLLIN, poll
 from sys import byteorder
 from termios import FIONREAD, TIOCOUTQ
@@ -32,40 +36,125 @@ CHUNK = 2**18
 Read = Callable[[], "list[bytes]"]
 
 
-@dataclass(frozen=True)
-class Output:
-    """
-    A descriptor to write to that does not block.
+#: Device numbers of which each opening gives another terminal than it gave before:
+#: /dev/tty, /dev/console and /dev/ptmx by their major number, and /dev/tty0 (Linux,
+#: admin-guide/devices).
+_ALIASES = 5
+_FOREGROUND = os.makedev(4, 0)
+#: What each master of a pseudo-terminal shows (/dev/ptmx).
+_MASTER = os.makedev(_ALIASES, 2)
 
-    :ivar fd: ours to close.
-    :ivar restore: to be called in the end.
+
+class Borrowed(socket.socket):
+    """A socket object for a descriptor that it does not own: it never closes it."""
+
+    def __del__(self) -> None:
+        """Leave the descriptor open."""
+        self.detach()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """
+    A descriptor to use what others may use as well.
+
+    :ivar fd: to be closed.
+    :ivar restore: to be called in the end, before what it was made of is closed.
     """
 
     fd: int
     restore: Callable[[], None]
 
 
-def output(fd: int) -> Output:
+def output(fd: int) -> Opened:
     """
     A way to write to a descriptor that others may share, without blocking.
 
     A terminal or a pipe is opened anew where the system can (Linux), as its
-    description is not ours to change: a shell reads from the same terminal.
-    Otherwise the description is changed, and changed back in the end.
+    description is not ours to change: a shell reads from the same terminal.  A
+    socket is left as it is: :func:`twisted_tcpclient.movers.writer` asks the kernel
+    each time not to block.  Otherwise the description is changed, and changed back
+    in the end.
 
     :raises OSError: if it is not open.
     """
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode) or os.isatty(fd):
-        try:
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            return Output(os.open(f"/proc/self/fd/{fd}", flags), _nothing)
-        except OSError:
-            pass
-    blocking = os.get_blocking(fd)
+    anew = _opened_anew(fd, os.O_WRONLY)
+    if anew is not None:
+        return Opened(anew, _nothing)
     ours = os.dup(fd)
+    if is_socket(fd) or not os.get_blocking(fd):
+        # Of two that share it the first alone knows what it was.
+        return Opened(ours, _nothing)
     os.set_blocking(ours, False)
-    return Output(ours, lambda: os.set_blocking(fd, blocking))
+    return Opened(ours, lambda: os.set_blocking(fd, True))
+
+
+def source(fd: int) -> Opened:
+    """
+    A way to read from a descriptor that others may share, without blocking.
+
+    Of two readers of a pipe or a terminal both find it readable, and one waits for
+    more in read(2).  So it is opened anew, and does not block, where the system can
+    (Linux).  A socket is made to deliver urgent data in its place for the time
+    being, as otherwise recv leaves it out.
+
+    :raises OSError: if it is not open.
+    """
+    if is_socket(fd):
+        return Opened(os.dup(fd), _in_line(Borrowed(fileno=fd)))
+    anew = _opened_anew(fd, os.O_RDONLY)
+    if anew is None:
+        return Opened(os.dup(fd), _nothing)
+    if not _hung_up(fd):
+        return Opened(anew, _nothing)
+    os.close(anew)
+    return Opened(os.dup(fd), _nothing)
+
+
+def _in_line(shared: socket.socket) -> Callable[[], None]:
+    """Have urgent data in line (RFC 6093, 3.3); returns what undoes that."""
+    if shared.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):
+        return _nothing
+    change = partial(shared.setsockopt, socket.SOL_SOCKET, socket.SO_OOBINLINE)
+    change(1)
+    return partial(change, 0)
+
+
+def _opened_anew(fd: int, access: int) -> int | None:
+    """
+    A description of our own of the same pipe or terminal, which does not block.
+
+    :param access: O_RDONLY or O_WRONLY.
+    :returns: None where there cannot be one.
+    :raises OSError: if the descriptor is not open.
+    """
+    status = os.fstat(fd)
+    if not (stat.S_ISFIFO(status.st_mode) or _is_itself(fd, status.st_rdev)):
+        return None
+    if fcntl(fd, F_GETFL) & os.O_ACCMODE not in (access, os.O_RDWR):
+        # What it may not be used for stays an error.
+        return None
+    with suppress(OSError):
+        return os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
+    return None
+
+
+def _is_itself(fd: int, device: int) -> bool:
+    """Whether it is a terminal, and opening its device gives the same one."""
+    alias = os.major(device) == _ALIASES or device == _FOREGROUND
+    return os.isatty(fd) and not alias
+
+
+def _hung_up(fd: int) -> bool:
+    """
+    Whether it has no writer any more.
+
+    A FIFO that has none when it is opened says so to no poll (fifo(7)): its end
+    would never be seen.
+    """
+    asked = poll()
+    asked.register(fd, 0)
+    return bool(asked.poll(0))
 
 
 def tells_of_readers(fd: int) -> bool:
@@ -79,6 +168,18 @@ def tells_of_readers(fd: int) -> bool:
 
 def _nothing() -> None:
     """Nothing was changed."""
+
+
+def is_socket(fd: int) -> bool:
+    """Whether it is a socket; nothing is none if it is not open."""
+    with suppress(OSError):
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    return False
+
+
+def is_direct(fd: int) -> bool:
+    """Whether it is read past the page cache (O_DIRECT of Linux)."""
+    return bool(fcntl(fd, F_GETFL) & getattr(os, "O_DIRECT", 0))
 
 
 def is_file(fd: int) -> bool:
@@ -126,20 +227,75 @@ def _amount(fd: int, request: int) -> int:
 
 def reader(fd: int) -> Read:
     """
-    What reads a descriptor that may block, without blocking.
+    Return a function that reads a descriptor without blocking.
 
-    It is asked first: it may be shared, and is not ours to change.
+    The descriptor may be in blocking mode, and shared: it is not ours to change.
     """
-    ready = poll()
-    ready.register(fd, POLLIN)
+    fetch = _fetcher(fd)
 
     def read() -> list[bytes]:
-        if not ready.poll(0):
-            raise BlockingIOError
-        data = os.read(fd, CHUNK)
+        data = fetch()
         if not data:
             raise EOFError
         return [data]
+
+    return read
+
+
+def _fetcher(fd: int) -> Callable[[], bytes]:
+    """What reads once, and returns nothing at the end."""
+    if is_socket(fd):
+        receive = Borrowed(fileno=fd).recv
+        return lambda: receive(CHUNK, socket.MSG_DONTWAIT)
+    status = os.fstat(fd)
+    if is_direct(fd):
+        read = _paged(fd)
+    elif _waits_in_read(fd, status.st_mode):
+        read = _instant(fd)
+    else:
+        read = partial(os.read, fd, CHUNK)
+    ends = status.st_rdev == _MASTER
+    ready = poll()
+    ready.register(fd, POLLIN)
+
+    def fetch() -> bytes:
+        if not ready.poll(0):
+            raise BlockingIOError
+        try:
+            return read()
+        except OSError as error:
+            # A master says EIO once all its slaves are closed (Linux).
+            if ends and error.errno == errno.EIO:
+                return b""
+            raise
+
+    return fetch
+
+
+def _waits_in_read(fd: int, mode: int) -> bool:
+    """Whether read(2) of it may wait, and preadv2(2) need not."""
+    blocking = stat.S_ISFIFO(mode) and os.get_blocking(fd)
+    return blocking and hasattr(os, "RWF_NOWAIT")
+
+
+def _paged(fd: int) -> Callable[[], bytes]:
+    """What reads into memory that begins with a page, as O_DIRECT wants it."""
+    page = mmap(-1, CHUNK)
+    return lambda: page[: os.readv(fd, [page])]
+
+
+def _instant(fd: int) -> Callable[[], bytes]:
+    """What reads a pipe in blocking mode without waiting, from Linux 6.4 on."""
+    page = mmap(-1, CHUNK)
+
+    def read() -> bytes:
+        try:
+            # At the current offset (-1), as read(2): a pipe has none.
+            return page[: os.preadv(fd, [page], -1, os.RWF_NOWAIT)]
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return os.read(fd, CHUNK)
 
     return read
 
