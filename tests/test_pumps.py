@@ -35,6 +35,7 @@ from twisted_tcpclient.descriptors import (
     CHUNK,
     Rest,
     Watch,
+    has_reader,
     output,
     reader,
     rest,
@@ -835,6 +836,26 @@ class LentTests(PumpTestCase):
 
         self.assertRaises(EOFError, self.ended(close, b""))
         self.assertRaises(EOFError, self.ended(close, b"more"))
+
+
+class ReaderTests(PumpTestCase):
+    """Whether a process can read what is written."""
+
+    def test_table(self) -> None:
+        """A pipe and a UNIX socket tell; a file and half a socket do not."""
+        reading, writing = os.pipe()
+        self.assertTrue(has_reader(writing))
+        os.close(reading)
+        self.assertFalse(has_reader(writing))
+        os.close(writing)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.shutdown(socket.SHUT_WR)
+            self.assertTrue(has_reader(ours.fileno()))
+            theirs.close()
+            self.assertFalse(has_reader(ours.fileno()))
+        with tempfile.TemporaryFile() as file:
+            self.assertTrue(has_reader(file.fileno()))
 
 
 class RestTests(PumpTestCase):

@@ -172,6 +172,18 @@ def tells_of_readers(fd: int) -> bool:
     return write_only and stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
+def has_reader(fd: int) -> bool:
+    """
+    Return whether a process can read what is written to a descriptor.
+
+    poll(2) reports POLLERR for a pipe without readers, and POLLHUP for a UNIX socket
+    whose peer is closed; a file and a TCP socket never tell.
+    """
+    ready = poll()
+    ready.register(fd, 0)
+    return not ready.poll(0)
+
+
 def _nothing() -> None:
     """Nothing was changed."""
 

@@ -23,6 +23,7 @@ from twisted_tcpclient import endings
 from twisted_tcpclient.descriptors import (
     Rest,
     Watch,
+    has_reader,
     reader,
     rest,
     tells_of_readers,
@@ -287,7 +288,7 @@ class Relay:
         return Sight(
             over=not self._reads,
             rest=rest(self._local.reading) if self._reads else Rest.NONE,
-            read=self._listens and not self._abandoned,
+            read=self._is_read(),
             ended=self._ended,
             refused=self._owed and refused,
             unsent=self._up.held if self._owed else 0,
@@ -297,6 +298,12 @@ class Relay:
             sent=self._up.given,
             answered=self._down.taken > self._heard,
         )
+
+    def _is_read(self) -> bool:
+        """Whether a process reads the output."""
+        if self._abandoned or not self._listens:
+            return False
+        return has_reader(self._local.writing)
 
     def _unacknowledged(self) -> int:
         """How many bytes of the input the kernel holds for the server."""
@@ -324,8 +331,8 @@ class Relay:
                 self._wire.leave()
                 self._finish()
             case Step.LEFT_UNSENT:
-                self._error = self._error or LeftUnsent(self._local.reads)
-                self._close()
+                # With RST, as FIN would make half an upload look whole.
+                self._fail(LeftUnsent(self._local.reads))
             case Step.NOT_TAKEN:
                 self._fail(ConnectionBroken("the server does not take what was sent"))
             case Step.NO_READER:
