@@ -42,8 +42,8 @@ _HANG_UP = getattr(select, "POLLRDHUP", 0)
 Read = Callable[[], "list[bytes]"]
 
 
-#: Device numbers of which each opening gives another terminal than it gave before:
-#: /dev/tty, /dev/console and /dev/ptmx by their major number, and /dev/tty0 (Linux,
+#: Devices that give a terminal which depends on the process and the time: /dev/tty,
+#: /dev/console and /dev/ptmx by their major number, and /dev/tty0 (Linux,
 #: admin-guide/devices).
 _ALIASES = 5
 _FOREGROUND = os.makedev(4, 0)
@@ -74,13 +74,12 @@ class Opened:
 
 def output(fd: int) -> Opened:
     """
-    A way to write to a descriptor that others may share, without blocking.
+    Return a descriptor to write to what other processes may have, without blocking.
 
-    A terminal or a pipe is opened anew where the system can (Linux), as its
-    description is not ours to change: a shell reads from the same terminal.  A
-    socket is left as it is: :func:`twisted_tcpclient.movers.writer` asks the kernel
-    each time not to block.  Otherwise the description is changed, and changed back
-    in the end.
+    A terminal or a pipe is opened anew where that is possible (Linux), as O_NONBLOCK
+    would be set for all who have it: a shell reads from the same terminal.  A
+    socket is left as it is: :func:`twisted_tcpclient.movers.writer` says
+    MSG_DONTWAIT.  Otherwise O_NONBLOCK is set, and cleared by ``restore``.
 
     :raises OSError: if it is not open.
     """
@@ -89,7 +88,7 @@ def output(fd: int) -> Opened:
         return Opened(anew, _nothing)
     ours = os.dup(fd)
     if is_socket(fd) or not os.get_blocking(fd):
-        # Of two that share it the first alone knows what it was.
+        # Of two commands that share it, the first sets and clears O_NONBLOCK.
         return Opened(ours, _nothing)
     os.set_blocking(ours, False)
     return Opened(ours, lambda: os.set_blocking(fd, True))
@@ -97,12 +96,12 @@ def output(fd: int) -> Opened:
 
 def source(fd: int) -> Opened:
     """
-    A way to read from a descriptor that others may share, without blocking.
+    Return a descriptor to read what other processes may read, without blocking.
 
     Of two readers of a pipe or a terminal both find it readable, and one waits for
-    more in read(2).  So it is opened anew, and does not block, where the system can
-    (Linux).  A socket is made to deliver urgent data in its place for the time
-    being, as otherwise recv leaves it out.
+    more in read(2).  So it is opened anew, and does not block, where that is possible
+    (Linux).  A socket delivers urgent data in line until ``restore`` is called, as
+    recv leaves it out otherwise.
 
     :raises OSError: if it is not open.
     """
@@ -118,7 +117,7 @@ def source(fd: int) -> Opened:
 
 
 def _in_line(shared: socket.socket) -> Callable[[], None]:
-    """Have urgent data in line (RFC 6093, 3.3); returns what undoes that."""
+    """Deliver urgent data in line (RFC 6093, 3.3); return what undoes that."""
     if shared.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):
         return _nothing
     change = partial(shared.setsockopt, socket.SOL_SOCKET, socket.SO_OOBINLINE)
@@ -128,7 +127,7 @@ def _in_line(shared: socket.socket) -> Callable[[], None]:
 
 def _opened_anew(fd: int, access: int) -> int | None:
     """
-    A description of our own of the same pipe or terminal, which does not block.
+    Open the same pipe or terminal once more, for a description that does not block.
 
     :param access: O_RDONLY or O_WRONLY.
     :returns: None where there cannot be one.
@@ -138,7 +137,7 @@ def _opened_anew(fd: int, access: int) -> int | None:
     if not (stat.S_ISFIFO(status.st_mode) or _is_itself(fd, status.st_rdev)):
         return None
     if fcntl(fd, F_GETFL) & os.O_ACCMODE not in (access, os.O_RDWR):
-        # What it may not be used for stays an error.
+        # EBADF is the answer to a use that it is not open for.
         return None
     with suppress(OSError):
         return os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
@@ -146,17 +145,16 @@ def _opened_anew(fd: int, access: int) -> int | None:
 
 
 def _is_itself(fd: int, device: int) -> bool:
-    """Whether it is a terminal, and opening its device gives the same one."""
+    """Return whether it is a terminal that its device opens once more."""
     alias = os.major(device) == _ALIASES or device == _FOREGROUND
     return os.isatty(fd) and not alias
 
 
 def _hung_up(fd: int) -> bool:
     """
-    Whether it has no writer any more.
+    Return whether a pipe has no writer.
 
-    A FIFO that has none when it is opened says so to no poll (fifo(7)): its end
-    would never be seen.
+    Of a FIFO that had none when it was opened, poll never tells the end (fifo(7)).
     """
     asked = poll()
     asked.register(fd, 0)
@@ -189,14 +187,14 @@ def _nothing() -> None:
 
 
 def is_socket(fd: int) -> bool:
-    """Whether it is a socket; nothing is none if it is not open."""
+    """Return whether it is a socket; False if it is not open."""
     with suppress(OSError):
         return stat.S_ISSOCK(os.fstat(fd).st_mode)
     return False
 
 
 def is_direct(fd: int) -> bool:
-    """Whether it is read past the page cache (O_DIRECT of Linux)."""
+    """Return whether it is open with O_DIRECT (Linux)."""
     return bool(fcntl(fd, F_GETFL) & getattr(os, "O_DIRECT", 0))
 
 
@@ -283,7 +281,7 @@ def reader(fd: int) -> Read:
     """
     Return a function that reads a descriptor without blocking.
 
-    The descriptor may be in blocking mode, and shared: it is not ours to change.
+    It may be in blocking mode, which is not changed: other processes may have it.
     """
     fetch = _fetcher(fd)
 
@@ -297,7 +295,7 @@ def reader(fd: int) -> Read:
 
 
 def _fetcher(fd: int) -> Callable[[], bytes]:
-    """What reads once, and returns nothing at the end."""
+    """Return a function that reads once; it returns nothing at the end."""
     if is_socket(fd):
         receive = Borrowed(fileno=fd).recv
         return lambda: receive(CHUNK, socket.MSG_DONTWAIT)
@@ -327,19 +325,19 @@ def _fetcher(fd: int) -> Callable[[], bytes]:
 
 
 def _waits_in_read(fd: int, mode: int) -> bool:
-    """Whether read(2) of it may wait, and preadv2(2) need not."""
+    """Return whether read(2) may wait where preadv2(2) need not."""
     blocking = stat.S_ISFIFO(mode) and os.get_blocking(fd)
     return blocking and hasattr(os, "RWF_NOWAIT")
 
 
 def _paged(fd: int) -> Callable[[], bytes]:
-    """What reads into memory that begins with a page, as O_DIRECT wants it."""
+    """Return what reads into memory that begins with a page, as O_DIRECT demands."""
     page = mmap(-1, CHUNK)
     return lambda: page[: os.readv(fd, [page])]
 
 
 def _instant(fd: int) -> Callable[[], bytes]:
-    """What reads a pipe in blocking mode without waiting, from Linux 6.4 on."""
+    """Return what reads a pipe in blocking mode without waiting (Linux 6.4)."""
     page = mmap(-1, CHUNK)
 
     def read() -> bytes:
