@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tests import certificates, dialogues, servers
+from tests.command import together
 from tests.dialogues import Dialogue
 
 
@@ -36,6 +37,16 @@ class Service:
     def secure(self) -> bool:
         """Whether the way is over TLS."""
         return bool(self.options)
+
+
+def side_by_side(
+    check: Callable[[Service], object], found: Sequence[Service], workers: int = 4
+) -> None:
+    """Check servers side by side, once each has started: a fixture has no lock."""
+    cases = {service.name: partial(check, service) for service in found}
+    for service in found:
+        service.port()
+    together(cases, workers)
 
 
 def nginx() -> servers.Nginx:

@@ -8,14 +8,13 @@ What is piped to the command ends at once, as that of ``printf '...' |`` does.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import dialogues, servers, services
-from tests.command import Outcome, run, shell, together
+from tests.command import Outcome, run, shell
 from tests.dialogues import Dialogue, converse, recite
-from tests.services import Service
+from tests.services import Service, side_by_side
 
 #: More than the buffers between the command and the server hold.
 LARGE = 3_000_000
@@ -50,46 +49,43 @@ class SessionTests(SynchronousTestCase):
             self.check(dialogue, recite(tolerant(service), dialogue.data))
 
         found = [service for service in services.ALL if service.pipelines]
-        together({service.name: partial(check, service) for service in found})
+        side_by_side(check, found)
 
     def test_large_pipe(self) -> None:
         """So does a pipe of 3 MB."""
-        together(
-            {
-                service.name: partial(self.check_piped, service, service.upload(LARGE))
-                for service in services.ALL
-            }
-        )
+
+        def check(service: Service) -> None:
+            self.check_piped(service, service.upload(LARGE))
+
+        side_by_side(check, services.ALL)
 
     def test_slow_answer(self) -> None:
         """An answer that takes some seconds is waited for."""
 
-        def check(service: Service, wait: int) -> None:
-            self.check_piped(service, dialogues.get(100_000, wait))
+        def check(service: Service) -> None:
+            self.check_piped(service, dialogues.get(100_000, wait=2))
 
-        together(
-            {
-                f"{service.name}, {wait} s": partial(check, service, wait)
-                for service in services.WEB
-                # Longer than a server that has spoken may be quiet.
-                for wait in (2, *((7,) if "n" in service.name else ()))
-            },
-            workers=8,
-        )
+        side_by_side(check, services.WEB, workers=9)
+
+    def test_slower_answer(self) -> None:
+        """So is one that takes longer than a server that has spoken may be quiet."""
+
+        def check(service: Service) -> None:
+            self.check_piped(service, dialogues.post(100_000, wait=7))
+
+        side_by_side(check, services.WEB, workers=9)
 
     def test_slow_farewell(self) -> None:
-        """So is one that takes some seconds after others have come."""
-        slow = partial(dialogues.mail, name="slow2")
-        found = {service.name: service for service in services.MAIL}
-        cases = {
-            name: partial(self.check_piped, found[name], dialogue)
-            for name, dialogue in (
-                ("aiosmtpd", slow(100, greeting=True)),
-                ("aiosmtpd, STARTTLS", slow(100)),
-                ("nginx, SMTP", slow(LARGE)),
-            )
-        }
-        together(cases)
+        """So is the answer to QUIT, after other answers have come."""
+
+        def check(service: Service) -> None:
+            greeting = not service.secure
+            dialogue = dialogues.mail(LARGE, name="slow2", greeting=greeting)
+            self.check_piped(service, dialogue)
+
+        # aiosmtpd alone, and behind nginx.
+        names = ("aiosmtpd", "aiosmtpd, STARTTLS", "nginx, SMTP")
+        side_by_side(check, [each for each in services.MAIL if each.name in names])
 
     def test_server_stays(self) -> None:
         """A server that waits for more is told that there is none."""
@@ -101,7 +97,7 @@ class SessionTests(SynchronousTestCase):
         found = [
             replace(each, tells_end=each.name != "nginx, TLS") for each in services.WEB
         ]
-        together({each.name: partial(check, each) for each in found}, workers=9)
+        side_by_side(check, found, workers=9)
 
 
 class NoCloseNotifyTests(SynchronousTestCase):
@@ -119,7 +115,7 @@ class NoCloseNotifyTests(SynchronousTestCase):
 
         found = [service for service in services.ALL if not service.tells_end]
         self.assertEqual(len(found), 3)
-        together({service.name: partial(check, service) for service in found})
+        side_by_side(check, found)
 
     def test_exim(self) -> None:
         """What Exim says in clear after close_notify is not judged."""
@@ -152,7 +148,7 @@ class RefusedUploadTests(SynchronousTestCase):
             outcome.complaint()
 
         found = (services.LIGHTTPD, services.LIGHTTPD_TLS)
-        together({each.name: partial(check, each) for each in found})
+        side_by_side(check, found)
 
     def test_read(self) -> None:
         """Nginx reads all that it refuses: it has said so, and that is all."""
@@ -162,7 +158,7 @@ class RefusedUploadTests(SynchronousTestCase):
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 
         found = [each for each in services.WEB if "nginx" in each.name]
-        together({each.name: partial(check, each) for each in found})
+        side_by_side(check, found)
 
 
 class FixtureTests(SynchronousTestCase):
