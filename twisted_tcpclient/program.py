@@ -11,14 +11,15 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
@@ -30,7 +31,7 @@ from twisted_tcpclient.report import os_reason, printable
 READ, WRITE = 6, 7
 
 #: Python ignores these; a program expects the default.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,17 @@ class Command:
     :ivar path: where it is.
     :ivar arguments: its own name first.
     :ivar environment: all of it.
+    :ivar blocked: the signals that it finds blocked; None for those that are
+        blocked in the calling thread.
+    :ivar ignored: signals that it finds ignored if the process becomes it.  A
+        child finds those ignored that this process ignores.
     """
 
     path: bytes
     arguments: tuple[bytes, ...]
     environment: Mapping[bytes, bytes]
+    blocked: frozenset[int] | None = None
+    ignored: frozenset[int] = frozenset()
 
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
@@ -86,68 +93,120 @@ def detach(transport: Any) -> int:
     return taken.detach()
 
 
-class Program(ProcessProtocol):
+class Program:
     """
     Prog as a child.
 
+    A thread waits for its end.  So SIGCHLD is not needed, which the parent of
+    this process may have left blocked.
+
     :ivar exited: fires with its exit status, or 128 plus the signal that
         killed it, without waiting for its descriptors to be closed: a
-        grandchild may keep them.
+        grandchild may keep them.  Fails with LocalFailure if the kernel has not
+        kept the status: if SIGCHLD is ignored, or if another part of the process
+        has waited for all children.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Any) -> None:
+        """
+        :param reactor: its thread fires :attr:`exited`.
+        """
         self.exited: Deferred[int] = Deferred()
+        self._reactor = reactor
+        #: Its process id while it may be running.
+        self._pid = 0
 
-    def processExited(self, reason: Failure) -> None:
-        """Prog is gone."""
-        error: Any = reason.value
-        self.exited.callback(
-            error.exitCode if error.signal is None else 128 + error.signal
-        )
+    def start(self, command: Command, descriptors: tuple[int, int]) -> None:
+        """
+        Run it, with two descriptors above 7 as its 6 and 7.
+
+        :raises OSError: if it cannot be run.
+        """
+        started: SimpleQueue[int] = SimpleQueue()
+        try:
+            # Before prog, as there may be no thread left to wait for its end.
+            Thread(target=self._wait, args=(started,), daemon=True).start()
+        except RuntimeError:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        try:
+            self._pid = _spawn(command, descriptors)
+        finally:
+            started.put(self._pid)
+
+    def _wait(self, started: SimpleQueue[int]) -> None:
+        """In a thread: wait for the end, and tell the reactor."""
+        # Python acts on signals in the main thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        pid = started.get()
+        if not pid:
+            return
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError as error:
+            why = f"unable to learn how prog has ended: {os_reason(error)}"
+            self._reactor.callFromThread(self._ended, Failure(LocalFailure(why)))
+        else:
+            code = os.waitstatus_to_exitcode(status)
+            code = code if code >= 0 else 128 - code
+            self._reactor.callFromThread(self._ended, code)
+
+    def _ended(self, result: Any) -> None:
+        self._pid = 0
+        self.exited.callback(result)
 
     def signal(self, number: int) -> None:
         """Pass a signal on to prog, if it is still there."""
-        if not self.exited.called and self.transport is not None:
-            os.kill(self.transport.pid, number)
+        if self._pid:
+            # It may have ended, and the reactor not know it yet.
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
 
 
-def _inherited() -> dict[int, int]:
+def _spawn(command: Command, descriptors: tuple[int, int]) -> int:
     """
-    The descriptors that we were given, in Twisted's terms: none of those that
-    Python opens is inheritable (PEP 446).
+    Start a child and return its process id.
+
+    It inherits each descriptor that this process was given: those that Python
+    opens are not inheritable (PEP 446).
     """
-    given = {}
-    for name in os.listdir("/dev/fd"):
-        # The one for reading this directory is gone by now.
-        with suppress(OSError):
-            if os.get_inheritable(int(name)):
-                given[int(name)] = int(name)
-    return given
+    reading, writing = descriptors
+    blocked = command.blocked
+    if blocked is None:
+        blocked = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    return os.posix_spawn(
+        command.path,
+        command.arguments,
+        command.environment,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, reading, READ),
+            (os.POSIX_SPAWN_DUP2, writing, WRITE),
+        ],
+        setsigmask=blocked,
+        setsigdef=IGNORED_BY_PYTHON,
+    )
 
 
-def _aside(descriptor: int) -> int:
-    """A copy of a descriptor that is out of the way of 6 and 7."""
-    return int(fcntl(descriptor, F_DUPFD_CLOEXEC, WRITE + 1))
+@contextmanager
+def _aside(*descriptors: int) -> Iterator[list[int]]:
+    """Copies of descriptors that are out of the way of 6 and 7."""
+    with ExitStack() as closing:
+        copies = []
+        for descriptor in descriptors:
+            copies.append(int(fcntl(descriptor, F_DUPFD_CLOEXEC, WRITE + 1)))
+            closing.callback(os.close, copies[-1])
+        yield copies
 
 
 def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Program:
     """
     Run prog as a child, with two of our descriptors as its 6 and 7.
 
-    All others that we were given are passed on, as if we became prog.
-
     :raises LocalFailure: if it cannot be run.
     """
-    program = Program()
-    reading, writing = descriptors
+    program = Program(reactor)
     try:
-        reactor.spawnProcess(
-            program,
-            command.path,
-            command.arguments,
-            dict(command.environment),
-            childFDs={**_inherited(), READ: reading, WRITE: writing},
-        )
+        with _aside(*descriptors) as (reading, writing):
+            program.start(command, (reading, writing))
     except OSError as error:
         raise _unable(command.arguments[0], error) from None
     return program
@@ -205,15 +264,19 @@ def replace(command: Command, connection: int) -> None:
 
     :raises LocalFailure: if it cannot be run.
     """
-    for number in _IGNORED_BY_PYTHON:
+    for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
+    for ignored in command.ignored:
+        signal.signal(ignored, signal.SIG_IGN)
+    if command.blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, command.blocked)
     try:
-        copy = _aside(connection)
-        for descriptor in (READ, WRITE):
-            os.dup2(copy, descriptor, inheritable=True)
-        os.execve(  # noqa: S606 - what this program is for
-            command.path, command.arguments, command.environment
-        )
+        with _aside(connection) as (copy,):
+            for descriptor in (READ, WRITE):
+                os.dup2(copy, descriptor, inheritable=True)
+            os.execve(  # noqa: S606 - what this program is for
+                command.path, command.arguments, command.environment
+            )
     except OSError as error:
         raise _unable(command.arguments[0], error) from None
 

@@ -57,6 +57,7 @@ from tests.torture import share
 from tests.torture.nursery import Nurseries
 from tests.torture.paths import Place
 from tests.torture.resolvers import Answers, Question, resolver
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.options import Options
 from twisted_tcpclient.session import Session
 
@@ -988,7 +989,7 @@ class SequenceTests(LeavingNothing):
         def session() -> Deferred[int]:
             settings = Options()
             settings.parseOptions([*server.arguments, *prog])
-            return Session(reactor, settings.settings, os.environb).run()
+            return Session(reactor, settings.settings, inherited(os.environb)).run()
 
         for number in range(count):
             if number == 5:
