@@ -11,12 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, stack_size
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,6 +32,10 @@ READ, WRITE = 6, 7
 
 #: Python ignores these; a program expects the default.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+#: What a thread that only waits needs for its stack, in bytes; usual are 8 MiB.
+_STACK = 2**18
 
 
 @dataclass(frozen=True)
@@ -123,11 +127,8 @@ class Program:
         :raises OSError: if it cannot be run.
         """
         started: SimpleQueue[int] = SimpleQueue()
-        try:
-            # Before prog, as there may be no thread left to wait for its end.
-            Thread(target=self._wait, args=(started,), daemon=True).start()
-        except RuntimeError:
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        # Before prog, as there may be no thread to be had that waits for its end.
+        _start_thread(self._wait, started)
         try:
             self._pid = _spawn(command, descriptors)
         finally:
@@ -160,6 +161,21 @@ class Program:
             # It may have ended, and the reactor not know it yet.
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
+
+
+def _start_thread(target: Callable[..., None], *arguments: Any) -> None:
+    """
+    Start a daemon thread that needs little memory.
+
+    :raises OSError: if there can be none.
+    """
+    usual = stack_size(_STACK)
+    try:
+        Thread(target=target, args=arguments, daemon=True).start()
+    except RuntimeError:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    finally:
+        stack_size(usual)
 
 
 def _spawn(command: Command, descriptors: tuple[int, int]) -> int:
