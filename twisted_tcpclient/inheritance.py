@@ -72,10 +72,10 @@ def _guess(environ: Mapping[bytes, bytes]) -> bytes | None:
     """
     LC_CTYPE as it may have been, where /proc does not tell.
 
-    Python turns its UTF-8 mode on where it coerces the locale, and not where
-    LC_CTYPE was given as C.UTF-8 (PEP 540).  What was there before meant C, as
-    no LC_CTYPE at all does without LANG.
+    Python leaves it alone if there is LC_ALL (PEP 538).  It turns its UTF-8 mode on
+    where it coerces the locale, and not where LC_CTYPE was given as C.UTF-8 (PEP
+    540).  What was there before meant C, as no LC_CTYPE at all does without LANG.
     """
-    if not sys.flags.utf8_mode or b"PYTHONUTF8" in environ:
+    if not sys.flags.utf8_mode or environ.keys() & {b"PYTHONUTF8", b"LC_ALL"}:
         return environ[b"LC_CTYPE"]
     return b"C" if b"LANG" in environ else None
