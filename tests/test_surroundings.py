@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.command import (
     Peer,
     environment,
     finish,
+    kill,
     run,
     server_context,
     serving,
@@ -288,7 +290,7 @@ class GivenSignalsTests(SynchronousTestCase):
         for option in ("block", "ignore"):
             with TLS.serve(greet) as server:
                 command = ("env", f"--{option}-signal=CHLD", *TWIST)
-                words = (*QUICK, *server.arguments, *sh("exit 3"))
+                words = (*QUICK, *server.arguments, *sh("read line <&6; exit 3"))
                 self.assertEqual(run(*words, command=command), Outcome(3, b"", ""))
 
 
@@ -403,8 +405,13 @@ class BackgroundTests(SynchronousTestCase):
                 pass_fds=(mail, until),
             )
             os.close(until)
-            yield process, master, mail
-            os.close(mail)
+            guard = threading.Timer(PATIENCE, kill, [process])
+            guard.start()
+            try:
+                yield process, master, mail
+            finally:
+                guard.cancel()
+                os.close(mail)
 
     def test_orphaned(self) -> None:
         """
@@ -447,6 +454,7 @@ class BackgroundTests(SynchronousTestCase):
             self.assertEqual(stopped, b"stopped %d\n" % signal.SIGTTOU)
             asked = b""
             while not asked.endswith(b": "):
+                self.assertTrue(select.select([master], [], [], PATIENCE)[0], asked)
                 asked += os.read(master, 4096)
             os.write(master, shared.passphrase.encode() + b"\n")
             self.assertEqual(finish(process, None), Outcome(0, b"", ""))
