@@ -356,25 +356,27 @@ def has_come(path: Path) -> int | None:
 #: it is stopped.
 BACKGROUND = """
 import os, signal, sys
+how, mail, until, *command = sys.argv[1:]
 go, ready = os.pipe()
 child = os.fork()
 if child == 0:
     os.setpgid(0, 0)
-    if sys.argv[1] == "orphaned" and os.fork():
+    if how == "orphaned" and os.fork():
         os._exit(0)
-    os.close(ready)
+    os.dup2(int(mail), 0)
+    for each in (ready, int(mail), int(until)):
+        os.close(each)
     os.read(go, 1)
-    os.execv(sys.argv[2], sys.argv[2:])
-if sys.argv[1] == "orphaned":
+    os.execvp(command[0], command)
+if how == "orphaned":
     os.waitpid(child, 0)
     os.close(ready)
-    # As long as the command has it open, too.
-    os.read(int(os.environ["UNTIL"]), 1)
+    os.read(int(until), 1)
     sys.exit()
 os.close(ready)
 _, status = os.waitpid(child, os.WUNTRACED)
 os.write(1, b"stopped %d\\n" % os.WSTOPSIG(status))
-os.tcsetpgrp(int(os.environ["TERMINAL"]), child)
+os.tcsetpgrp(0, child)
 os.kill(child, signal.SIGCONT)
 _, status = os.waitpid(child, 0)
 sys.exit(os.waitstatus_to_exitcode(status))
@@ -394,12 +396,9 @@ class BackgroundTests(SynchronousTestCase):
         with terminal() as (master, slave), os.fdopen(held, "wb"):
             os.write(mailing, b"mail\n")
             os.close(mailing)
-            inner = f'exec "$@" <&{mail} {until}<&-'
-            shell = ("/bin/sh", "-c", inner, "sh", "env", option, *COMMAND, *words)
             process = start(
-                *("setsid", "--ctty", sys.executable, "-c", BACKGROUND, how, *shell),
-                command=(),
-                env=environment(UNTIL=str(until), TERMINAL="0"),
+                *(how, str(mail), str(until), "env", option, *COMMAND, *words),
+                command=(*ON_TERMINAL[:2], sys.executable, "-c", BACKGROUND),
                 stdin=slave,
                 session=False,
                 pass_fds=(mail, until),
