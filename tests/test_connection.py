@@ -288,6 +288,18 @@ class RunTests(ConnectionTestCase):
         over.set()
         yield self.result(server)
 
+    @inlineCallbacks
+    def test_lost_status(self) -> Any:
+        """If the kernel keeps no status, as SIGCHLD is ignored, that is an error."""
+        server, endpoint = self.serve(Peer.gone)
+        connection = yield connect(reactor, endpoint)
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
+        running = self.run_python(connection, "raise SystemExit(3)")
+        error = yield self.assertFailure(running, LocalFailure)
+        self.assertIn("unable to learn how prog has ended", str(error))
+        yield self.result(server)
+
     def test_pipes(self) -> None:
         """A program that cannot be run has no descriptors left open."""
         real, left = os.pipe, [1]
