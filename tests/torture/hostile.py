@@ -27,6 +27,7 @@ from tests.certificates import shared
 from tests.command import Peer
 from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
 from twisted_tcpclient import session
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
 
@@ -228,7 +229,7 @@ class Client:
         self.wire = Wire()
         self._tag = self._unheard = b""
         chosen = settings(dialect, PEER.host, PEER.port, verbosity)
-        self._running = Session(self.reactor, chosen, {}).run()
+        self._running = Session(self.reactor, chosen, inherited({})).run()
         self._running.addCallback(self._over)
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         protocol: Any = factory.buildProtocol(PEER)
