@@ -416,6 +416,15 @@ def _as_user(user: str, *command: str) -> tuple[str, ...]:
     return (setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", *command)
 
 
+def bound_by_modes(*command: str) -> tuple[str, ...]:
+    """Return the command that runs a command to which the modes of files apply."""
+    if os.geteuid() != 0:
+        return command
+    capabilities = "-dac_override,-dac_read_search"
+    setpriv = _program("setpriv", "util-linux")
+    return (setpriv, f"--bounding-set={capabilities}", *command)
+
+
 @functools.cache
 def vsftpd() -> Server:
     """Start vsftpd: FTP, in which anonymous may log in."""
