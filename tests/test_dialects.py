@@ -699,6 +699,13 @@ class IRCTests(Dialogues):
         self.agrees(IRC)
         self.agrees("C: STARTTLS\nS: 670 * :go")
 
+    def test_numerics(self) -> None:
+        """Numerics that decide nothing are passed over."""
+        for number in ("439", "020", "001", "464", "671", "900"):
+            waiting = f":irc.example.org {number} * :Please wait"
+            self.agrees(f"C: STARTTLS\nS: {waiting}\nS: {waiting}\nS: :x 670 * :go")
+            self.fails(f"C: STARTTLS\nS: {waiting}\nS: :x 691 * :no", Refused)
+
     def test_passed_over(self) -> None:
         """Notices and pings mean nothing yet."""
         self.agrees(
@@ -725,7 +732,7 @@ class IRCTests(Dialogues):
 
     def test_no_irc(self) -> None:
         """What is neither is an error."""
-        for line in ("", ":", ":670", "x 670", ":srv x 670", "6700 *", ":s 001 *"):
+        for line in ("", ":", ":670", "x 670", ":srv x 670", "6700 *", ":s 01 *"):
             self.fails(f"C: STARTTLS\nS: {line}", BadReply, line.encode())
 
 
@@ -789,10 +796,21 @@ class MySQLTests(Dialogues):
         self.fails(MYSQL.replace("00 ff ff", "00 ff f7").partition("C#")[0], NotOffered)
 
     def test_refused(self) -> None:
-        """An error packet is a refusal of the connection."""
-        error = self.greets(b"\xff\x69\x04Host 'x' is blocked")
-        self.fails(error, Refused, b"Host 'x' is blocked")
-        self.fails(self.greets(b"\xff"), Refused)
+        """
+        An error packet is a refusal of the connection: with the number 0 or 1, with
+        a SQLSTATE or without.  Its code is kept with its text.
+        """
+        for number in (0, 1):
+            for packet, said in (
+                (b"\xff\x69\x04Host 'x' is blocked", b"1129 Host 'x' is blocked"),
+                (b"\xff\x10\x04Too many connections", b"1040 Too many connections"),
+                (b"\xff\x10\x04#08004Too many", b"1040 (08004) Too many"),
+                (b"\xff\x10\x04#080 Too many", b"1040 #080 Too many"),
+                (b"\xff\x10\x04", b"1040 "),
+            ):
+                error = self.fails(self.greets(packet, number), Refused)
+                self.assertEqual(error.server_text, said)
+            self.fails(self.greets(b"\xff", number), Refused)
 
     def test_no_mysql(self) -> None:
         """What is no greeting is an error."""
@@ -803,8 +821,12 @@ class MySQLTests(Dialogues):
 
     def test_lengths(self) -> None:
         """Packets that are too long, empty, or not the first, are not waited for."""
-        for head in ("00 00 00 00", "01 04 00 00", "ff ff ff 00", "40 00 00 01"):
+        for head in (
+            *("00 00 00 00", "01 04 00 00", "ff ff ff 00", "40 00 00 02"),
+            *("00 00 00 01", "01 04 00 01", "ff ff ff 01", "40 00 00 ff"),
+        ):
             self.fails(f"S# {head}", BadReply)
+        self.fails(self.greets(b"\x0a" + b"x" * 40, number=1), BadReply)
 
 
 class LDAPTests(Dialogues):
@@ -932,7 +954,7 @@ class TelnetTests(Dialogues):
         """Whatever else is negotiated is passed over without a word."""
         others = """
             S# ff fd 18 ff fb 01 ff fc 03 ff fe 05
-            S# ff f1
+            S# ff f1 ff f2 ff f9 ff f6 ff ef
             S# ff fa 18 01 ff f0
             S# ff fa 20 ff ff 2e ff f0
         """
@@ -944,10 +966,13 @@ class TelnetTests(Dialogues):
         self.fails(TELNET.replace("S# ff fa 2e 01 ff f0", "S# ff fe 2e"), Refused)
 
     def test_text(self) -> None:
-        """Who greets in clear does not mean to start TLS."""
-        for text in ("login: ", "\0", "220 hello", "\x16\x03\x01"):
+        """
+        A server that sends text before DO does not mean to start TLS; text after it
+        may have been on its way, and is passed over.
+        """
+        for text in ("login: ", "\0", "220 hello", "\x16\x03\x01", "\xff\xff"):
             self.fails(f"S| {text}", NotOffered)
-            self.fails(TELNET.rpartition("S#")[0] + f"S| {text}", NotOffered)
+            self.agrees(TELNET.replace("S# ff fa", f"S| {text}\nS# ff fa"))
 
     def test_unasked(self) -> None:
         """What about START_TLS is not said in this order is an error."""
@@ -959,8 +984,9 @@ class TelnetTests(Dialogues):
 
     def test_no_telnet(self) -> None:
         """Commands that have no place here are an error."""
-        for command in ("f0", "f2", "ff", "00", "fa 18 ff 01"):
+        for command in ("f0", "00", "eb", "fa 18 ff 01"):
             self.fails(f"S# ff {command}", BadReply)
+            self.fails(f"{TELNET.rpartition('S#')[0]}S# ff {command}", BadReply)
         self.fails("S# ff fa 18" + " 00" * 511, BadReply)
 
     def test_too_many(self) -> None:

@@ -41,6 +41,7 @@ from twisted_tcpclient.dialects import (
     Step,
     smtp,
 )
+from twisted_tcpclient.dialogue import MOST
 from twisted_tcpclient.errors import BadReply, DialectFailed
 from twisted_tcpclient.greeting import greeting_from
 from twisted_tcpclient.plugin import DialectPlugin
@@ -504,7 +505,7 @@ class BoundsTests(SynchronousTestCase):
 
         said = self.failed(endless := conversation(dialogue))
         self.assertIn("speaks without end", said)
-        self.assertLessEqual(len(endless.wire.value()), Negotiation.MAX_TOTAL)
+        self.assertLessEqual(len(endless.wire.value()), MOST)
 
     def test_endless_questions(self) -> None:
         """One that never has enough is stopped, whether it takes lines or bytes."""
@@ -515,7 +516,7 @@ class BoundsTests(SynchronousTestCase):
                     yield step
 
             asking = conversation(dialogue)
-            for _ in range(Negotiation.MAX_TOTAL // 7 + 1):
+            for _ in range(MOST // 7 + 1):
                 asking.hear(b"a line\n")
             self.assertIsInstance(asking.error, BadReply)
 
