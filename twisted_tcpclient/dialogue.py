@@ -201,17 +201,16 @@ class Conversation:
         """
         self.leftover = unread
         self._received += len(said)
+        if self.state is State.LINE:
+            said = said.removesuffix(b"\n")
+            if len(said) > LONGEST_LINE:
+                return self._fail(BadReply("the server sent a line that is too long"))
+            said = said.removesuffix(b"\r")
+        elif self.state is not State.BYTES:
+            return b""
         if self._received > self._most:
-            self._fail(BadReply("the server speaks without end before TLS"))
-        elif self.state is State.LINE:
-            line = said.removesuffix(b"\n")
-            if len(line) > LONGEST_LINE:
-                self._fail(BadReply("the server sent a line that is too long"))
-            else:
-                return self._answer(line.removesuffix(b"\r"))
-        elif self.state is State.BYTES:
-            return self._answer(said)
-        return b""
+            return self._fail(BadReply("the server speaks without end before TLS"))
+        return self._advance(lambda: self._dialogue.send(said))
 
     def _piece(self) -> bytes:
         """The next line or bytes if they are there in whole; else nothing."""
@@ -225,10 +224,6 @@ class Conversation:
     def _first(self) -> Step:
         self._dialogue = self._begin()
         return next(self._dialogue)
-
-    def _answer(self, said: bytes) -> bytes:
-        """Send the dialogue what it waits for."""
-        return self._advance(lambda: self._dialogue.send(said))
 
     def _advance(self, step: Callable[[], Step]) -> bytes:
         """Run the dialogue up to its next wait, and return what it sends."""
@@ -283,9 +278,11 @@ class Conversation:
         kind = type(wish).__name__
         return DialectFailed(f"{self._name} yields what is no step: {kind}")
 
-    def _fail(self, error: NegotiationFailed) -> None:
+    def _fail(self, error: NegotiationFailed) -> bytes:
+        """Give up: there is nothing to be sent, and the rest is never looked at."""
         self.state, self.error = State.FAILED, error
         self.missing, self.leftover = 0, b""
+        return b""
 
 
 def quoted(data: bytes) -> str:

@@ -87,6 +87,7 @@ _OFFER = "    S: 220 mx.example.org\n    C: EHLO [192.0.2.1]\n"
 _NOT_OFFERED = "the server does not offer STARTTLS"
 _REFUSED = "the server refused STARTTLS"
 _CLOSED_TO_US = "the server refused the connection"
+_WAITED = "timed out waiting for STARTTLS"
 _UNASKED = "the server sent what was not asked for"
 _TOO_EARLY = "the server sent data before it was asked"
 _LONG = "the server announced more than it may say before TLS"
@@ -227,6 +228,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(HUGE, _UNASKED, _TAGGED + "S: * LIST () {4294967295}"),
         Attack(HUGE, _UNASKED, _until(IMAP, "{tag}2 OK") + "S: * 1 FETCH {9}"),
         Attack(EARLY, _TOO_EARLY, "S: * OK [CAPABILITY STARTTLS] x\nS+ {tag}2 OK"),
+        Attack(EARLY, _TOO_EARLY, "S: * OK x\nS+ * OK y\nS+ {tag}1 OK"),
         Attack(
             EARLY,
             _TOO_EARLY,
@@ -291,10 +293,8 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(FAREWELL, _REFUSED, "C: STARTTLS\nS: ERROR :Closing Link: SPOOF"),
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: +OK"),
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: SPOOF"),
-        Attack(
-            REFERRAL, "does not speak IRC", "C: STARTTLS\nS: :x 010 * evil 6667 :go"
-        ),
-        Attack(PREAUTH, "does not speak IRC", "C: STARTTLS\nS: :x 001 you :Welcome"),
+        Attack(REFERRAL, _WAITED, "C: STARTTLS\nS: :x 010 * evil 6667 :go"),
+        Attack(PREAUTH, _WAITED, "C: STARTTLS\nS: :x 001 you :Welcome"),
     ),
     "ldap": (
         Attack(HIDDEN, "does not know StartTLS", _ldap("0a 01 02")),
@@ -333,6 +333,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(HIDDEN, "does not offer TLS", f"S# {MYSQL_START} ff f7 {MYSQL_REST}"),
         Attack(HIDDEN, "does not offer TLS", f"S# {MYSQL_START} 00 00 {MYSQL_REST}"),
         Attack(REFUSED, _CLOSED_TO_US, "S# 05 00 00 00 ff 10 04 6e 6f"),
+        Attack(REFUSED, _CLOSED_TO_US, "S# 05 00 00 01 ff 10 04 6e 6f"),
         Attack(FAREWELL, _CLOSED_TO_US, "S# 05 00 00 00 ff 15 04 1b 07"),
         Attack(STRANGE, "does not speak MySQL", "S: 220 mx.example.org"),
         Attack(
@@ -350,10 +351,13 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(
             REFUSED, "refused START_TLS", TELNET.rpartition("S#")[0] + "S# ff fe 2e"
         ),
-        Attack(FAREWELL, "does not speak telnet", "S# ff f4"),
+        Attack(FAREWELL, "does not speak telnet", "S# ff f0"),
+        Attack(FAREWELL, _WAITED, "S# ff f4"),
+        Attack(HIDDEN, _WAITED, "S# ff fd 2e\nS| login: SPOOF"),
         Attack(STRANGE, _UNASKED, "S# ff fb 2e"),
         Attack(STRANGE, _UNASKED, "S# ff fa 2e 01 ff f0"),
         Attack(EARLY, _TOO_EARLY, "S# ff fd 2e ff fa 2e 01 ff f0"),
+        Attack(EARLY, _TOO_EARLY, "S# ff fd 2e 61 ff fd 18 ff fa 2e 01 ff f0"),
     ),
     "xmpp": _xmpp(XMPP),
     "xmpp-server": _xmpp(XMPP_SERVER),
