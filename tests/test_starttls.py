@@ -13,13 +13,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectingCancelledError, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import transcripts
 from tests.certificates import shared
 from tests.transcripts import (
     DOMAIN,
@@ -41,6 +43,7 @@ from tests.transcripts import (
     XMPP,
     Conversation,
     Said,
+    Wire,
     parse,
 )
 from twisted_tcpclient.dialects import (
@@ -70,6 +73,7 @@ from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.stages import StagedEndpoint
 from twisted_tcpclient.starttls import (
+    LastWords,
     Negotiation,
     client_name,
     negotiated,
@@ -1571,6 +1575,88 @@ class BytesTests(SynchronousTestCase):
         """Nobody can wait for nothing."""
         for count in (0, -1):
             self.assertRaises(ValueError, Bytes, count)
+
+
+class HoldingWire(Wire):
+    """A transport that holds what is written until it is told to let go."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Ask a pull producer once, as it is registered."""
+        StringTransport.registerProducer(self, producer, streaming)
+        if not streaming:
+            producer.resumeProducing()
+
+    def let_go(self) -> None:
+        """Ask for more: what was written has left the buffer."""
+        if self.producer is not None and not self.streaming:
+            self.producer.resumeProducing()
+
+
+class LastWordsTests(SynchronousTestCase):
+    """A request without an answer has left before TLS begins."""
+
+    def setUp(self) -> None:
+        """Hold a dialogue in MySQL up to its request."""
+        with patch.object(transcripts, "Wire", HoldingWire):
+            self.conversation = Conversation(
+                lambda tcp, clock: negotiated("mysql", tcp, clock, TIMEOUT, DOMAIN)
+            )
+        self.conversation.play(MYSQL)
+        self.assertTrue(self.conversation.undecided)
+        self.assertEqual(self.conversation.factory.built, [])
+
+    def let_go(self) -> None:
+        """The transport has written all that it had."""
+        wire: Any = self.conversation.wire
+        wire.let_go()
+
+    def refused(self, error: type[Exception]) -> None:
+        """The connection is given up, and stays so when the buffer is empty."""
+        self.assertIs(type(self.conversation.error), error)
+        self.let_go()
+        self.let_go()
+        self.assertEqual(self.conversation.factory.built, [])
+        self.assertEqual(self.conversation.wire.late, b"")
+        self.assertEqual(self.conversation.left, [])
+
+    def test_left(self) -> None:
+        """Once it has left the buffer, the connection is made."""
+        self.let_go()
+        (following,) = self.conversation.factory.built
+        self.assertIs(self.conversation.result, following)
+        self.assertIsNone(self.conversation.wire.producer)
+        self.conversation.hear(b"hello")
+        self.assertEqual(following.received, b"hello")
+
+    def test_injected(self) -> None:
+        """What comes by then is in clear, behind the server's last word."""
+        self.conversation.hear(b"\x15")
+        self.refused(InjectedData)
+
+    def test_lost(self) -> None:
+        """The connection may be lost by then."""
+        self.conversation.hang_up(ConnectionLost())
+        self.refused(Disconnected)
+
+    def test_deadline(self) -> None:
+        """A request that the kernel does not take is not waited for without end."""
+        self.conversation.reactor.advance(TIMEOUT)
+        self.refused(TimedOut)
+
+    def test_cancelled(self) -> None:
+        """Cancelling gives the connection up."""
+        self.conversation.connecting.cancel()
+        self.refused(ConnectingCancelledError)
+
+    def test_no_consumer(self) -> None:
+        """A transport that cannot tell is given the request, and is not asked."""
+        written: list[bytes] = []
+
+        class Bare:
+            write = staticmethod(written.append)
+
+        LastWords(Bare(), b"request", lambda: written.append(b"left")).start()
+        self.assertEqual(written, [b"request", b"left"])
 
 
 class ClientNameTests(SynchronousTestCase):

@@ -182,7 +182,11 @@ class Conversation:
         return self._advance(self._first)
 
     def receive(self, data: bytes) -> bytes:
-        """Take bytes as they arrive, and return what is to be sent now."""
+        """
+        Take bytes as they arrive, and return what is to be sent now.
+
+        :param data: in any segments.
+        """
         if self.state is State.FAILED:
             return b""
         said = b""

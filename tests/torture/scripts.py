@@ -255,6 +255,23 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "580 No")),
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "502 No")),
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "483 SPOOF")),
+        Attack(
+            REFUSED,
+            _REFUSED,
+            NNTP.replace("382 Go", "401 MODE-READER")
+            + "C: MODE READER\n"
+            + NNTP.replace("382 Go", "401 MODE-READER"),
+        ),
+        Attack(
+            HIDDEN,
+            _NOT_OFFERED,
+            (_LIST + "S: 101 list\nS: MODE-READER\nS: .\nC: MODE READER\n") * 2,
+        ),
+        Attack(
+            REFUSED,
+            "refused MODE READER",
+            _LIST + "S: 101 list\nS: MODE-READER\nS: .\nC: MODE READER\nS: 502 SPOOF",
+        ),
         Attack(FAREWELL, _CLOSED_TO_US, "S: 400 no"),
         Attack(FAREWELL, _REFUSED, NNTP.replace("382 Go", "400 closing")),
         Attack(STRANGE, "does not speak NNTP", "S: 220-mx.example.org"),
