@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import servers
+from tests import programs, servers
 from tests.certificates import shared
 from tests.command import (
     ROOT,
@@ -136,6 +136,17 @@ class ExampleTests(SynchronousTestCase):
             text = textwrap.indent((EXAMPLE / name).read_text(), "    ")
             self.assertIn(f"\n\n{text}\n", page)
             self.assertIn(f"``{name}``", page)
+
+    def test_without_network(self) -> None:
+        """What the page says of testing a dialect without a network works."""
+        page = (ROOT / "doc" / "writing-a-dialect.rst").read_text()
+        start = page.index("    from nbd_starttls import dialogue\n")
+        program = textwrap.dedent(page[start : page.index("\n\n\n", start)])
+        self.assertEqual(program.count("assert"), 3)
+        outcome = programs.run(
+            sys.executable, "-c", program, PYTHONPATH=f"{EXAMPLE}:{ROOT}"
+        )
+        self.assertEqual((outcome.status, outcome.err), (0, b""))
 
     def test_before(self) -> None:
         """Before it is installed there is no such dialect."""

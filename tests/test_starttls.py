@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import transcripts
 from tests.certificates import shared
+from tests.test_dialogue import echo
 from tests.transcripts import (
     DOMAIN,
     FTP,
@@ -47,13 +48,9 @@ from tests.transcripts import (
     parse,
 )
 from twisted_tcpclient.dialects import (
-    LINE,
     NAMES,
     Bytes,
     Dialect,
-    Dialogue,
-    Parameters,
-    Send,
 )
 from twisted_tcpclient.dialogue import LONGEST_LINE, MOST
 from twisted_tcpclient.endpoints import starttls
@@ -1474,21 +1471,10 @@ class NegotiationTests(SynchronousTestCase):
         self.assertTrue(issubclass(NegotiationFailed, TCPClientError))
 
 
-def counted(parameters: Parameters) -> Dialogue:
-    """A byte for a length, so many bytes, a line, all said back; four bytes."""
-    length = yield Bytes(1)
-    piece = yield Bytes(length[0])
-    line = yield LINE
-    yield Send(length + piece + line)
-    end = yield Bytes(4)
-    if end != b"done":
-        raise Refused("not done", end)
-
-
 class Counted(Negotiation):
     """Drives a dialect of lines and of bytes."""
 
-    dialect = Dialect("counted", 1, "RFC 0", counted)
+    dialect = Dialect("counted", 1, "RFC 0", lambda parameters: echo())
 
 
 class BytesTests(SynchronousTestCase):
