@@ -87,7 +87,6 @@ _OFFER = "    S: 220 mx.example.org\n    C: EHLO [192.0.2.1]\n"
 _NOT_OFFERED = "the server does not offer STARTTLS"
 _REFUSED = "the server refused STARTTLS"
 _CLOSED_TO_US = "the server refused the connection"
-_WAITED = "timed out waiting for STARTTLS"
 _UNASKED = "the server sent what was not asked for"
 _TOO_EARLY = "the server sent data before it was asked"
 _LONG = "the server announced more than it may say before TLS"
@@ -310,8 +309,16 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(FAREWELL, _REFUSED, "C: STARTTLS\nS: ERROR :Closing Link: SPOOF"),
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: +OK"),
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: SPOOF"),
-        Attack(REFERRAL, _WAITED, "C: STARTTLS\nS: :x 010 * evil 6667 :go"),
-        Attack(PREAUTH, _WAITED, "C: STARTTLS\nS: :x 001 you :Welcome"),
+        Attack(
+            REFERRAL,
+            _REFUSED,
+            "C: STARTTLS\nS: :x 010 * evil 6667 :go\nS: :x 691 * :no",
+        ),
+        Attack(
+            PREAUTH,
+            "does not know STARTTLS",
+            "C: STARTTLS\nS: :x 001 you :Welcome\nS: :x 421 you STARTTLS :?",
+        ),
     ),
     "ldap": (
         Attack(HIDDEN, "does not know StartTLS", _ldap("0a 01 02")),
@@ -369,8 +376,12 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
             REFUSED, "refused START_TLS", TELNET.rpartition("S#")[0] + "S# ff fe 2e"
         ),
         Attack(FAREWELL, "does not speak telnet", "S# ff f0"),
-        Attack(FAREWELL, _WAITED, "S# ff f4"),
-        Attack(HIDDEN, _WAITED, "S# ff fd 2e\nS| login: SPOOF"),
+        Attack(FAREWELL, "refused START_TLS", "S# ff f4 ff fe 2e"),
+        Attack(
+            HIDDEN,
+            "refused START_TLS",
+            TELNET.rpartition("S#")[0] + "S| login: SPOOF\nS# ff fe 2e",
+        ),
         Attack(STRANGE, _UNASKED, "S# ff fb 2e"),
         Attack(STRANGE, _UNASKED, "S# ff fa 2e 01 ff f0"),
         Attack(EARLY, _TOO_EARLY, "S# ff fd 2e ff fa 2e 01 ff f0"),
