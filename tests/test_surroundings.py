@@ -55,13 +55,13 @@ def greet(peer: Peer) -> None:
 # Files.
 
 
-def bare(*hidden: str) -> tuple[str, ...]:
+def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
     """Return what runs a command in a system where these directories are empty."""
     if os.geteuid() != 0:
         raise SkipTest("only root can hide directories")
     hide = "".join(f"mount -t tmpfs none {directory}; " for directory in hidden)
     unshare = servers._program("unshare", "util-linux")
-    command = (unshare, "--mount", "sh", "-ec", f'{hide} exec "$@"', "sh")
+    command = (unshare, "--mount", "sh", "-ec", f'{hide} {then} exec "$@"', "sh")
     if subprocess.run([*command, "true"], capture_output=True).returncode:
         raise SkipTest("this container may not make namespaces")
     return command
@@ -186,7 +186,9 @@ os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\
             peer.send(b"x")
             peer.finish()
 
-        command = (*ON_TERMINAL[:2], *bare("/dev"), *COMMAND)
+        # spawnProcess needs /dev/null.
+        without_tty = bare("/dev", then="mknod -m 666 /dev/null c 1 3;")
+        command = (*ON_TERMINAL[:2], *without_tty, *COMMAND)
         with terminal() as (master, slave), TLS.serve(talk) as server:
             words = (*QUICK, *server.arguments, *python(code))
             process = start(*words, command=command, stdin=slave, session=False)

@@ -135,6 +135,9 @@ def said_in_good_order(dialect: str, clear: bytes) -> bool:
     clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
     clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
     asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
+    if dialect == "nntp":
+        # Once more, after a change of mode (RFC 3977, 5.3).
+        asked += [b"MODE READER\r\n", *asked]
     return are_records(hello + rest) and any(
         b"".join(some) == clear
         for count in range(len(asked) + 1)
