@@ -68,6 +68,9 @@ _REASONS = {
 }
 
 
+#: What to say where a client certificate was asked for and is missing.
+ASKED = "the server asked for a client certificate (-n)"
+
 _NO_TLS = ": the server does not speak TLS here"
 _HINTS = {
     "wrong version number": _NO_TLS,
@@ -99,9 +102,17 @@ def broken(error: BaseException | None) -> ConnectionBroken:
     return ConnectionBroken(f"TLS failed: {explain(error)}")
 
 
-def handshake_failed(reason: Failure) -> HandshakeFailed:
-    """The error for a handshake that failed, and not for the certificate."""
-    return HandshakeFailed(f"TLS handshake failed: {explain(reason.value)}")
+def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
+    """
+    Return the error for a handshake that failed, and not for the certificate.
+
+    :param asked: whether the server asked for a client certificate that it did not
+        get.
+    """
+    told = explain(reason.value)
+    if asked:
+        told += f": {ASKED}"
+    return HandshakeFailed(f"TLS handshake failed: {told}")
 
 
 def verification_failed(
