@@ -40,6 +40,7 @@ PLACES = (
     "/usr/lib/dovecot",
     "/usr/lib/news/bin",
     "/usr/lib/postgresql/15/bin",
+    "/usr/lib/git-core",
 )
 
 
@@ -711,6 +712,55 @@ readonly = true
 def _terminate(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class SSH:
+    """An SSH server of 127.0.0.1, where root logs in by a key."""
+
+    host: str
+    port: int
+    host_key: Path
+    user_key: Path
+    log: Path
+
+
+@functools.cache
+def sshd() -> SSH:
+    """Start OpenSSH's server."""
+    program = _program("sshd", "openssh-server")
+    keygen = _program("ssh-keygen", "openssh-client")
+    _require_root("openssh-server")
+    directory = _directory("sshd")
+    for name in ("host", "user"):
+        command = (keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
+        subprocess.run(command, check=True, capture_output=True)
+    # The server insists on this directory, which Debian's unit makes when it starts it.
+    Path("/run/sshd").mkdir(exist_ok=True)
+    settings = directory / "sshd_config"
+
+    def command_for(port: int) -> tuple[str, ...]:
+        settings.write_text(f"""\
+ListenAddress {HOST}:{port}
+HostKey {directory}/host
+AuthorizedKeysFile {directory}/user.pub
+StrictModes no
+PermitRootLogin prohibit-password
+UsePAM no
+UseDNS no
+PidFile none
+Subsystem sftp internal-sftp
+""")
+        return program, "-D", "-e", "-f", str(settings)
+
+    server = _serve(directory, command_for, "Server listening")
+    return SSH(
+        host=server.host,
+        port=server.port,
+        host_key=directory / "host.pub",
+        user_key=directory / "user",
+        log=server.log,
+    )
 
 
 @dataclass(frozen=True)
