@@ -7,6 +7,8 @@ command has anything to complain of: users see what a tunnel writes to stderr.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import uuid
 from pathlib import Path
 
@@ -14,10 +16,39 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import servers
 from tests.clients import Place, on_terminal, place
-from tests.command import Outcome, together
+from tests.command import ROOT, Outcome, together
 
 #: The end of a run of the command that users do not notice.
 FINE = Outcome(0, b"", "")
+
+#: How the man page tells users to set their clients up, with its servers.
+IMAP = "tcpclient -a 0 -s imap --greeting mail.example.org 143"
+SMTP = "tcpclient -s smtp --greeting mail.example.org 25"
+POSTGRES = "tcpclient -a 0 -s postgres db.example.org 5432"
+PLUGIN = "tcpclient -s imap --greeting %h %p"
+LINES = {
+    "mutt": f'set tunnel="{IMAP}"',
+    "mbsync": f'Tunnel "{IMAP}"',
+    "offlineimap": f"transporttunnel = {IMAP}",
+    "fetchmail": f'plugin "{PLUGIN}"',
+    "swaks": f'--pipe "{SMTP}"',
+    "ssh": "ProxyCommand tcpclient %h %p",
+    "gateway": f"tcpserver -RHl0 127.0.0.1 2525 {SMTP}",
+    "database": f"tcpserver -RHl0 127.0.0.1 5433 {POSTGRES}",
+    "socket": f"unixserver -- /run/user/1000/.s.PGSQL.5432 {POSTGRES}",
+}
+
+
+def line(name: str, port: int) -> str:
+    """Return a line of the man page, with a server of ours in the place of its own."""
+    return re.sub(r"(mail|db)\.example\.org \d+", f"localhost {port}", LINES[name])
+
+
+def command(name: str, port: int) -> tuple[str, ...]:
+    """Return what such a line says behind the port or socket that it makes."""
+    _, _, arguments = line(name, port).partition(" tcpclient ")
+    return tuple(arguments.split())
+
 
 #: More than any buffer on the way holds.
 LARGE = 3_000_000
@@ -32,6 +63,16 @@ def letter(mark: str, size: int = 0) -> str:
     return (
         f"From: {SENDER}\nTo: {RECIPIENT}\nSubject: {mark}\n\nHello.\n{text}The end.\n"
     )
+
+
+class WordsTests(SynchronousTestCase):
+    """What users are told."""
+
+    def test_man_page(self) -> None:
+        """The lines that are tried here are those of the man page."""
+        page = " ".join((ROOT / "doc" / "tcpclient.1.rst").read_text().split())
+        for name, printed in LINES.items():
+            self.assertIn(f"``{printed}``", page, name)
 
 
 class RealClientTests(SynchronousTestCase):
@@ -53,10 +94,9 @@ class IMAPTests(RealClientTests):
     """Mail readers for which the command is a tunnel to an IMAP server."""
 
     def setUp(self) -> None:
-        """Have Dovecot, a place, and the line that leads from one to the other."""
+        """Have Dovecot and a place."""
         self.server = servers.dovecot()
         self.here = place()
-        self.tunnel = f"tcpclient -a 0 -s imap --greeting localhost {self.server.imap}"
 
     def test_mutt(self) -> None:
         """Mutt reads a message, takes leave, and does not say "returned error"."""
@@ -64,7 +104,7 @@ class IMAPTests(RealClientTests):
         settings = self.here.write(
             "muttrc",
             f"""\
-set tunnel="{self.tunnel}"
+{line("mutt", self.server.imap)}
 set folder="imap://{self.server.user}@localhost/"
 set spoolfile="+INBOX"
 set imap_pass={self.server.password}
@@ -88,7 +128,7 @@ push "<pipe-message>cat >message<enter><quit>"
             "mbsyncrc",
             f"""\
 IMAPAccount far
-Tunnel "{self.tunnel}"
+{line("mbsync", self.server.imap)}
 User {self.server.user}
 Pass {self.server.password}
 SSLType None
@@ -148,7 +188,7 @@ localfolders = {self.here.directory}/mail
 
 [Repository far]
 type = IMAP
-transporttunnel = {self.tunnel}
+{line("offlineimap", self.server.imap)}
 remoteuser = {self.server.user}
 remotepass = {self.server.password}
 ssl = no
@@ -174,12 +214,12 @@ class FetchmailTests(RealClientTests):
         """Fetch a message by this protocol."""
         fetchmail = servers._program("fetchmail", "fetchmail")
         server, here = servers.dovecot(), place()
-        plugin = f"tcpclient -s {protocol} --greeting %h %p"
+        plugin = LINES["fetchmail"].replace("imap", protocol)
         fetched = here.directory / "fetched"
         settings = here.write(
             "fetchmailrc",
             f"""\
-poll localhost service {port} protocol {protocol} plugin "{plugin}"
+poll localhost service {port} protocol {protocol} {plugin}
     auth password user {server.user} password {server.password}
     keep fetchall sslproto '' mda "cat >>{fetched}"
 """,
@@ -206,17 +246,16 @@ class SMTPTests(RealClientTests):
     """Programs that send mail."""
 
     def setUp(self) -> None:
-        """Have Postfix, a place, and the arguments that lead from one to the other."""
+        """Have Postfix, a place, and what leads from one to the other."""
         self.server = servers.postfix()
         self.here = place()
-        self.arguments = ("-s", "smtp", "--greeting", "localhost")
-        self.arguments += (str(self.server.smtp),)
+        self.arguments = command("gateway", self.server.smtp)
 
     def test_swaks(self) -> None:
         """Swaks sends mail by way of a command; none is sent to a wrong address."""
         swaks, mark = servers._program("swaks", "swaks"), uuid.uuid4().hex
-        words = ("--pipe", " ".join(("tcpclient", *self.arguments)), "--from", SENDER)
-        words += ("--silent", "2", "--to")
+        pipe = shlex.split(line("swaks", self.server.smtp))
+        words = (*pipe, "--silent", "2", "--from", SENDER, "--to")
         outcome = self.here.run(swaks, *words, RECIPIENT, "--data", letter(mark))
         self.assertEqual(outcome, FINE)
         self.arrived(mark)
@@ -250,7 +289,7 @@ class SMTPTests(RealClientTests):
         self.arrived(mark, LARGE)
         self.unnoticed(self.here)
 
-    def patch(self, subject: str) -> str:
+    def commit(self, subject: str) -> str:
         """Make a repository with one change, and return that change as a file."""
         git = servers._program("git", "git-email")
 
@@ -258,11 +297,11 @@ class SMTPTests(RealClientTests):
             self.assertEqual(self.here.run(git, *words), FINE)
 
         self.here.write(".gitconfig", f"[user]\nname = Sender\nemail = {SENDER}\n")
-        (self.here.directory / "file").write_text("text\n")
+        (self.here.directory / "file").write_text(f"{subject}\n")
         run("init", "--quiet")
         run("add", "file")
         run("commit", "--quiet", "-m", f"{subject}\n\nThe end.")
-        run("format-patch", "--root", "--quiet", "--signature=The end.")
+        run("format-patch", "-1", "--quiet", "--signature=The end.")
         (path,) = self.here.directory.glob("*.patch")
         return str(path)
 
@@ -273,12 +312,13 @@ class SMTPTests(RealClientTests):
         gateway = self.here.gateway(*self.arguments)
         port = (f"--smtp-server={gateway.host}", f"--smtp-server-port={gateway.port}")
         msmtp = self.msmtp(f"host {gateway.host}", f"port {gateway.port}")
-        command = (f"--sendmail-cmd={' '.join(msmtp)}",)
-        words = ("send-email", "--quiet", "--confirm=never", "--suppress-cc=all")
-        words += (f"--from={SENDER}", f"--to={RECIPIENT}")
-        for number, way in enumerate((port, command), start=1):
-            patch = self.patch(f"{mark} {number}")
-            self.assertEqual(self.here.run(git, *words, *way, patch), FINE)
+        sendmail = (f"--sendmail-cmd={' '.join(msmtp)}",)
+        who = (f"--from={SENDER}", f"--to={RECIPIENT}", "--suppress-cc=all")
+        words = ("send-email", "--quiet", "--confirm=never", *who)
+        for number, way in enumerate((port, sendmail), start=1):
+            patch = self.commit(f"{mark} {number}")
+            outcome = self.here.run(git, *words, *way, patch)
+            self.assertEqual((outcome.status, outcome.err), (0, ""), outcome.out)
             self.assertIn("using TLS", self.server.message(f"{mark} {number}"))
             self.unnoticed(self.here, number)
             Path(patch).unlink()
@@ -336,7 +376,7 @@ class PsqlTests(RealClientTests):
     def query(self, here: Place, where: str) -> None:
         """Ask short and long questions, one of them wrong, and end the session."""
         psql = servers._program("psql", "postgresql-client-15")
-        words = (f"{where} user=postgres dbname=postgres sslmode=disable", "-XAtc")
+        words = (f"{where} user=postgres dbname=postgres", "-XAtc")
         secure = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
         self.assertEqual(here.run(psql, *words, secure), Outcome(0, b"t|TLSv1.3\n", ""))
         long = here.run(psql, *words, f"select repeat('x', {LARGE})")
@@ -357,13 +397,14 @@ class PsqlTests(RealClientTests):
     def test_port(self) -> None:
         """A port of this machine leads to a database behind TLS."""
         here, server = place(), servers.postgresql()
-        gateway = here.gateway("-s", "postgres", "localhost", str(server.port))
-        self.query(here, f"host={gateway.host} port={gateway.port}")
+        gateway = here.gateway(*command("database", server.port))
+        port = f"host={gateway.host} port={gateway.port}"
+        self.query(here, f"{port} sslmode=disable gssencmode=disable")
 
     def test_socket(self) -> None:
         """So does a UNIX socket, which psql finds by its directory."""
         here, server = place(), servers.postgresql()
-        path = here.socket("-s", "postgres", "localhost", str(server.port))
+        path = here.socket(*command("socket", server.port))
         link = here.directory / self.SOCKET
         link.symlink_to(path)
         self.query(here, f"host={here.directory}")
@@ -385,7 +426,7 @@ class SSHTests(RealClientTests):
             "config",
             f"""\
 Host *
-    ProxyCommand tcpclient %h %p
+    {LINES["ssh"]}
     Port {self.server.port}
     User root
     IdentityFile {self.server.user_key}
