@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests import servers
 from tests.clients import Place, on_terminal, place
 from tests.command import ROOT, Outcome, together
+from tests.packages import find_program
 
 #: The end of a run of the command that users do not notice.
 FINE = Outcome(0, b"", "")
@@ -100,7 +101,7 @@ class IMAPTests(RealClientTests):
 
     def test_mutt(self) -> None:
         """Mutt reads a message, takes leave, and does not say "returned error"."""
-        mutt = servers._program("mutt", "mutt")
+        mutt = find_program("mutt", "mutt")
         settings = self.here.write(
             "muttrc",
             f"""\
@@ -121,7 +122,7 @@ push "<pipe-message>cat >message<enter><quit>"
 
     def mbsync(self) -> Outcome:
         """Synchronize all mailboxes with those of the server, both ways."""
-        mbsync = servers._program("mbsync", "isync")
+        mbsync = find_program("mbsync", "isync")
         maildir = self.here.directory / "mail"
         maildir.mkdir(exist_ok=True)
         settings = self.here.write(
@@ -169,7 +170,7 @@ SyncState *
 
     def test_offlineimap(self) -> None:
         """OfflineIMAP fetches a message, and prints nothing."""
-        offlineimap = servers._program("offlineimap", "offlineimap3")
+        offlineimap = find_program("offlineimap", "offlineimap3")
         settings = self.here.write(
             "offlineimaprc",
             f"""\
@@ -212,7 +213,7 @@ class FetchmailTests(RealClientTests):
 
     def fetch(self, protocol: str, port: int) -> None:
         """Fetch a message by this protocol."""
-        fetchmail = servers._program("fetchmail", "fetchmail")
+        fetchmail = find_program("fetchmail", "fetchmail")
         server, here = servers.dovecot(), place()
         plugin = LINES["fetchmail"].replace("imap", protocol)
         fetched = here.directory / "fetched"
@@ -253,7 +254,7 @@ class SMTPTests(RealClientTests):
 
     def test_swaks(self) -> None:
         """Swaks sends mail by way of a command; none is sent to a wrong address."""
-        swaks, mark = servers._program("swaks", "swaks"), uuid.uuid4().hex
+        swaks, mark = find_program("swaks", "swaks"), uuid.uuid4().hex
         pipe = shlex.split(line("swaks", self.server.smtp))
         words = (*pipe, "--silent", "2", "--from", SENDER, "--to")
         outcome = self.here.run(swaks, *words, RECIPIENT, "--data", letter(mark))
@@ -266,7 +267,7 @@ class SMTPTests(RealClientTests):
 
     def msmtp(self, *lines: str) -> tuple[str, ...]:
         """Return the command that sends mail to the recipients that follow."""
-        msmtp = servers._program("msmtp", "msmtp")
+        msmtp = find_program("msmtp", "msmtp")
         settings = ("account default", "tls off", "auth off", f"from {SENDER}", *lines)
         path = self.here.write("msmtprc", "".join(f"{line}\n" for line in settings))
         return (msmtp, "-C", path)
@@ -291,7 +292,7 @@ class SMTPTests(RealClientTests):
 
     def commit(self, subject: str) -> str:
         """Make a repository with one change, and return that change as a file."""
-        git = servers._program("git", "git-email")
+        git = find_program("git", "git-email")
 
         def run(*words: str) -> None:
             self.assertEqual(self.here.run(git, *words), FINE)
@@ -307,8 +308,8 @@ class SMTPTests(RealClientTests):
 
     def test_git(self) -> None:
         """Git's send-email sends a patch by way of a port, and by way of msmtp."""
-        servers._program("git-send-email", "git-email")
-        git, mark = servers._program("git", "git"), uuid.uuid4().hex
+        find_program("git-send-email", "git-email")
+        git, mark = find_program("git", "git"), uuid.uuid4().hex
         gateway = self.here.gateway(*self.arguments)
         port = (f"--smtp-server={gateway.host}", f"--smtp-server-port={gateway.port}")
         msmtp = self.msmtp(f"host {gateway.host}", f"port {gateway.port}")
@@ -329,7 +330,7 @@ class CurlTests(RealClientTests):
 
     def curl(self, here: Place, *arguments: str) -> Outcome:
         """Run curl: it is silent unless there is an error."""
-        curl = servers._program("curl", "curl")
+        curl = find_program("curl", "curl")
         return here.run(curl, "-q", "--silent", "--show-error", *arguments)
 
     def fetch(self, protocol: str, port: int, path: str) -> None:
@@ -375,7 +376,7 @@ class PsqlTests(RealClientTests):
 
     def query(self, here: Place, where: str) -> None:
         """Ask short and long questions, one of them wrong, and end the session."""
-        psql = servers._program("psql", "postgresql-client-15")
+        psql = find_program("psql", "postgresql-client-15")
         words = (f"{where} user=postgres dbname=postgres", "-XAtc")
         secure = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
         self.assertEqual(here.run(psql, *words, secure), Outcome(0, b"t|TLSv1.3\n", ""))
@@ -447,7 +448,7 @@ Host *
 
     def test_ssh(self) -> None:
         """A command runs there, with its input, output and status."""
-        ssh = servers._program("ssh", "openssh-client")
+        ssh = find_program("ssh", "openssh-client")
         for script, data, outcome in (
             ("cat; exit 3", b"hello", Outcome(3, b"hello", "")),
             ("exec cat", b"x" * LARGE, Outcome(0, b"x" * LARGE, "")),
@@ -459,7 +460,7 @@ Host *
 
     def test_scp(self) -> None:
         """A large file is copied there, and back."""
-        scp = servers._program("scp", "openssh-client")
+        scp = find_program("scp", "openssh-client")
         near, far, back = (self.here.directory / name for name in ("1", "2", "3"))
         near.write_bytes(os.urandom(LARGE))
         for paths in ((str(near), f"localhost:{far}"), (f"localhost:{far}", str(back))):

@@ -38,6 +38,7 @@ from tests.command import (
     serving,
     together,
 )
+from tests.packages import find_program
 from twisted_tcpclient.facts import Facts, variables
 from twisted_tcpclient.help import GROUPS
 from twisted_tcpclient.options import Options
@@ -253,20 +254,18 @@ class ManPageTests(SynchronousTestCase):
 
     def test_mandoc(self) -> None:
         """Mandoc finds no error in it."""
-        if shutil.which("mandoc") is None:
-            raise SkipTest("mandoc is missing: install the Debian package mandoc")
+        mandoc = find_program("mandoc", "mandoc")
         path = str(self.render())
-        lint = run("-T", "lint", "-W", "error", path, command=("mandoc",))
+        lint = run("-T", "lint", "-W", "error", path, command=(mandoc,))
         self.assertEqual((lint.status, lint.out), (0, b""))
 
     def test_man(self) -> None:
         """Man shows it without a warning."""
-        if shutil.which("man") is None:
-            raise SkipTest("man is missing: install the Debian package man-db")
+        man = find_program("man", "man-db")
         path = str(self.render().absolute())
         shown = run(
             *("--warnings", "--local-file", path),
-            command=("man",),
+            command=(man,),
             env=environment(LC_ALL="C.UTF-8", MANWIDTH="80"),
         )
         if b"minimized" in shown.out:
