@@ -18,6 +18,10 @@ from typing import Any
 
 from tests import certificates, servers
 from tests.command import COMMAND, PATIENCE, ROOT, Outcome, environment, finish, start
+from tests.packages import find_program
+from tests.servers.daemon import listening_sockets, make_directory, wait_until_ready
+from tests.servers.daemon import start as daemon
+from tests.servers.ucspi import TcpServer
 
 #: Runs the command with its own stdin and stdout, passes the signals on that a client
 #: program may send to its tunnel, and records how the run ended.
@@ -105,18 +109,28 @@ class Place:
             for status in ended()
         ]
 
-    def gateway(self, *arguments: str) -> servers.TcpServer:
+    def gateway(self, *arguments: str) -> TcpServer:
         """Return a port where `tcpclient` with these arguments answers."""
-        return servers.tcpserver(*self._command(arguments))
+        return servers.tcpserver(*self._command("tcpclient", *arguments))
 
     def socket(self, *arguments: str) -> Path:
         """Return the path of a UNIX socket where it does."""
-        server = servers.unixserver(*self._command(arguments), options=("--",))
-        return server.path
+        command = self._command("tcpclient", *arguments)
+        return servers.unixserver(*command, options=("--",)).path
 
-    def _command(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    def socat(self, *arguments: str) -> Path:
+        """Return the path of another one, before socat, which uses one socket pair."""
+        socat = find_program("socat", "socat")
+        directory = make_directory("socat")
+        path = directory / "socket"
+        ends = (f"UNIX-LISTEN:{path},fork", " ".join(("EXEC:tcpclient", *arguments)))
+        process = daemon(directory, *self._command(socat, *ends))
+        wait_until_ready(process, directory, lambda: str(path) in listening_sockets())
+        return path
+
+    def _command(self, *words: str) -> tuple[str, ...]:
         variables = [f"{name}={value}" for name, value in self.environment.items()]
-        return ("env", *variables, "tcpclient", *arguments)
+        return ("env", *variables, *words)
 
 
 def place() -> Place:

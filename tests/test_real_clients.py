@@ -6,6 +6,7 @@ command has anything to complain of: users see what a tunnel writes to stderr.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -356,6 +357,32 @@ class CurlTests(RealClientTests):
         self.arrived(mark, LARGE)
         self.unnoticed(here)
 
+    def test_web(self) -> None:
+        """Large files come and go by HTTP, over a connection that is used again."""
+        web = servers.nginx(servers.uvicorn().http, servers.aiosmtpd().plain)
+        here = place()
+        arguments = ("--tls", "localhost", str(web.https))
+        gateway = here.gateway(*arguments)
+        at = {
+            "port": ("127.0.0.1", f"http://{gateway.host}:{gateway.port}"),
+            "socket": (str(here.socket(*arguments)), "http://localhost"),
+        }
+
+        def check(way: str) -> None:
+            path, url = at[way]
+            options = ("--unix-socket", path) if way == "socket" else ()
+            upload = here.write(f"upload {way}", "x" * LARGE)
+            long, short = f"{url}/?size={LARGE}", f"{url}/?size=1"
+            got = self.curl(here, *options, long, short)
+            self.assertEqual(got, Outcome(0, b"x" * (LARGE + 1), ""))
+            posted = self.curl(here, *options, "--data-binary", f"@{upload}", url)
+            self.assertEqual(
+                posted, Outcome(0, f"received {LARGE} bytes\n".encode(), "")
+            )
+
+        together({way: functools.partial(check, way) for way in at})
+        self.unnoticed(here, 4)
+
     def test_mail(self) -> None:
         """A message is fetched, by IMAP and by POP3, and a large one is sent."""
         server = servers.dovecot()
@@ -401,6 +428,13 @@ class PsqlTests(RealClientTests):
         gateway = here.gateway(*command("database", server.port))
         port = f"host={gateway.host} port={gateway.port}"
         self.query(here, f"{port} sslmode=disable gssencmode=disable")
+
+    def test_socat(self) -> None:
+        """So does socat, which gives the command one socket for input and output."""
+        here, server = place(), servers.postgresql()
+        path = here.socat(*command("socket", server.port))
+        (here.directory / self.SOCKET).symlink_to(path)
+        self.query(here, f"host={here.directory}")
 
     def test_socket(self) -> None:
         """So does a UNIX socket, which psql finds by its directory."""
