@@ -460,12 +460,21 @@ def tcp_listener(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=200)
 
 
+#: For a server that waits for the end of its client's words before it answers.
+AT_ONCE = ("--shutdown", "now")
+
+
 @contextlib.contextmanager
-def serving(script: Script, *options: str, host: str = "127.0.0.1") -> Iterator[Server]:
+def serving(
+    script: Script,
+    *options: str,
+    host: str = "127.0.0.1",
+    shutdown: tuple[str, ...] = AT_ONCE,
+) -> Iterator[Server]:
     """Follow a script on a TCP port; `arguments` are the options, host and port."""
     listener = tcp_listener(host)
     port = str(listener.getsockname()[1])
-    with listening(listener, script, *options, host, port) as server:
+    with listening(listener, script, *options, *shutdown, host, port) as server:
         yield server
 
 
@@ -483,22 +492,29 @@ class Kind:
     secure: bool = True
 
     @contextlib.contextmanager
-    def serve(self, script: Script) -> Iterator[Server]:
-        """Follow a script with every connection, once it is ready for it."""
+    def serve(
+        self, script: Script, shutdown: tuple[str, ...] = AT_ONCE
+    ) -> Iterator[Server]:
+        """
+        Follow a script with every connection, once it is ready for it.
+
+        :param shutdown: when the command tells the server of the end of its input.
+        """
 
         def prepared(peer: Peer) -> Any:
             self.prepare(peer)
             return script(peer)
 
         if not self.unix:
-            with serving(prepared, *self.options()) as server:
+            with serving(prepared, *self.options(), shutdown=shutdown) as server:
                 yield server
             return
         with tempfile.TemporaryDirectory(prefix="socket-") as directory:
             path = f"{directory}/s"
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(path)
-            with listening(listener, prepared, *self.options(), path) as server:
+            arguments = (*self.options(), *shutdown, path)
+            with listening(listener, prepared, *arguments) as server:
                 yield server
 
 

@@ -349,7 +349,7 @@ class ClientModeTests(SynchronousTestCase):
             )
             self.assertEqual(server.result(), b"hi\r\n")
         port = what.rpartition(":")[2]
-        trying, connected, secured = outcome.err.splitlines()
+        trying, connected, secured, *_ = outcome.err.splitlines()
         self.assertEqual(trying, f"tcpclient: trying {what}")
         self.assertEqual(
             connected, f"tcpclient: connected to {what} ip 127.0.0.1 port {port}"

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from twisted_tcpclient.settings import (
     ConnectSettings,
     LookupSettings,
     Settings,
+    Shutdown,
     TLSSettings,
 )
 
@@ -43,10 +45,11 @@ VALUES = {
     "starttls": "smtp",
     "tls-method": "TLSv1_3",
     "ciphers": "HIGH",
+    "shutdown": "now",
 }
 
 #: What some options are nothing without.
-NEEDED = {"greeting": ("-s", "smtp")}
+NEEDED = {"greeting": ("-s", "smtp"), "ignore-unexpected-eof": ("--tls",)}
 
 #: What the words of a command line are made of: no system passes on a NUL.
 WORD = st.characters(exclude_characters="\0")
@@ -321,6 +324,26 @@ class OptionTests(Parsing):
         """Option -a: seconds; 0 is never."""
         self.same(self.changed(idle=5), ("-a5",), ("-a", "5"), ("--idle-timeout=5",))
         self.same(self.changed(idle=None), ("-a0",))
+
+    def test_shutdown(self) -> None:
+        """--shutdown: now, never, or seconds; otherwise the server's answer decides."""
+        self.assertEqual(self.host().shutdown, Shutdown(5, 15, 1))
+        for value, seconds in (("now", 0), ("0", 0), ("7", 7), ("never", inf)):
+            told = self.host("--shutdown", value).shutdown
+            self.assertEqual(told, Shutdown(seconds, seconds, seconds))
+
+    def test_wrong_shutdown(self) -> None:
+        """Anything else is wrong."""
+        for value in ("", "x", "-1", "1.5", "Now", "1e3", "9" * 20, "\u0661"):
+            self.wrong("--shutdown", f"--shutdown={value}", "h", "25")
+
+    def test_ignore_unexpected_eof(self) -> None:
+        """--ignore-unexpected-eof: only where there is TLS."""
+        self.assertFalse(self.host("--tls").ignore_unexpected_eof)
+        for options in (("--tls",), ("-s", "smtp"), ("-n", "")):
+            settings = self.host("--ignore-unexpected-eof", *options)
+            self.assertTrue(settings.ignore_unexpected_eof)
+        self.wrong("--ignore-unexpected-eof", "--ignore-unexpected-eof", "h", "25")
 
     def test_wrong_idle_timeout(self) -> None:
         """Anything else is none."""

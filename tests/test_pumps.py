@@ -30,23 +30,23 @@ from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
-from twisted_tcpclient import movers, pumps, relay
-from twisted_tcpclient.connection import diagnose
+from twisted_tcpclient import movers, pumps
 from twisted_tcpclient.descriptors import (
     CHUNK,
+    Rest,
     Watch,
     output,
     reader,
-    unread,
+    rest,
     widen,
 )
 from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.movers import Copy, SendFile, Splice, mover, writer
-from twisted_tcpclient.network import Network, plain_diagnosis
+from twisted_tcpclient.network import Network
 from twisted_tcpclient.pumps import Pump
-from twisted_tcpclient.relay import Local, Relay
-from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.relay import Local, Manner, Relay
+from twisted_tcpclient.settings import Shutdown, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.records import Records
 from twisted_tcpclient.wire import Wire
@@ -60,6 +60,10 @@ def text(size: int) -> bytes:
     """Lines of a terminal, of so many bytes."""
     line = base64.encodebytes(random.Random(size).randbytes(54))
     return (line * (size // len(line) + 1))[: size - 1] + b"\n"
+
+
+#: Servers of these tests wait for the end of what is sent.
+MANNER = Manner(idle=PATIENCE, shutdown=Shutdown.after(0))
 
 
 def digest(data: bytes) -> str:
@@ -91,9 +95,7 @@ class PumpTestCase(TestCase):
             creator = ConnectionCreator(settings)
             endpoint = secured(creator, endpoint, reactor)
             records = session
-        connected: Any = await endpoint.connect(
-            Factory.forProtocol(lambda: Network(diagnose))
-        )
+        connected: Any = await endpoint.connect(Factory.forProtocol(Network))
         wire: Wire = await connected.release(records)
         return wire
 
@@ -112,7 +114,7 @@ class PumpTestCase(TestCase):
         os.close(writing)
         local = Local(reading, written.fd, "input", "output", needed=True)
         try:
-            await Relay(reactor, wire, local, idle=PATIENCE, fast=fast).finished
+            await Relay(reactor, wire, local, MANNER, fast=fast).finished
         except TCPClientError as error:
             return error
         return None
@@ -313,8 +315,6 @@ class BatteryTests(PumpTestCase):
 
     async def battery(self, kind: Kind) -> None:
         """All descriptors, both ways."""
-        # Over TLS the end of a conversation waits for the server to be quiet.
-        self.patch(relay, "QUIET", 0.01)
         inputs = {"pipe": MIB, "file": MIB, "null": MIB, "socket": MIB}
         outputs = {"pipe": MIB, "file": MIB, "log": MIB, "null": MIB, "socket": MIB}
         inputs["terminal"] = outputs["terminal"] = 20_000
@@ -773,7 +773,7 @@ class LentTests(PumpTestCase):
     def test_gone(self) -> None:
         """When it has gone, what would be written is not taken for sent."""
         transport = StringTransport()
-        network = Network(lambda transport, reason: None)
+        network = Network()
         network.makeConnection(transport)
         wire = network.lend(Clock(), secure=False)
         wire.watch(None, lambda: None, lambda: None)
@@ -797,7 +797,7 @@ class LentTests(PumpTestCase):
         with client:
             transport: Any = StringTransport()
             transport.fileno = client.fileno
-            network = Network(plain_diagnosis)
+            network = Network()
             network.makeConnection(transport)
             wire = network.lend(Clock(), secure=False)
             end(Peer(server))
@@ -830,28 +830,59 @@ class LentTests(PumpTestCase):
         self.assertRaises(EOFError, self.ended(close, b"more"))
 
 
-class UnreadTests(PumpTestCase):
-    """Whether there is known to be more to read."""
+class RestTests(PumpTestCase):
+    """What is known of the input that was not read."""
 
-    def test_table(self) -> None:
-        """What can be known is known; what is typed ahead is not ours."""
+    def test_pipe(self) -> None:
+        """A pipe has some, or none yet, or none for good once its writer is gone."""
         reading, writing = os.pipe()
-        self.assertFalse(unread(reading))
+        self.assertIs(rest(reading), Rest.UNKNOWN)
         os.write(writing, b"x")
-        self.assertTrue(unread(reading))
+        self.assertIs(rest(reading), Rest.SOME)
         os.read(reading, 1)
+        self.assertIs(rest(reading), Rest.UNKNOWN)
+        os.write(writing, b"x")
         os.close(writing)
-        self.assertFalse(unread(reading))
+        self.assertIs(rest(reading), Rest.SOME)
+        os.read(reading, 1)
+        self.assertIs(rest(reading), Rest.NONE)
         os.close(reading)
-        with tempfile.TemporaryFile(buffering=0) as file:
+
+    def test_socket(self) -> None:
+        """The same for a socket, whose peer may have shut down one side only."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.assertIs(rest(ours.fileno()), Rest.UNKNOWN)
+            theirs.send(b"x")
+            theirs.shutdown(socket.SHUT_WR)
+            self.assertIs(rest(ours.fileno()), Rest.SOME)
+            ours.recv(1)
+            self.assertIs(rest(ours.fileno()), Rest.NONE)
+
+    def test_file(self) -> None:
+        """A file has some before its end; so have files of /proc, which have no size,
+        and files that are read with O_DIRECT.
+        """
+        with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"12")
-            self.assertFalse(unread(file.fileno()))
+            self.assertIs(rest(file.fileno()), Rest.NONE)
             file.seek(1)
-            self.assertTrue(unread(file.fileno()))
-        with open(os.devnull, "rb") as null:
-            self.assertFalse(unread(null.fileno()))
+            self.assertIs(rest(file.fileno()), Rest.SOME)
+            direct = os.open(file.name, os.O_RDONLY | os.O_DIRECT)
+            self.assertIs(rest(direct), Rest.SOME)
+            os.close(direct)
+        with open("/proc/self/status", "rb", buffering=0) as status:
+            self.assertIs(rest(status.fileno()), Rest.SOME)
+            status.read()
+            self.assertIs(rest(status.fileno()), Rest.NONE)
+
+    def test_of_others(self) -> None:
+        """A terminal and a character device have nothing that is the session's."""
+        with open(os.devnull, "rb") as null, open("/dev/zero", "rb") as zero:
+            self.assertIs(rest(null.fileno()), Rest.NONE)
+            self.assertIs(rest(zero.fileno()), Rest.NONE)
         master, slave = os.openpty()
         os.write(master, b"typed ahead\n")
-        self.assertFalse(unread(slave))
+        self.assertIs(rest(slave), Rest.NONE)
         os.close(master)
         os.close(slave)

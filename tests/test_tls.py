@@ -38,6 +38,7 @@ from tests.certificates import (
 )
 from tests.command import PATIENCE
 from tests.transcripts import Handshake, TLSServer
+from twisted_tcpclient.endings import of_transport
 from twisted_tcpclient.endpoints import secured
 from twisted_tcpclient.errors import (
     ConnectionBroken,
@@ -50,7 +51,6 @@ from twisted_tcpclient.errors import (
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.reasons import explain
-from twisted_tcpclient.tls.sessions import diagnose
 
 TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
 TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
@@ -77,7 +77,7 @@ class Trust(SynchronousTestCase):
         handshake = Handshake(
             lambda tcp, clock: secured(self.creator, tcp, clock, 30), tls
         )
-        handshake.factory.diagnose = diagnose
+        handshake.factory.diagnose = of_transport
         handshake.finish()
         return handshake
 

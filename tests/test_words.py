@@ -448,6 +448,7 @@ def www() -> Iterator[dict[str, str]]:
         yield {"www.example.org:443": f"localhost:{served.arguments[-1]}"}
 
 
+BACKUP = "tcpclient --shutdown now --tls backup.example.org 7000 <disk.img >receipt"
 GET = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | tcpclient -E tls:www.example.org:443"
 
 SAID_HELLO = Recipe(postfix, b"EHLO me\nQUIT\n", b"221 ")
@@ -473,9 +474,7 @@ README_RECIPES = {
     "tcpclient -s smtp mail.example.org 25 python3 doc/examples/hello.py": Recipe(
         postfix, out=b"server: 221 "
     ),
-    "tcpclient --tls backup.example.org 7000 <disk.img >receipt": following(
-        backup, "backup.example.org 7000"
-    ),
+    BACKUP: following(backup, "backup.example.org 7000"),
     "tcpclient --tls files.example.org 7001 </dev/null >copy.img": following(
         files, "files.example.org 7001"
     ),

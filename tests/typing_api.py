@@ -60,6 +60,9 @@ def make(reactor: Reactor) -> list[IStreamClientEndpoint]:
     ]
 
 
+NOW = settings.Shutdown.after(0)
+
+
 async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
     """Connect, and give the connection away."""
     connecting = connection.connect(reactor, endpoint)
@@ -84,11 +87,11 @@ async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
     known: facts.Facts = connected.facts
     session: facts.TLSFacts | None = known.tls
     if session is None:
-        assert_type(await connected.relay(0, 1, idle=300), None)
+        assert_type(await connected.relay(0, 1, idle=300, shutdown=NOW), None)
         return None
     told = facts.environment(os.environb, known, provider=True)
     assert_type(told, dict[bytes, bytes])
-    status = await connected.run(["prog"], told, idle=300)
+    status = await connected.run(["prog"], told, ignore_unexpected_eof=True)
     assert_type(status, int)
     connected.abort()
     return status

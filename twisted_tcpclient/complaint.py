@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted_tcpclient.errors import (
     ConnectFailed,
+    CutShort,
     DescriptionError,
     LocalFailure,
     NegotiationFailed,
@@ -16,6 +17,11 @@ from twisted_tcpclient.errors import (
     TCPClientError,
 )
 from twisted_tcpclient.report import Report, printable
+
+#: What to try next, by the type of an error.
+_HINTS: dict[type[TCPClientError], str] = {
+    CutShort: " (--ignore-unexpected-eof accepts that)",
+}
 
 #: How much of a server's words is shown, in bytes.
 SHOWN = 300
@@ -38,7 +44,8 @@ def complain(
     elif isinstance(error, (DescriptionError, LocalFailure, SettingsError)):
         report.fatal(str(error))
     elif isinstance(error, TCPClientError):
-        report.fatal(f"{where(error.peer or peer)}{error}")
+        hint = _HINTS.get(type(error), "")
+        report.fatal(f"{where(error.peer or peer)}{error}{hint}")
     else:
         report.fatal(f"{type(error).__name__}: {error}")
     if isinstance(error, NegotiationFailed) and error.server_text:

@@ -22,6 +22,7 @@ from twisted_tcpclient.settings import (
     ConnectSettings,
     LookupSettings,
     Settings,
+    Shutdown,
     TLSSettings,
     reference_identity,
     sni,
@@ -280,6 +281,19 @@ def _greeting(options: Options, dialect: str | None) -> bool:
     return True
 
 
+def _ignores_eof(options: Options) -> bool:
+    """
+    Whether FIN without close_notify is an orderly end of TLS.
+
+    :raises UsageError: if there is no TLS.
+    """
+    if not options["ignore-unexpected-eof"]:
+        return False
+    if not _wants_tls(options) and options["endpoint"] is None:
+        raise UsageError("--ignore-unexpected-eof: has no meaning without --tls or -s")
+    return True
+
+
 def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     """
     The settings for parsed options.
@@ -307,6 +321,8 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
         greeting=_greeting(options, starttls),
         tls=_tls(options, host, environ) if _wants_tls(options) else None,
         idle=options["idle"] or None,
+        shutdown=options["shutdown"] or Shutdown(),
+        ignore_unexpected_eof=_ignores_eof(options),
         provider=bool(options["provider"]),
         crlf=bool(options["crlf"]),
     )

@@ -33,23 +33,10 @@ from twisted_tcpclient import facts, program
 from twisted_tcpclient.descriptors import output
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
-from twisted_tcpclient.network import Network, plain_diagnosis
-from twisted_tcpclient.relay import Local, Relay
+from twisted_tcpclient.network import Network
+from twisted_tcpclient.relay import Local, Manner, Relay
 from twisted_tcpclient.report import os_reason
-
-
-def diagnose(transport: Any, reason: Failure) -> Exception | None:
-    """
-    What the end of a connection means: an error, or None if it was in good order.
-
-    :param transport: in clear or with TLS of whatever origin.
-    :param reason: what Twisted makes of it.
-    """
-    if not facts.is_secure(transport):
-        return plain_diagnosis(transport, reason)
-    from twisted_tcpclient.tls.sessions import diagnose
-
-    return diagnose(transport, reason)
+from twisted_tcpclient.settings import Shutdown
 
 
 def observe(transport: Any) -> Facts:
@@ -122,6 +109,8 @@ class Connection:
         arguments: Sequence[str],
         environment: Mapping[bytes, bytes],
         idle: float | None = None,
+        shutdown: Shutdown | None = None,
+        ignore_unexpected_eof: bool = False,
     ) -> Deferred[int]:
         """
         Run a program on the connection, as a child, and wait for it.
@@ -140,6 +129,10 @@ class Connection:
             connection.
         :param idle: with TLS, seconds without progress after which the
             connection is given up; None for no limit.
+        :param shutdown: with TLS, when the server is told that the program has
+            closed 7; by default as the command does.
+        :param ignore_unexpected_eof: whether FIN without close_notify, which an
+            attacker can send, is an orderly end of TLS.
         :returns: fires with the exit status, or 128 plus the number of the signal
             that ended it.  Fails with
             :class:`twisted_tcpclient.errors.LocalFailure` if the program cannot
@@ -147,23 +140,33 @@ class Connection:
             :class:`twisted_tcpclient.errors.ConnectionBroken`,
             :class:`twisted_tcpclient.errors.TimedOut`.
         """
-        return Deferred.fromCoroutine(self._run(arguments, environment, idle))
+        manner = Manner(idle, shutdown or Shutdown(), ignore_unexpected_eof)
+        return Deferred.fromCoroutine(self._run(arguments, environment, manner))
 
     def relay(
-        self, reading: int, writing: int, idle: float | None = None
+        self,
+        reading: int,
+        writing: int,
+        idle: float | None = None,
+        shutdown: Shutdown | None = None,
+        ignore_unexpected_eof: bool = False,
     ) -> Deferred[None]:
         """
         Join the connection and two descriptors, until both are done.
 
         The end of what is read is told to the server (FIN, or close_notify over
-        TLS), and what it still sends is written in full.  The descriptors may be
-        of any kind, and stay open.  Cancelling gives the connection up, and fails
-        with :class:`twisted.internet.defer.CancelledError`.
+        TLS) once it has been quiet, and what it still sends is written in full.
+        The descriptors may be of any kind, and stay open.  Cancelling gives the
+        connection up, and fails with :class:`twisted.internet.defer.CancelledError`.
 
         :param reading: the descriptor to read from.
         :param writing: the descriptor to write to.
         :param idle: seconds without progress after which the connection is given
             up; None for no limit.
+        :param shutdown: when the server is told of the end of input; by default as
+            the command does.
+        :param ignore_unexpected_eof: whether FIN without close_notify, which an
+            attacker can send, is an orderly end of TLS.
         :returns: fires when the server has ended the connection in good order.
             Fails with :class:`twisted_tcpclient.errors.ConnectionBroken` if it
             ended otherwise; with its subclass
@@ -173,7 +176,8 @@ class Connection:
             :class:`twisted_tcpclient.errors.LocalFailure` if one of the
             descriptors cannot be used.
         """
-        return Deferred.fromCoroutine(self._relay(reading, writing, idle))
+        manner = Manner(idle, shutdown or Shutdown(), ignore_unexpected_eof)
+        return Deferred.fromCoroutine(self._relay(reading, writing, manner))
 
     def abort(self) -> None:
         """Give the connection up, without a word to the server."""
@@ -183,7 +187,7 @@ class Connection:
         self,
         arguments: Sequence[str],
         environment: Mapping[bytes, bytes],
-        idle: float | None,
+        manner: Manner,
     ) -> int:
         try:
             command = program.command(arguments, environment)
@@ -192,7 +196,7 @@ class Connection:
             await deferLater(self._reactor, 0)
             if self._is_socket():
                 return await self._hand_over(command)
-            return await self._pipe(command, idle)
+            return await self._pipe(command, manner)
         except BaseException:
             self.abort()
             raise
@@ -209,11 +213,11 @@ class Connection:
         handle = program.detach(self._network.transport)
         return await self._wait(program.hand_over(self._reactor, command, handle))
 
-    async def _pipe(self, command: program.Command, idle: float | None) -> int:
+    async def _pipe(self, command: program.Command, manner: Manner) -> int:
         """Give away pipes, and relay."""
         child, local = program.pipes(self._reactor, command)
         wire = self._network.lend(self._reactor, self._secure)
-        relay = Relay(self._reactor, wire, local, idle=idle)
+        relay = Relay(self._reactor, wire, local, manner)
         broken: list[Failure] = []
         relaying = relay.finished.addErrback(broken.append)
         status = await self._wait(child)
@@ -232,7 +236,7 @@ class Connection:
                 child.transport.signalProcess(signal.SIGTERM)
             raise
 
-    async def _relay(self, reading: int, writing: int, idle: float | None) -> None:
+    async def _relay(self, reading: int, writing: int, manner: Manner) -> None:
         try:
             ours, restore = local(
                 reading, writing, f"descriptor {reading}", f"descriptor {writing}"
@@ -242,7 +246,7 @@ class Connection:
             why = os_reason(error)
             raise LocalFailure(f"unable to use a descriptor: {why}") from None
         wire = self._network.lend(self._reactor, self._secure)
-        relay = Relay(self._reactor, wire, ours, idle=idle)
+        relay = Relay(self._reactor, wire, ours, manner)
         try:
             await relay.finished
         finally:
@@ -280,7 +284,7 @@ def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connectio
     :returns: fires with a connection.  Fails, and is cancelled, as ``connect`` of
         the endpoint.
     """
-    factory = Factory.forProtocol(lambda: _Untouched(diagnose))
+    factory = Factory.forProtocol(_Untouched)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
     return connecting.addCallback(lambda network: Connection(reactor, network))

@@ -10,11 +10,14 @@ away, and never closes what it has written to.
 from __future__ import annotations
 
 import os
+import select
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from fcntl import F_GETFL, fcntl, ioctl
+from mmap import PAGESIZE, mmap
 from select import POLLIN, poll
 from sys import byteorder
 from termios import FIONREAD, TIOCOUTQ
@@ -26,6 +29,10 @@ from zope.interface import implementer
 
 #: Bytes that are taken at a time, and that pipes are made to hold where they can.
 CHUNK = 2**18
+
+#: What poll(2) is asked for to tell of the end of a socket (Linux); it always tells of
+#: that of a pipe.
+_HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 #: Reads what there is, which may be nothing yet.
 #: Raises BlockingIOError if one has to wait for it, and EOFError at the end.
@@ -97,17 +104,53 @@ def remaining(fd: int) -> int:
     return os.fstat(fd).st_size - os.lseek(fd, 0, os.SEEK_CUR)
 
 
-def unread(fd: int) -> bool:
-    """
-    Whether there is known to be more to read.
+class Rest(Enum):
+    """What is known of the input that was not read."""
 
-    Never of a terminal: what was typed ahead is for whoever reads it next.
+    #: There is some.
+    SOME = auto()
+    #: There is none, and none will come.
+    NONE = auto()
+    #: There is none yet: a pipe that has a writer, a socket that is not shut down.
+    UNKNOWN = auto()
+
+
+def rest(fd: int) -> Rest:
+    """
+    Return what is known of the unread input of a descriptor, without reading it.
+
+    A terminal has none: what was typed ahead is for the process that reads it next.
+    Neither has a character device, as its bytes belong to no session.
     """
     with suppress(OSError):
-        if is_file(fd):
-            return remaining(fd) > 0
-        return not os.isatty(fd) and _amount(fd, FIONREAD) > 0
-    return False
+        kind = os.fstat(fd).st_mode
+        if stat.S_ISREG(kind) or stat.S_ISBLK(kind):
+            return Rest.SOME if _is_before_end(fd) else Rest.NONE
+        if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
+            return _of_stream(fd)
+    return Rest.NONE
+
+
+def _is_before_end(fd: int) -> bool:
+    """
+    Return whether a file or a block device has more where it stands.
+
+    Only reading tells: files of /proc, and block devices, have the size 0.  The buffer
+    is a page of its own, as O_DIRECT demands (open(2)).
+    """
+    with mmap(-1, PAGESIZE) as page:
+        return os.preadv(fd, [page], os.lseek(fd, 0, os.SEEK_CUR)) > 0
+
+
+def _of_stream(fd: int) -> Rest:
+    """Return the same for a pipe or a socket."""
+    ready = poll()
+    ready.register(fd, _HANG_UP)
+    hung_up = bool(ready.poll(0))
+    # Asked in this order, as a writer may write and go between the two.
+    if _amount(fd, FIONREAD) > 0:
+        return Rest.SOME
+    return Rest.NONE if hung_up else Rest.UNKNOWN
 
 
 def outstanding(fd: int) -> int:

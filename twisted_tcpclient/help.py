@@ -66,6 +66,13 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "SECONDS",
                 "give up when nothing moves for so long (300); 0: never",
             ),
+            Entry(
+                "",
+                "shutdown",
+                "WHEN",
+                "tell the server of the end of input now, never, or when it has been"
+                " quiet for so many seconds (5; 15 before an answer; 1 on a terminal)",
+            ),
         ),
     ),
     (
@@ -109,6 +116,12 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("k", "insecure", "", "do not verify the server: anyone may answer"),
             Entry("M", "tls-method", "VERSION", "TLSv1_2, TLSv1_3 or MIN:MAX"),
             Entry("f", "ciphers", "LIST", "OpenSSL cipher list, or a file with one"),
+            Entry(
+                "",
+                "ignore-unexpected-eof",
+                "",
+                "accept an end of TLS without close_notify, which anyone can forge",
+            ),
             Entry("z", "provider", "", "give prog TLS_PROVIDER"),
         ),
     ),

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from twisted_tcpclient.descriptors import Read, Watch, outstanding
+from twisted_tcpclient.endings import has_refused, of_kernel
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
@@ -48,7 +49,8 @@ class Lent(Wire, Watch):
 
     def ended(self, error: Exception | None) -> None:
         """Nothing more will come."""
-        self._end = self._end or error or self._broken() or EOFError()
+        broken = of_kernel(self._below) if self._below is not None else None
+        self._end = self._end or error or broken or EOFError()
         self._look()
 
     def lost(self, error: Exception | None) -> None:
@@ -59,21 +61,6 @@ class Lent(Wire, Watch):
         self.ended(error)
         self._forget()
         self._closed()
-
-    def _broken(self) -> OSError | None:
-        """
-        What the kernel knows better than Twisted.
-
-        A reset wakes epoll a moment before there is an end to be read, and Twisted
-        takes an error without anything to read for an end in good order.
-        """
-        if self._below is None:
-            return None
-        number = self._below.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        # What is refused after the server's end does not undo that.
-        if number in (0, errno.EPIPE):
-            return None
-        return OSError(number, os.strerror(number))
 
     def _forget(self) -> None:
         """Ask the kernel nothing more."""
@@ -175,6 +162,17 @@ class Lent(Wire, Watch):
 
     def break_off(self) -> None:
         """It is gone: nothing more comes than what has come."""
+
+    def hang_up(self) -> None:
+        """Twisted sends FIN once the server has answered close_notify."""
+
+    def refused(self) -> bool:
+        """Whether the server's kernel has answered with RST, where that is known."""
+        return self._below is not None and has_refused(self._below)
+
+    def leave(self) -> None:
+        """Close, though the server has not: Twisted would wait for it."""
+        self.abort()
 
     def unsent(self) -> int:
         """How many bytes the kernel still holds for the peer, where it tells."""

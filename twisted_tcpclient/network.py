@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPullProducer,
@@ -22,12 +21,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.errors import ConnectionBroken
+from twisted_tcpclient.endings import of_transport
 from twisted_tcpclient.lent import Lent
 from twisted_tcpclient.wire import Ended, Records, Secure, Wire
-
-#: Tells an orderly end of a transport (None) from one that is an error.
-Diagnosis = Callable[[Any, Failure], "Exception | None"]
 
 
 def take(transport: Any) -> socket.socket:
@@ -44,15 +40,6 @@ def take(transport: Any) -> socket.socket:
     taken.setblocking(False)
     transport.abortConnection()
     return taken
-
-
-def plain_diagnosis(transport: Any, reason: Failure) -> Exception | None:
-    """What the end of a connection in clear means."""
-    if reason.check(ConnectionDone):
-        return None
-    if reason.type is ConnectionLost:
-        return ConnectionBroken("connection reset")
-    return ConnectionBroken(str(reason.value))
 
 
 @implementer(IPullProducer)
@@ -89,9 +76,7 @@ class Network(Protocol):
 
     transport: Any
 
-    def __init__(self, diagnose: Diagnosis) -> None:
-        """:param diagnose: what the end of the connection means."""
-        self._diagnose = diagnose
+    def __init__(self) -> None:
         self._records: Callable[[Any], Records] | None = None
         self._early: list[bytes] = []
         self._lost = False
@@ -127,7 +112,7 @@ class Network(Protocol):
         if self._wire is not None:
             return
         self._lost = True
-        self._error = self._diagnose(self.transport, reason)
+        self._error = of_transport(self.transport, reason)
         if self._lent is not None:
             self._lent.lost(self._error)
         self._settled()

@@ -49,6 +49,7 @@ class Options(usage.Options):
         ["provider", "z", ""],
         ["crlf", None, ""],
         ["greeting", None, ""],
+        ["ignore-unexpected-eof", None, ""],
         ["system-names", "e", ""],
     ]
     optParameters = [
@@ -66,7 +67,7 @@ class Options(usage.Options):
             *("endpoint", "connect-timeout", "local-ip", "local-port"),
             *("family", "nodelay", "starttls", "versions"),
             *("match", "ca-file", "crl-file", "certificate-directory"),
-            *("ciphers", "interface"),
+            *("ciphers", "interface", "shutdown"),
         ):
             self[name] = None
 
@@ -188,6 +189,10 @@ class Options(usage.Options):
         self["idle"] = values.number(value, "-a")
 
     opt_a = opt_idle_timeout
+
+    def opt_shutdown(self, value: str) -> None:
+        """When the server is told of the end of input."""
+        self["shutdown"] = values.shutdown(value, "--shutdown")
 
     def opt_lookup_timeout(self, value: str) -> None:
         """Seconds for each look-up."""

@@ -1,20 +1,11 @@
 """
-Two ends joined: the network, and descriptors of our own.
+The relay: a connection and two local descriptors, joined until both are done.
 
-What happens when one side ends:
-
-- End of input on our side is a half-close.  The server is told (FIN, or
-  close_notify over TLS), and what it still sends is delivered in full.  Many
-  servers take close_notify for a hang-up and forget the reply they were about
-  to send (Postfix answers QUIT so), so over TLS a conversation is ended only
-  once the server has been quiet for a moment, or has talked for a minute.
-- End of input from the server ends the session: what it sent is delivered, and
-  our side is closed.  If there is known to be input that it did not want, that
-  is an error: half an upload is none.
-- Anything else is an error.  What was received before it is still delivered.
-
-Each side is paused while the other is slow, so memory stays flat.  A session in
-which nothing moves for too long is given up.
+It owns two pumps, one for each direction.  Each side is paused while the other is slow,
+so memory stays flat.  How a session ends is decided by
+:class:`twisted_tcpclient.farewell.Farewell`; the relay shows it the session and does
+what it decides.  What was received before an error is delivered before the relay fails.
+A session in which nothing moves for too long is given up.
 """
 
 from __future__ import annotations
@@ -23,98 +14,35 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_tcpclient import endings
 from twisted_tcpclient.descriptors import (
+    Rest,
     Watch,
     reader,
+    rest,
     tells_of_readers,
-    unread,
     waits,
 )
 from twisted_tcpclient.errors import (
     ConnectionBroken,
     CutShort,
     LeftUnsent,
-    LocalFailure,
     TCPClientError,
     TimedOut,
 )
+from twisted_tcpclient.farewell import Farewell, Phase, Sight, Step
+from twisted_tcpclient.idle import IDLED, Idle
 from twisted_tcpclient.pumps import Pump
-from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.settings import Shutdown
 from twisted_tcpclient.wire import Wire
 
-#: How long a server must be quiet to have no more to say, in seconds.
-QUIET = 1.0
-#: How long a server may talk before it is told that we have no more to say.
-PATIENCE = 60.0
-#: How long to wait for the server's close when nobody is left to hear it.
-LINGER = 5.0
-#: What is said of a session in which nothing has moved for too long.
-IDLED = "timed out: nothing was sent or received"
 #: How much may wait for a server that does not read what TLS has to say, in bytes.
 UNHEARD = 2**20
-#: Whoever sends more than this is not in a conversation, in bytes.
-CONVERSATION = 2**20
-
-
-class Idle:
-    """
-    Calls when nothing has moved for a while.
-
-    It looks now and then at what has been done instead of being told of each
-    byte: that costs the bytes nothing, and sees those move that the kernel
-    still holds.
-    """
-
-    #: How often to look in the time that is waited for.
-    LOOKS = 8
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        seconds: float | None,
-        progress: Callable[[], object],
-        expired: Callable[[], None],
-    ) -> None:
-        """
-        :param seconds: None never to call.
-        :param progress: returns something else whenever something has moved.
-        """
-        self._clock = clock
-        self._seconds = seconds
-        self._progress = progress
-        self._expired = expired
-        self._seen = progress()
-        self._still = 0
-        self._call: IDelayedCall | None = None
-        self._wait()
-
-    def _wait(self) -> None:
-        if self._seconds is not None:
-            pause = self._seconds / self.LOOKS
-            self._call = self._clock.callLater(pause, self._look)
-
-    def _look(self) -> None:
-        seen = self._progress()
-        # Looks are counted, not time: a time in which we were stopped, as by a shell,
-        # is one look, and what has come meanwhile is read before the next.
-        self._still = self._still + 1 if seen == self._seen else 0
-        self._seen = seen
-        if self._still == self.LOOKS:
-            self._expired()
-        else:
-            self._wait()
-
-    def stop(self) -> None:
-        """Never call."""
-        self._seconds = None
-        if self._call is not None and self._call.active():
-            self._call.cancel()
 
 
 @dataclass(frozen=True)
@@ -126,7 +54,7 @@ class Local:
     :ivar writing: the one to write to, non-blocking; closed in the end.
     :ivar reads: what is read from, for messages.
     :ivar writes: what is written to, for messages.
-    :ivar needed: whether it is an error if nobody takes what the server sends.
+    :ivar needed: whether it is an error if no process reads what the server sends.
         A prog may close 6 and go on writing to 7.
     """
 
@@ -135,6 +63,30 @@ class Local:
     reads: str
     writes: str
     needed: bool
+
+
+def _ignore(note: str) -> None:
+    """Tell no one."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """
+    How a session is to be held.
+
+    :ivar idle: seconds without progress until it is given up; None for no limit.
+    :ivar shutdown: when the server is told of the end of input.
+    :ivar ignore_unexpected_eof: whether FIN without close_notify is an orderly end of
+        TLS.
+    :ivar translate: applied to what is read before it is sent.
+    :ivar note: called with what happens, in words.
+    """
+
+    idle: float | None = None
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    ignore_unexpected_eof: bool = False
+    translate: Callable[[bytes], bytes] | None = None
+    note: Callable[[str], None] = _ignore
 
 
 class Relay:
@@ -150,35 +102,30 @@ class Relay:
         reactor: Any,
         wire: Wire,
         local: Local,
+        manner: Manner,
         *,
-        idle: float | None,
-        translate: Callable[[bytes], bytes] | None = None,
         fast: bool = True,
     ) -> None:
-        """
-        :param idle: seconds without progress until the session is given up.
-        :param translate: applied to what is read before it is sent.
-        :param fast: False to move bytes in the plain way only.
-        """
-        self._clock: IReactorTime = reactor
+        """:param fast: False to move bytes in the plain way only."""
         self._wire = wire
         self._local = local
+        self._manner = manner
         self._error: Exception | None = None
         self._connected = self._reads = self._listens = True
+        self._abandoned = self._ended = self._refused = False
+        #: Whether the server may not have acknowledged all of the input.
+        self._owed = True
+        #: How many bytes of TLS's own follow the last byte of input.
+        self._tail = 0
+        #: How much the server had said at the last byte to it.
+        self._heard = 0
         self._read = reader(local.reading)
-        self._translate = translate
-        self._polite = False
-        self._sent = 0
-        self._kernel = 0
-        #: The next step towards the end that waits for its time.
-        self._later: IDelayedCall | None = None
-        self._latest = 0.0
         self.finished: Deferred[None] = Deferred(self._cancelled)
         self._network = wire.watch(reactor, self._receive, self._send)
         self._source = Watch(reactor, local.reading, self._send, self._send)
         self._sink = Watch(reactor, local.writing, self._deserted, self._receive)
         self._up = Pump(
-            wire.upload(local.reading, self._input, fast and translate is None),
+            wire.upload(local.reading, self._input, fast and manner.translate is None),
             self._source,
             self._network,
             self._source if waits(local.reading) else self._network,
@@ -194,83 +141,85 @@ class Relay:
             self._sink_failed,
         )
         wire.on_reply(self._reply)
-        self._idle = Idle(reactor, idle, self._progress, self._expired)
+        self._idle = Idle(reactor, manner.idle, self._progress, self._expired)
+        self._farewell = Farewell(
+            reactor,
+            manner.shutdown,
+            self._see,
+            self._act,
+            typed=os.isatty(local.reading),
+            needed=local.needed,
+        )
         self._sink.reading(tells_of_readers(local.writing))
         # Input first: what is there is sent even where the server has gone.
         self._send()
         self._receive()
 
+    # Bytes.
+
     def _input(self) -> list[bytes]:
         """Read from our side."""
         pieces = self._read()
-        self._sent += sum(map(len, pieces))
-        return pieces if self._translate is None else [*map(self._translate, pieces)]
+        translate = self._manner.translate
+        return pieces if translate is None else [*map(translate, pieces)]
 
     def _send(self) -> None:
         """Move what our side has to say."""
-        self._up.turn()
+        self._upward(self._up.turn)
+
+    def _upward(self, move: Callable[[], None]) -> None:
+        """Move bytes to the server, and keep what the end of the session asks for."""
+        taken, given = self._up.taken, self._up.given
+        move()
+        if self._up.taken != taken:
+            self._tail = 0
+        if (self._up.taken, self._up.given) != (taken, given):
+            self._heard = self._down.taken
 
     def _receive(self) -> None:
         """Move what the server has to say."""
-        before = self._down.taken
         self._down.turn()
-        if self._later is not None and self._listens and self._down.taken != before:
-            self._later.reset(self._patience())
-
-    def _patience(self) -> float:
-        """How long the server may be quiet from now on."""
-        return max(0, min(QUIET, self._latest - self._clock.seconds()))
 
     def _reply(self, data: bytes) -> None:
-        """TLS has something to say, as the server has asked for it."""
-        self._up.push(data)
+        """Send what TLS has to say of its own accord: answers, close_notify, alerts."""
+        self._tail += len(data)
+        self._upward(lambda: self._up.push(data))
         if self._up.held > UNHEARD:
             self._unsendable(ConnectionBroken("the server does not read TLS's answers"))
 
-    # From the network.
+    # The end of the server's side.
 
     def _network_ended(self, error: Exception | None) -> None:
-        """
-        The server will send no more, in good order (None) or not.  What it has
-        sent is delivered.
-        """
-        if error is not None:
-            self._network_lost(error)
-            return
-        left = self._reads and unread(self._local.reading)
-        if left:
-            self._error = self._error or LeftUnsent(self._local.reads)
-        self._close_sink()
-        # Nothing may be taken once close_notify is said: it could not be sent.
-        self._up.finish(self._answer)
-        if left:
-            # Nothing is mended by sending a little more.
+        """The server will send no more, and all that it has sent is delivered."""
+        meant = None if error is None else endings.of_socket(error)
+        if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
+            self._manner.note("the server has closed TLS without close_notify")
+            meant = None
+        if meant is None:
+            self._ended = True
+            self._manner.note("the server has ended the connection")
+            # Nothing may be taken once close_notify is said: it could not be sent.
+            self._up.finish(self._farewell.look)
+            self._farewell.look()
+        elif self._farewell.phase is Phase.LINGERING:
             self._close()
-
-    def _answer(self) -> None:
-        """All is sent that was taken: end as the server has."""
-        if self._wire.secure:
-            self._end()
-        self._up.finish(self._close)
-
-    def _network_lost(self, error: Exception) -> None:
-        """The connection is gone otherwise."""
-        if isinstance(error, OSError):
-            error = _broken(error)
-        elif not isinstance(error, CutShort):
-            # An alert tells more than a failure to send.
-            self._error = error
-        if self._listens or not isinstance(error, CutShort):
-            # Where nobody reads any more, nothing can have been cut off.
-            self._error = self._error or error
-        self._close_sink()
-        self._close()
+        else:
+            # An alert tells more than the failure to send that it has caused.
+            tells = meant is error and not isinstance(error, CutShort)
+            self._error = meant if tells else self._error or meant
+            self._close()
 
     def _unsendable(self, error: OSError | TCPClientError) -> None:
         """The server takes no more.  What it has said before is delivered."""
-        if not self._polite:
-            known = error if isinstance(error, TCPClientError) else _broken(error)
-            self._error = self._error or known
+        if self._farewell.phase is Phase.OVER:
+            self._close()
+            return
+        self._refused = True
+        if self._ended:
+            self._farewell.look()
+            return
+        if self._farewell.phase not in (Phase.TOLD, Phase.LINGERING):
+            self._error = self._error or endings.of_socket(error)
         self._close_source()
         self._up.stop()
         if self._listens:
@@ -279,98 +228,117 @@ class Relay:
         else:
             self._close()
 
-    # From our side.
+    # The end of our side.
 
     def _source_ended(self, error: Exception | None) -> None:
         self._close_source()
         if isinstance(error, TCPClientError):
             self._unsendable(error)
         elif isinstance(error, OSError):
-            why = os_reason(error)
-            self._fail(LocalFailure(f"unable to read {self._local.reads}: {why}"))
-        elif not self._listens:
-            self._say_goodbye()
-        elif not self._wire.secure:
-            self._wire.end()
-        elif self._sent > CONVERSATION:
-            self._say_goodbye()
+            self._fail(endings.unreadable(self._local.reads, error))
         else:
-            self._latest = self._clock.seconds() + PATIENCE
-            self._wait(QUIET, self._quiet)
+            self._farewell.look()
+            self._note_waiting()
 
-    def _quiet(self) -> None:
-        """The server has been quiet, or was not listened to."""
-        self._later = None
-        before, patience = self._down.taken, self._patience()
-        # If we were stopped, time was up before what has come meanwhile was read.
-        self._down.turn()
-        if not (self._connected and self._listens):
-            return
-        if self._down.stalled:
-            self._wait(QUIET, self._quiet)
-        elif patience and self._down.taken != before:
-            self._wait(patience, self._quiet)
-        else:
-            self._say_goodbye()
-
-    def _say_goodbye(self) -> None:
-        """
-        Say close_notify, and go on reading; in clear, where this is said only when
-        nobody reads any more, close.
-
-        The FIN of a half-close below TLS would say "cut short" instead.
-        """
-        self._forget_later()
-        if not self._wire.secure:
-            self._close()
-            return
-        self._end()
-        if not self._listens and self._connected:
-            self._wait(LINGER, self._leave)
-
-    def _end(self) -> None:
-        """Say close_notify.  If it is all there is to say, nobody may want it."""
-        self._polite = not self._up.held
-        self._wire.end()
-
-    def _leave(self) -> None:
-        """
-        Nobody is left, and the server does not close: go, as soon as it has all
-        that was sent, or takes no more of it.
-        """
-        self._later = None
-        held = self._up.held + self._wire.unsent()
-        if held and held != self._kernel:
-            self._kernel = held
-            self._wait(LINGER, self._leave)
-        elif held:
-            self._fail(ConnectionBroken("the server does not take what was sent"))
-        else:
-            self._abort()
-
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._later = self._clock.callLater(seconds, then)
-
-    def _forget_later(self) -> None:
-        later, self._later = self._later, None
-        if later is not None and later.active():
-            later.cancel()
+    def _note_waiting(self) -> None:
+        """Say what is waited for, where something is."""
+        if self._farewell.phase is Phase.WAITING:
+            seconds = self._farewell.patience(self._see())
+            self._manner.note(
+                f"{self._local.reads} has ended; the server is told when it has been"
+                f" quiet for {seconds:g} s (--shutdown)"
+            )
 
     def _deserted(self) -> None:
         """The last reader of a pipe has gone."""
-        if self._listens:
+        self._sink.reading(False)
+        if self._listens and self._down.held:
             self._sink_failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+        elif self._listens:
+            self._abandon()
 
     def _sink_failed(self, error: OSError) -> None:
-        if self._local.needed:
-            why = os_reason(error)
-            self._fail(LocalFailure(f"unable to write {self._local.writes}: {why}"))
-            return
-        # The server may be listening still: it can go on, to nobody.
+        if self._local.needed and self._farewell.phase is not Phase.LEAVING:
+            self._fail(endings.unwritable(self._local.writes, error))
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """No process reads the output; the server may be listening still."""
+        self._abandoned = True
+        if not self._local.needed:
+            self._discard()
+        self._farewell.look()
+
+    def _discard(self) -> None:
+        """Throw away what the server still says."""
         self._close_sink()
-        if not self._reads:
-            self._say_goodbye()
         self._down.discard()
+
+    # The farewell.
+
+    def _see(self) -> Sight:
+        """Return the session as it is now."""
+        if self._connected and self._farewell.phase is Phase.WAITING:
+            # What has come while the process was stopped counts.
+            self._down.turn()
+        left = self._unacknowledged()
+        refused = self._refused or bool(left and self._ended and self._wire.refused())
+        return Sight(
+            over=not self._reads,
+            rest=rest(self._local.reading) if self._reads else Rest.NONE,
+            read=self._listens and not self._abandoned,
+            ended=self._ended,
+            refused=self._owed and refused,
+            unsent=self._up.held if self._owed else 0,
+            unacknowledged=left,
+            undelivered=self._down.held,
+            heard=self._down.taken,
+            sent=self._up.given,
+            answered=self._down.taken > self._heard,
+        )
+
+    def _unacknowledged(self) -> int:
+        """How many bytes of the input the kernel holds for the server."""
+        if not (self._owed and self._connected):
+            return 0
+        return max(0, self._wire.unsent() - self._tail)
+
+    def _act(self, step: Step) -> None:
+        """Do what the farewell has decided."""
+        match step:
+            case Step.TELL:
+                self._manner.note("the server is told that no more will be sent")
+                self._tell()
+            case Step.HANG_UP:
+                self._manner.note("no process reads the answer: closing")
+                self._tell()
+                self._discard()
+                self._up.finish(self._wire.hang_up)
+            case Step.CLOSE:
+                if self._wire.secure:
+                    self._wire.end()
+                self._up.finish(self._close)
+            case Step.LEAVE:
+                self._let_go()
+                self._wire.leave()
+                self._finish()
+            case Step.LEFT_UNSENT:
+                self._error = self._error or LeftUnsent(self._local.reads)
+                self._close()
+            case Step.NOT_TAKEN:
+                self._fail(ConnectionBroken("the server does not take what was sent"))
+            case Step.NO_READER:
+                gone = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+                self._fail(endings.unwritable(self._local.writes, gone))
+
+    def _tell(self) -> None:
+        """Say FIN, or close_notify over TLS, where FIN would say "cut short"."""
+        self._owed = bool(self._up.held or self._unacknowledged())
+        if not self._wire.secure:
+            # The kernel counts FIN as a byte.
+            self._tail += 1
+        self._wire.end()
 
     # The end.
 
@@ -398,12 +366,13 @@ class Relay:
         """
         Read no more.
 
-        What was read of a file and not sent is there for whoever reads next.
+        What was read of a file and not sent is there for the next process that reads.
         """
         if not self._reads:
             return
         self._reads = False
-        ahead = 0 if self._wire.secure or self._translate else self._up.ahead
+        translated = self._manner.translate is not None
+        ahead = 0 if self._wire.secure or translated else self._up.ahead
         self._source.stop()
         if ahead:
             with suppress(OSError):
@@ -419,6 +388,7 @@ class Relay:
 
     def _close(self) -> None:
         """Close the connection: that is the end of all."""
+        self._close_sink()
         if self._connected:
             self._let_go()
             self._wire.close(self._finish)
@@ -432,7 +402,7 @@ class Relay:
     def _let_go(self) -> None:
         """Move nothing more."""
         self._connected = False
-        self._forget_later()
+        self._farewell.stop()
         self._close_source()
         self._up.stop()
         self._down.stop()
@@ -446,13 +416,6 @@ class Relay:
                 self.finished.callback(None)
             else:
                 self.finished.errback(self._error)
-
-
-def _broken(error: OSError) -> ConnectionBroken:
-    """What became of the connection."""
-    if isinstance(error, ConnectionError):
-        return ConnectionBroken("connection reset")
-    return ConnectionBroken(os_reason(error))
 
 
 def crlf() -> Callable[[bytes], bytes]:

@@ -16,11 +16,12 @@ from twisted.python.failure import Failure
 
 from twisted_tcpclient import lookup, program
 from twisted_tcpclient.complaint import complain
-from twisted_tcpclient.connection import diagnose, local, observe
+from twisted_tcpclient.connection import local, observe
 from twisted_tcpclient.errors import DescriptionError, LocalFailure, TimedOut
 from twisted_tcpclient.facts import Facts, environment, is_secure
+from twisted_tcpclient.idle import IDLED
 from twisted_tcpclient.network import Network
-from twisted_tcpclient.relay import IDLED, Relay, crlf
+from twisted_tcpclient.relay import Manner, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.target import target
@@ -128,7 +129,7 @@ class Session:
     async def _connect(self) -> Any:
         """Connected, and verified where TLS was asked for."""
         endpoint = self._endpoint()
-        factory = Factory.forProtocol(lambda: Network(diagnose))
+        factory = Factory.forProtocol(Network)
         factory.noisy = False
         network: Any = await endpoint.connect(factory)
         transport: Any = network.transport
@@ -227,7 +228,6 @@ class Session:
 
     async def _client(self, network: Network) -> int:
         """Join stdin and stdout to the network."""
-        settings = self._settings
         wire = await self._wire(network)
         try:
             ours, restore = local(0, 1, "standard input", "standard output")
@@ -235,23 +235,29 @@ class Session:
             why = os_reason(error)
             raise LocalFailure(f"no standard input or output: {why}") from None
         try:
-            await Relay(
-                self._reactor,
-                wire,
-                ours,
-                idle=settings.idle,
-                translate=crlf() if settings.crlf else None,
-            ).finished
+            await Relay(self._reactor, wire, ours, self._manner()).finished
         finally:
             restore()
         return 0
+
+    def _manner(self) -> Manner:
+        """How the session is to be held."""
+        settings = self._settings
+        return Manner(
+            idle=settings.idle,
+            shutdown=settings.shutdown,
+            ignore_unexpected_eof=settings.ignore_unexpected_eof,
+            # prog writes its own line ends.
+            translate=crlf() if settings.crlf and not settings.program else None,
+            note=self._report.progress,
+        )
 
     async def _pipe(self, network: Network, command: program.Command) -> int:
         """Run prog as a child, with the network behind its pipes."""
         wire = await self._wire(network)
         child, local = program.pipes(self._reactor, command)
         self._program = child
-        relay = Relay(self._reactor, wire, local, idle=self._settings.idle)
+        relay = Relay(self._reactor, wire, local, self._manner())
         relaying = relay.finished.addCallbacks(lambda _: 0, self._explain)
         status = await child.exited
         relayed = await relaying

@@ -106,6 +106,33 @@ class ConnectSettings:
 
 
 @dataclass(frozen=True)
+class Shutdown:
+    """
+    When the server is told that no more will be sent (FIN, or close_notify over TLS).
+
+    After the end of input the server has to be quiet for some time, in seconds; 0 is
+    at once, and infinity is never.
+
+    :ivar answered: where it has sent something since our last byte.
+    :ivar unanswered: where it has not: it may owe an answer.
+    :ivar typed: where the input is a terminal.
+    """
+
+    answered: float = 5.0
+    unanswered: float = 15.0
+    typed: float = 1.0
+
+    @classmethod
+    def after(cls, seconds: float) -> Shutdown:
+        """
+        Return the same time for all three.
+
+        :param seconds: 0 for at once, ``math.inf`` for never.
+        """
+        return cls(seconds, seconds, seconds)
+
+
+@dataclass(frozen=True)
 class LookupSettings:
     """
     What to find out for prog.
@@ -139,6 +166,9 @@ class Settings:
     :ivar tls: None for a connection in clear.
     :ivar idle: seconds without any progress after which the session is given
         up; None for no limit.
+    :ivar shutdown: when the server is told of the end of input.
+    :ivar ignore_unexpected_eof: whether FIN without close_notify is an orderly end of
+        TLS.
     :ivar provider: whether prog is to have TLS_PROVIDER.
     :ivar crlf: whether client mode turns LF from stdin into CRLF.
     """
@@ -154,5 +184,7 @@ class Settings:
     greeting: bool = False
     tls: TLSSettings | None = None
     idle: float | None = 300.0
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    ignore_unexpected_eof: bool = False
     provider: bool = False
     crlf: bool = False

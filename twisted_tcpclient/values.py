@@ -7,10 +7,12 @@ A value that cannot be is a ``usage.UsageError`` that names the option.
 from __future__ import annotations
 
 from ipaddress import ip_address
+from math import inf
 
 from twisted.python.usage import UsageError
 
 from twisted_tcpclient.report import printable
+from twisted_tcpclient.settings import Shutdown
 
 #: The versions of TLS that there are.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
@@ -59,6 +61,17 @@ def timeouts(text: str, what: str) -> tuple[float, float]:
     if not total:
         raise UsageError(f"{what}: 0 seconds are not enough to connect")
     return min(head, 0.25), float(total)
+
+
+def shutdown(text: str, what: str) -> Shutdown:
+    """When the server is told of the end of input: now, never, or after seconds."""
+    if text in ("now", "never"):
+        return Shutdown.after(0.0 if text == "now" else inf)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UsageError(
+            f"{what}: not now, never or a number of seconds: {printable(text)!r}"
+        )
+    return Shutdown.after(float(text))
 
 
 def versions(text: str, what: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from struct import pack
 from typing import Any
 
 from twisted_tcpclient.descriptors import CHUNK, Read, Watch, outstanding
-from twisted_tcpclient.errors import CutShort
+from twisted_tcpclient.endings import cut_short, has_refused
 from twisted_tcpclient.movers import Copy, Mover, mover, writer
 
 
@@ -84,6 +84,14 @@ class Wire:
         """Let nothing more come than what has come."""
         self._shut(socket.SHUT_RDWR)
 
+    def hang_up(self) -> None:
+        """Send FIN, below TLS too."""
+        self._shut(socket.SHUT_WR)
+
+    def refused(self) -> bool:
+        """Whether the server's kernel has answered with RST, after FIN too."""
+        return has_refused(self._socket)
+
     def unsent(self) -> int:
         """How many bytes the kernel still holds for the peer, where it tells."""
         return outstanding(self.fileno())
@@ -93,6 +101,10 @@ class Wire:
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
         then()
+
+    def leave(self) -> None:
+        """Close after FIN, though the server has not."""
+        self._socket.close()
 
     def abort(self) -> None:
         """Close with a reset, if it is open."""
@@ -155,7 +167,7 @@ class Secure(Wire):
             raise ended
         data = self._socket.recv(CHUNK)
         if not data:
-            raise CutShort("TLS connection cut short: no close_notify")
+            raise cut_short()
         pieces = self._records.decrypt(data)
         if self._records.ended is not None:
             # Nothing else may make it readable again, to be asked for the end.

@@ -7,13 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.errors import ConnectionBroken, CutShort
+from twisted_tcpclient.errors import ConnectionBroken
 from twisted_tcpclient.facts import TLSFacts
-from twisted_tcpclient.network import plain_diagnosis
 from twisted_tcpclient.report import printable
 from twisted_tcpclient.tls.certificates import subject
 from twisted_tcpclient.tls.reasons import broken
@@ -76,24 +73,14 @@ def is_verified(transport: Any) -> bool:
     return connection.get_verify_mode() != SSL.VERIFY_NONE
 
 
-def diagnose(transport: Any, reason: Failure) -> Exception | None:
-    """
-    What the end of an established connection means: None if the server said
-    close_notify (RFC 8446, 6.1), as without it anyone may have cut the connection
-    short.
+def alert(reason: Failure) -> ConnectionBroken | None:
+    """Return the error for a session that TLS itself has ended; None otherwise."""
+    return broken(reason.value) if isinstance(reason.value, SSL.Error) else None
 
-    :param transport: with TLS, whoever has made it.  Only those of
-        :func:`twisted_tcpclient.endpoints.secured` know a reset from a FIN.
-    """
+
+def has_been_closed(transport: Any) -> bool | None:
+    """Return whether the server has said close_notify; None without OpenSSL."""
     connection = transport.getHandle()
-    if isinstance(reason.value, SSL.Error):
-        # First: to OpenSSL a fatal alert is a shutdown as well.
-        return broken(reason.value)
     if not isinstance(connection, SSL.Connection):
-        return plain_diagnosis(transport, reason)
-    if connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
         return None
-    ended: Failure = getattr(transport, "ended", connectionDone)
-    if ended.check(ConnectionDone):
-        return CutShort("TLS connection cut short: no close_notify")
-    return ConnectionBroken("connection reset")
+    return bool(connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)

@@ -1,0 +1,420 @@
+"""How sessions end, over every kind of connection: whole, too early, or by a reset."""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests import servers
+from tests.command import (
+    ON_TERMINAL,
+    PATIENCE,
+    STARTTLS,
+    TCP,
+    TLS,
+    UNIX,
+    Kind,
+    Outcome,
+    Peer,
+    every,
+    finish,
+    run,
+    start,
+    terminal,
+    together,
+    trusting,
+)
+from tests.test_client_mode import MIB, noise, running, same
+
+#: The command as users run it: it decides when the server is told.
+BY_DEFAULT: tuple[str, ...] = ()
+
+#: Seconds in which a server that is slow to answer looks whether its client is gone.
+SLOW = 2.0
+
+#: The kinds over which prog is a child with pipes.
+PIPED = (TLS, STARTTLS)
+
+
+def hung_up(peer: Peer, seconds: float) -> bool:
+    """Return whether the client says something, or its end, within this time."""
+    return bool(select.select([peer.socket], [], [], seconds)[0])
+
+
+class AnswerTests(SynchronousTestCase):
+    """A server that takes the end of its client's words for a hang-up."""
+
+    def answers(self, size: int, kind: Kind, *options: str, prog: str = "") -> None:
+        """A slow answer to so many bytes arrives, and the session is whole."""
+        question = noise(size)
+
+        def slow(peer: Peer) -> bool:
+            received = peer.exactly(size)
+            gone = hung_up(peer, SLOW)
+            if not gone:
+                peer.send(b"the answer\n")
+            peer.finish()
+            return gone or not same(received, question)
+
+        with kind.serve(slow, BY_DEFAULT) as server:
+            words = ("sh", "-c", prog) if prog else ()
+            arguments = ("-RHl0", *options, *server.arguments, *words)
+            outcome = run(*arguments, data=question)
+            self.assertFalse(server.result(), "the client has hung up")
+        self.assertEqual(outcome, Outcome(0, b"the answer\n", ""))
+
+    def test_client_mode(self) -> None:
+        """
+        It answers late, and its answer arrives: in clear as over TLS, and however
+        much was sent to it.
+        """
+        for size in (20, 3 * MIB):
+            every(functools.partial(self.answers, size))
+
+    def test_prog(self) -> None:
+        """The same when prog closes 7 and reads 6."""
+        prog = "cat >&7; exec 7>&-; cat <&6"
+        for size in (20, 3 * MIB):
+            every(functools.partial(self.answers, size, prog=prog), *PIPED)
+
+    def test_never(self) -> None:
+        """With --shutdown never the end is left to the server."""
+        every(lambda kind: self.answers(20, kind, "--shutdown", "never"))
+
+    def test_seconds(self) -> None:
+        """With --shutdown SECONDS it is told after that time, and not before."""
+
+        def waits(peer: Peer) -> tuple[bool, bytes]:
+            peer.line()
+            early = hung_up(peer, 0.5)
+            rest = peer.rest()
+            peer.finish()
+            return early, rest
+
+        def check(kind: Kind) -> None:
+            with kind.serve(waits, ("--shutdown", "1")) as server:
+                outcome = run(*server.arguments, data=b"hello\n")
+                self.assertEqual(server.result(), (False, b""))
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+
+        every(check)
+
+    def test_terminal(self) -> None:
+        """The end of a terminal's input is told soon, as a user waits there."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.finish, BY_DEFAULT) as server, terminal() as ends:
+                master, slave = ends
+                process = start(
+                    *("-v", *server.arguments),
+                    command=ON_TERMINAL,
+                    stdin=slave,
+                    session=False,
+                )
+                os.write(master, b"\x04")
+                outcome = finish(process, None)
+            self.assertEqual(outcome.status, 0)
+
+        every(check)
+
+    def test_said(self) -> None:
+        """-v says what is waited for, and what ended the session."""
+
+        def slow(peer: Peer) -> None:
+            peer.line()
+            hung_up(peer, 0.5)
+            peer.send(b"bye\n")
+            peer.finish()
+
+        with TCP.serve(slow, BY_DEFAULT) as server:
+            outcome = run("-v", *server.arguments, data=b"QUIT\n")
+        *_, waits, ended = outcome.err.splitlines()
+        self.assertEqual(
+            waits,
+            "tcpclient: standard input has ended; the server is told when it has been"
+            " quiet for 15 s (--shutdown)",
+        )
+        self.assertEqual(ended, "tcpclient: the server has ended the connection")
+
+    def test_postfix(self) -> None:
+        """A mail of 3 MB to Postfix ends with its 221, over STARTTLS and in clear."""
+        server = servers.postfix()
+        body = b"Subject: long\r\n\r\n" + (b"x" * 70 + b"\r\n") * (3 * MIB // 72)
+        mail = (
+            b"EHLO me\r\nMAIL FROM:<a@example.test>\r\nRCPT TO:<user@example.test>\r\n"
+            b"DATA\r\n" + body + b"\r\n.\r\nQUIT\r\n"
+        )
+
+        def check(*options: str) -> None:
+            outcome = run(*options, server.host, str(server.smtp), data=mail)
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertIn(b"\r\n221 ", outcome.out)
+
+        secure = ("-s", "smtp", "-m", "mail.example.test", *trusting())
+        together({"clear": check, "STARTTLS": lambda: check(*secure)})
+
+
+class LeftTests(SynchronousTestCase):
+    """A server that ends in order before it has taken everything."""
+
+    def refused(self, kind: Kind, *prog: str, **how: object) -> None:
+        """The session fails, and what the server has said is delivered."""
+
+        def refuse(peer: Peer) -> None:
+            peer.exactly(10)
+            peer.send(b"413\n")
+            peer.half_close()
+            done.wait(PATIENCE)
+
+        done = threading.Event()
+        with kind.serve(refuse, BY_DEFAULT) as server:
+            outcome = run("-RHl0", *server.arguments, *prog, **how)  # type: ignore[arg-type]
+            done.set()
+        self.assertEqual((outcome.status, outcome.out), (111, b"413\n"), kind.name)
+        self.assertIn("before all of ", outcome.complaint())
+
+    def test_unacknowledged(self) -> None:
+        """Bytes that only the kernel has taken count as unsent."""
+        # More than a server's kernel takes, and less than ours holds beside that.
+        large = noise(4 * MIB)
+        every(lambda kind: self.refused(kind, data=large), TCP, TLS, STARTTLS)
+        every(lambda kind: self.refused(kind, data=noise(200_000)), UNIX)
+
+    def test_busy_writer(self) -> None:
+        """
+        A pipe that is empty for a moment while its writer lives is not at its end.
+        """
+        endless = ("sh", "-c", "cat /dev/zero | head -c 1000000000")
+
+        def check(kind: Kind) -> None:
+            with subprocess.Popen(endless, stdout=subprocess.PIPE) as writer:
+                self.refused(kind, stdin=writer.stdout, data=None)
+                assert writer.stdout is not None
+                writer.stdout.close()
+
+        for _ in range(3):
+            every(check)
+
+    def test_prog(self) -> None:
+        """The same for what prog writes."""
+        prog = ("sh", "-c", "head -c 5000000 /dev/zero >&7; exec 7>&-; cat <&6")
+        every(lambda kind: self.refused(kind, *prog), *PIPED)
+
+    def test_device(self) -> None:
+        """A block device is not at its end where a file of its size would not be."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.truncate(64 * MIB)
+            made = subprocess.run(
+                ("losetup", "--show", "-f", file.name), capture_output=True, text=True
+            )
+            if made.returncode:
+                raise SkipTest("loop devices cannot be had here (only root can)")
+            device = made.stdout.strip()
+            try:
+                for kind in (TCP, TLS):
+                    with open(device, "rb", buffering=0) as disk:
+                        self.refused(kind, stdin=disk, data=None)
+            finally:
+                subprocess.run(("losetup", "-d", device), check=True)
+
+    def test_open_input(self) -> None:
+        """Input that stays open and has nothing in it is no error."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.finish, BY_DEFAULT) as server:
+                outcome = run(*server.arguments, data=None)
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+
+        every(check)
+
+
+def hurry(peer: Peer) -> None:
+    """Let nothing of the server's wait (Nagle): its RST would drop it."""
+    peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class ResetTests(SynchronousTestCase):
+    """RST after an orderly end."""
+
+    def after(self, kind: Kind, end: Callable[[Peer], object]) -> Outcome:
+        """Run a session whose server resets after its end."""
+
+        def script(peer: Peer) -> None:
+            hurry(peer)
+            peer.line()
+            peer.send(b"221 bye\r\n")
+            end(peer)
+            peer.reset()
+
+        with kind.serve(script, BY_DEFAULT) as server:
+            return run(*server.arguments, data=b"QUIT\r\n")
+
+    def test_close_notify(self) -> None:
+        """After close_notify it is no error: the server has read no more of ours."""
+        for _ in range(3):
+            every(
+                lambda kind: self.assertEqual(
+                    self.after(kind, Peer.half_close), Outcome(0, b"221 bye\r\n", "")
+                ),
+                *PIPED,
+            )
+
+    def test_told_late(self) -> None:
+        """A server that is told just before it closes leaves our end unread."""
+
+        def late(peer: Peer) -> None:
+            hurry(peer)
+            peer.line()
+            # close_notify comes meanwhile, and is not read.
+            select.select([peer.socket], [], [], PATIENCE)
+            peer.send(b"221 bye\r\n")
+            peer.half_close()
+            peer.socket.close()
+
+        def check(kind: Kind) -> None:
+            with kind.serve(late, ("--shutdown", "1")) as server:
+                outcome = run(*server.arguments, data=b"QUIT\r\n")
+            self.assertEqual(outcome, Outcome(0, b"221 bye\r\n", ""))
+
+        every(check, *PIPED)
+
+
+class NoReaderTests(SynchronousTestCase):
+    """When no process reads what the server still says."""
+
+    def test_ignores_close_notify(self) -> None:
+        """
+        A server that ignores close_notify gets FIN behind it, and prog's status is
+        the session's: what the server says in clear then is not judged.
+        """
+
+        def ignore(peer: Peer) -> bool:
+            peer.line()
+            # Up to FIN below TLS.
+            while peer.socket.recv(65536):
+                pass
+            peer.send_clear(b"421 you have not said QUIT\r\n")
+            return True
+
+        def check(kind: Kind) -> None:
+            with kind.serve(ignore, BY_DEFAULT) as server:
+                prog = ("sh", "-c", "echo hello >&7")
+                outcome = run("-RHl0", "-a0", *server.arguments, *prog)
+                self.assertTrue(server.result())
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+
+        every(check, *PIPED)
+
+    def test_all_is_sent(self) -> None:
+        """FIN waits until a slow server has taken what prog had left behind."""
+        size = 6 * MIB
+
+        def slow(peer: Peer) -> int:
+            hung_up(peer, PATIENCE)
+            return len(peer.rest())
+
+        def check(kind: Kind) -> None:
+            with kind.serve(slow, BY_DEFAULT) as server:
+                prog = ("sh", "-c", f"head -c {size} /dev/zero >&7")
+                outcome = run("-RHl0", *server.arguments, *prog)
+                self.assertEqual(server.result(), size)
+            self.assertEqual(outcome, Outcome(0, b"", ""))
+
+        every(check, *PIPED)
+
+    def test_input_stays_open(self) -> None:
+        """A reader of stdout that is gone ends a session whose input stays open."""
+
+        def wait(peer: Peer) -> None:
+            peer.gone()
+
+        def check(kind: Kind) -> None:
+            with (
+                kind.serve(wait, BY_DEFAULT) as server,
+                running(*server.arguments) as process,
+            ):
+                assert process.stdout is not None
+                process.stdout.close()
+                process.stdout = None
+                outcome = finish(process, None)
+            self.assertEqual(outcome.status, 111)
+            self.assertEqual(
+                outcome.complaint(), "unable to write standard output: broken pipe"
+            )
+
+        every(check)
+
+
+class UnexpectedEOFTests(SynchronousTestCase):
+    """FIN without close_notify."""
+
+    def cut(self, peer: Peer) -> None:
+        """Answer, and close as Cyrus and others do."""
+        peer.line()
+        peer.send(b"bye\n")
+        peer.cut()
+        peer.gone()
+
+    def test_refused(self) -> None:
+        """It is an error that names the option which accepts it."""
+        with TLS.serve(self.cut, BY_DEFAULT) as server:
+            outcome = run(*server.arguments, data=b"QUIT\n")
+        self.assertEqual((outcome.status, outcome.out), (111, b"bye\n"))
+        self.assertTrue(
+            outcome.complaint().endswith(
+                ": TLS connection cut short: no close_notify"
+                " (--ignore-unexpected-eof accepts that)"
+            ),
+            outcome.err,
+        )
+
+    def test_accepted(self) -> None:
+        """With the option it is an end in order, and -v tells of it."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(self.cut, BY_DEFAULT) as server:
+                options = ("-v", "--ignore-unexpected-eof", *server.arguments)
+                outcome = run(*options, data=b"QUIT\n")
+            self.assertEqual((outcome.status, outcome.out), (0, b"bye\n"))
+            self.assertIn("closed TLS without close_notify\n", outcome.err)
+
+        every(check, *PIPED)
+
+    def test_left(self) -> None:
+        """It accepts no upload that was cut short."""
+
+        def cut(peer: Peer) -> None:
+            peer.exactly(10)
+            peer.cut()
+            peer.gone()
+
+        def check(kind: Kind) -> None:
+            with kind.serve(cut, BY_DEFAULT) as server, tempfile.TemporaryFile() as big:
+                big.truncate(64 * MIB)
+                options = ("--ignore-unexpected-eof", *server.arguments)
+                outcome = run(*options, stdin=big, data=None)
+            self.assertEqual(outcome.status, 111)
+            self.assertIn("before all of standard input", outcome.complaint())
+
+        every(check, *PIPED)
+
+    def test_reset(self) -> None:
+        """Nor a reset."""
+
+        def reset(peer: Peer) -> None:
+            peer.line()
+            peer.reset()
+
+        with TLS.serve(reset, BY_DEFAULT) as server:
+            options = ("--ignore-unexpected-eof", *server.arguments)
+            outcome = run(*options, data=b"QUIT\n")
+        self.assertEqual(outcome.status, 111)
+        self.assertIn(": connection reset", outcome.complaint())

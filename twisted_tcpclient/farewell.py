@@ -1,0 +1,314 @@
+"""
+How a session ends: who has ended, what is still on its way, and what is done next.
+
+The farewell decides and does no I/O.  It is shown a :class:`Sight` of the session, at
+each event and at regular looks, and answers with a :class:`Step`.  The rules are the
+table ``_TABLE``; in words:
+
+- The end of input is told to the server (FIN, or close_notify over TLS) once the kernel
+  has an acknowledgement for all that was sent, and the server has been quiet for some
+  time.  Many servers take it for a hang-up and drop the answer that they owe.
+- When no process reads the server's words any more, close_notify is followed by FIN as
+  soon as all is acknowledged, and what the server does then is not judged.
+- After an orderly end of the server, the session is whole if no input is left and
+  everything that was sent is acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import ceil, inf
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from twisted_tcpclient.descriptors import Rest
+from twisted_tcpclient.settings import Shutdown
+
+#: Seconds between two looks at a session that is about to end.
+LOOK = 0.1
+#: Seconds in which the writer of a pipe can show, after the server's end, that it has
+#: more to send.
+PENDING = 0.2
+#: Seconds without an acknowledgement after which an ended server counts as one that
+#: takes no more.
+STUCK = 5.0
+#: Seconds in which the end of input can follow the loss of the reader of the output.
+DESERTED = 1.0
+#: Seconds that a server gets to close after FIN when no process reads its words.
+LINGER = 1.0
+
+
+class Phase(Enum):
+    """How far the end has come."""
+
+    #: Input may still come, and the server may still send.
+    OPEN = auto()
+    #: The reader of the output is gone, and input may still come.
+    DESERTED = auto()
+    #: Input has ended; the server may owe an answer and is not told yet.
+    WAITING = auto()
+    #: The server has been told that no more will be sent.
+    TOLD = auto()
+    #: Input has ended and the output has no reader; sent bytes are unacknowledged.
+    LEAVING = auto()
+    #: FIN is out, the output has no reader; the server gets a moment to close.
+    LINGERING = auto()
+    #: The server has ended in order; whether it took everything is not known yet.
+    CHECKING = auto()
+    #: The session is over.
+    OVER = auto()
+
+
+class Step(Enum):
+    """What is to be done."""
+
+    NOTHING = auto()
+    #: Tell the server that no more will be sent: FIN, or close_notify over TLS.
+    TELL = auto()
+    #: The same, and FIN below TLS: no process reads what the server still sends.
+    HANG_UP = auto()
+    #: Close the connection in order: the session was whole.
+    CLOSE = auto()
+    #: Close the connection as it is: the server does not.
+    LEAVE = auto()
+    #: Close the connection: the server ended before it had taken everything.
+    LEFT_UNSENT = auto()
+    #: Close the connection: the output has lost its reader while input was open.
+    NO_READER = auto()
+    #: Close the connection: the server does not acknowledge what was sent.
+    NOT_TAKEN = auto()
+
+
+@dataclass(frozen=True)
+class Sight:
+    """
+    A session at one moment.  Counters are bytes since its begin.
+
+    :ivar over: whether the end of input has been read.
+    :ivar rest: what is known of the input that was not read.
+    :ivar read: whether a process reads the output.
+    :ivar ended: whether the server has ended in order and its words are delivered.
+    :ivar refused: whether the server's kernel has sent RST for bytes it did not take.
+    :ivar unsent: bytes that were read and are not given to the kernel.
+    :ivar unacknowledged: bytes that the kernel holds for the server.
+    :ivar undelivered: bytes of the server's that the output has not taken.
+    :ivar heard: counter of bytes from the server.
+    :ivar sent: counter of bytes to the server.
+    :ivar answered: whether the server has sent something since our last byte.
+    """
+
+    over: bool = False
+    rest: Rest = Rest.UNKNOWN
+    read: bool = True
+    ended: bool = False
+    refused: bool = False
+    unsent: int = 0
+    unacknowledged: int = 0
+    undelivered: int = 0
+    heard: int = 0
+    sent: int = 0
+    answered: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server's kernel has acknowledged all that was read."""
+        return not (self.unsent or self.unacknowledged)
+
+
+class Cause(Enum):
+    """Why a phase is left."""
+
+    #: The server has ended in order.
+    SERVER_ENDED = auto()
+    #: Input has ended.
+    INPUT_ENDED = auto()
+    #: Input is left that the server did not wait for.
+    INPUT_LEFT = auto()
+    #: No process reads the output, and the caller needs one that does.
+    DESERTED = auto()
+    #: No process reads the output.
+    NO_READER = auto()
+    #: The server has been quiet for long enough.
+    QUIET = auto()
+    #: All that was read is acknowledged.
+    SETTLED = auto()
+    #: The same, and no more input is to be expected.
+    WHOLE = auto()
+    #: The server has refused what is not acknowledged.
+    REFUSED = auto()
+    #: For too long nothing of what is not acknowledged has moved.
+    STUCK = auto()
+    #: The time of the phase is over.
+    EXPIRED = auto()
+
+
+_Row = tuple[Cause, Phase, Step]
+
+#: What leads from one phase to the next; the first cause that holds counts.
+_TABLE: Mapping[Phase, tuple[_Row, ...]] = {
+    Phase.OPEN: (
+        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        (Cause.INPUT_ENDED, Phase.WAITING, Step.NOTHING),
+        (Cause.DESERTED, Phase.DESERTED, Step.NOTHING),
+    ),
+    Phase.DESERTED: (
+        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        (Cause.INPUT_ENDED, Phase.LEAVING, Step.NOTHING),
+        (Cause.EXPIRED, Phase.OVER, Step.NO_READER),
+    ),
+    Phase.WAITING: (
+        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        (Cause.NO_READER, Phase.LEAVING, Step.NOTHING),
+        (Cause.QUIET, Phase.TOLD, Step.TELL),
+    ),
+    Phase.TOLD: (
+        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        (Cause.NO_READER, Phase.LEAVING, Step.NOTHING),
+    ),
+    Phase.LEAVING: (
+        (Cause.SETTLED, Phase.LINGERING, Step.HANG_UP),
+        (Cause.REFUSED, Phase.OVER, Step.NOT_TAKEN),
+        (Cause.STUCK, Phase.OVER, Step.NOT_TAKEN),
+    ),
+    Phase.LINGERING: (
+        (Cause.SERVER_ENDED, Phase.OVER, Step.CLOSE),
+        (Cause.EXPIRED, Phase.OVER, Step.LEAVE),
+    ),
+    Phase.CHECKING: (
+        (Cause.INPUT_LEFT, Phase.OVER, Step.LEFT_UNSENT),
+        (Cause.REFUSED, Phase.OVER, Step.LEFT_UNSENT),
+        (Cause.STUCK, Phase.OVER, Step.LEFT_UNSENT),
+        (Cause.WHOLE, Phase.OVER, Step.CLOSE),
+    ),
+    Phase.OVER: (),
+}
+
+#: Seconds after which a phase without movement has expired.
+_LIMITS: Mapping[Phase, float] = {
+    Phase.DESERTED: DESERTED,
+    Phase.LINGERING: LINGER,
+}
+
+#: The phases that only an event can end: they need no looks.
+_AT_REST = (Phase.OPEN, Phase.TOLD, Phase.OVER)
+
+
+class Farewell:
+    """
+    Decides how a session ends.
+
+    Time is counted in looks, not read from a clock: a process that was stopped by
+    SIGSTOP must not take that time for the server's silence.
+
+    :ivar phase: how far the end has come.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        shutdown: Shutdown,
+        see: Callable[[], Sight],
+        act: Callable[[Step], None],
+        *,
+        typed: bool,
+        needed: bool,
+    ) -> None:
+        """
+        :param shutdown: how long a server has to be quiet.
+        :param see: returns the session as it is now.
+        :param act: does a step.
+        :param typed: whether the input is a terminal.
+        :param needed: whether the session fails when the output loses its reader.
+        """
+        self._clock = clock
+        self._shutdown = shutdown
+        self._see = see
+        self._act = act
+        self._typed = typed
+        self._needed = needed
+        self._seen: Sight | None = None
+        self._looks = 0
+        self._call: IDelayedCall | None = None
+        self.phase = Phase.OPEN
+
+    def look(self) -> None:
+        """Look at the session after an event, and take the steps that follow."""
+        while self.phase is not Phase.OVER:
+            row = self._row(self._observe())
+            if row is None:
+                break
+            _, self.phase, step = row
+            self._looks = 0
+            if step is not Step.NOTHING:
+                self._act(step)
+        self._schedule()
+
+    def stop(self) -> None:
+        """The session is over for another reason: decide nothing more."""
+        self.phase = Phase.OVER
+        self._schedule()
+
+    def patience(self, sight: Sight) -> float:
+        """Return how long the server has to be quiet, in seconds."""
+        if self._typed:
+            return self._shutdown.typed
+        return self._shutdown.answered if sight.answered else self._shutdown.unanswered
+
+    def _observe(self) -> Sight:
+        """See the session; what has moved since the last look begins a new silence."""
+        sight = self._see()
+        if sight != self._seen:
+            self._looks = 0
+        self._seen = sight
+        return sight
+
+    def _row(self, sight: Sight) -> _Row | None:
+        """Return the first row of the phase whose cause holds."""
+        causes = set(self._causes(sight))
+        return next((row for row in _TABLE[self.phase] if row[0] in causes), None)
+
+    def _causes(self, sight: Sight) -> Iterator[Cause]:
+        """Yield each cause that holds now."""
+        complete = sight.rest is Rest.NONE or self._still(PENDING)
+        holds = {
+            Cause.SERVER_ENDED: sight.ended,
+            Cause.INPUT_ENDED: sight.over,
+            Cause.INPUT_LEFT: sight.rest is Rest.SOME,
+            Cause.DESERTED: self._needed and not sight.read,
+            Cause.NO_READER: not sight.read,
+            Cause.QUIET: self._is_quiet(sight),
+            Cause.SETTLED: sight.settled,
+            Cause.WHOLE: sight.settled and complete,
+            Cause.REFUSED: sight.refused,
+            Cause.STUCK: not sight.settled and self._still(STUCK),
+            Cause.EXPIRED: self._still(_LIMITS.get(self.phase, inf)),
+        }
+        return (cause for cause, true in holds.items() if true)
+
+    def _is_quiet(self, sight: Sight) -> bool:
+        """Return whether the server is to be told that no more will be sent."""
+        patience = self.patience(sight)
+        if not patience:
+            return not sight.unsent
+        return sight.settled and not sight.undelivered and self._still(patience)
+
+    def _still(self, seconds: float) -> bool:
+        """Return whether nothing has moved in so many seconds of looks."""
+        return seconds != inf and self._looks >= ceil(seconds / LOOK)
+
+    def _schedule(self) -> None:
+        """Look again in time, in the phases that time can end."""
+        if self._call is not None and self._call.active():
+            if self.phase not in _AT_REST:
+                return
+            self._call.cancel()
+        self._call = None
+        if self.phase not in _AT_REST:
+            self._call = self._clock.callLater(LOOK, self._tick)
+
+    def _tick(self) -> None:
+        self._call = None
+        self._looks += 1
+        self.look()
