@@ -35,6 +35,7 @@ from twisted_tcpclient.descriptors import (
     CHUNK,
     Rest,
     Watch,
+    has_reader,
     output,
     reader,
     rest,
@@ -828,6 +829,53 @@ class LentTests(PumpTestCase):
 
         self.assertRaises(EOFError, self.ended(close, b""))
         self.assertRaises(EOFError, self.ended(close, b"more"))
+
+
+class ReaderTests(PumpTestCase):
+    """Whether a process may still read what is written."""
+
+    def test_pipe(self) -> None:
+        """A pipe has none once its reading end is closed, whatever it holds."""
+        reading, writing = os.pipe()
+        os.write(writing, b"x")
+        self.assertTrue(has_reader(writing))
+        os.close(reading)
+        self.assertFalse(has_reader(writing))
+        os.close(writing)
+
+    def test_unix(self) -> None:
+        """A UNIX socket has one until it is closed; a half-close is not the end."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                theirs.shutdown(socket.SHUT_WR)
+                ours.send(b"x")
+                self.assertTrue(has_reader(ours.fileno()))
+            self.assertFalse(has_reader(ours.fileno()))
+
+    def test_tcp(self) -> None:
+        """Of a TCP socket that is closed it is not known; of one that is reset it is."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        with ours, theirs:
+            theirs.shutdown(socket.SHUT_WR)
+            self.assertEqual(ours.recv(1), b"")
+            self.assertTrue(has_reader(ours.fileno()))
+            no_linger = b"\1\0\0\0\0\0\0\0"
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            theirs.close()
+            self.assertFalse(has_reader(ours.fileno()))
+
+    def test_others(self) -> None:
+        """What keeps its bytes needs no reader: a file, a device, a terminal."""
+        with open(os.devnull, "wb") as null, tempfile.TemporaryFile() as file:
+            self.assertTrue(has_reader(null.fileno()))
+            self.assertTrue(has_reader(file.fileno()))
+        master, slave = os.openpty()
+        os.close(slave)
+        self.assertTrue(has_reader(master))
+        os.close(master)
 
 
 class RestTests(PumpTestCase):

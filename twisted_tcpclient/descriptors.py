@@ -84,6 +84,22 @@ def tells_of_readers(fd: int) -> bool:
     return write_only and stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
+def has_reader(fd: int) -> bool:
+    """
+    Return whether a process may still read what is written to a descriptor.
+
+    poll(2) reports POLLERR for a pipe that has lost its last reader, and POLLHUP for a
+    UNIX socket whose peer is closed.  Of a TCP socket only a reset is known: FIN comes
+    from a peer that has closed it and from one that still reads.
+    """
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return True
+    asked = poll()
+    asked.register(fd, 0)
+    return not asked.poll(0)
+
+
 def _nothing() -> None:
     """Nothing was changed."""
 

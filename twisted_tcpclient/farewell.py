@@ -192,7 +192,7 @@ _LIMITS: Mapping[Phase, float] = {
 }
 
 #: The phases that only an event can end: they need no looks.
-_AT_REST = (Phase.OPEN, Phase.TOLD, Phase.OVER)
+_AT_REST = (Phase.OPEN, Phase.OVER)
 
 
 class Farewell:

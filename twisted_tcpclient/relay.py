@@ -23,6 +23,7 @@ from twisted_tcpclient import endings
 from twisted_tcpclient.descriptors import (
     Rest,
     Watch,
+    has_reader,
     reader,
     rest,
     tells_of_readers,
@@ -287,7 +288,7 @@ class Relay:
         return Sight(
             over=not self._reads,
             rest=rest(self._local.reading) if self._reads else Rest.NONE,
-            read=self._listens and not self._abandoned,
+            read=self._is_read(),
             ended=self._ended,
             refused=self._owed and refused,
             unsent=self._up.held if self._owed else 0,
@@ -297,6 +298,16 @@ class Relay:
             sent=self._up.given,
             answered=self._down.taken > self._heard,
         )
+
+    def _is_read(self) -> bool:
+        """
+        Return whether a process may read the output.
+
+        What is held is written next, and fails if there is none.
+        """
+        if not self._listens or self._abandoned:
+            return False
+        return self._down.held > 0 or has_reader(self._local.writing)
 
     def _unacknowledged(self) -> int:
         """How many bytes of the input the kernel holds for the server."""
