@@ -854,7 +854,7 @@ class ReaderTests(PumpTestCase):
             self.assertFalse(has_reader(ours.fileno()))
 
     def test_tcp(self) -> None:
-        """Of a TCP socket that is closed it is not known; of one that is reset it is."""
+        """Of a TCP socket it is known only if the peer has reset it."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             ours = socket.create_connection(listener.getsockname())
             theirs, _ = listener.accept()

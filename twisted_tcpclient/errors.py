@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: What is likely to be wrong where a server asked for a client certificate in vain.
+NO_CERTIFICATE = "the server asked for a client certificate (-n)"
+
 
 class TCPClientError(Exception):
     """

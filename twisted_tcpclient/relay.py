@@ -96,7 +96,11 @@ class Relay:
 
     :ivar finished: fires with None after an orderly end, or fails with a
         :class:`twisted_tcpclient.errors.TCPClientError`.
+    :ivar snubbed: whether the server ended the session, in order or not, before it was
+        told of the end of input, and without having sent a byte.
     """
+
+    snubbed = False
 
     def __init__(
         self,
@@ -192,6 +196,8 @@ class Relay:
 
     def _network_ended(self, error: Exception | None) -> None:
         """The server will send no more, and all that it has sent is delivered."""
+        if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
+            self.snubbed = not self._down.given
         meant = None if error is None else endings.of_socket(error)
         if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
             self._manner.note("the server has closed TLS without close_notify")

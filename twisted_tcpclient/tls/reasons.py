@@ -12,6 +12,7 @@ from service_identity.hazmat import DNS_ID, ServiceID
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import (
+    NO_CERTIFICATE,
     ConnectionBroken,
     HandshakeFailed,
     NameMismatch,
@@ -68,9 +69,6 @@ _REASONS = {
 }
 
 
-#: What to say where a client certificate was asked for and is missing.
-ASKED = "the server asked for a client certificate (-n)"
-
 _NO_TLS = ": the server does not speak TLS here"
 _HINTS = {
     "wrong version number": _NO_TLS,
@@ -111,7 +109,7 @@ def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
     """
     told = explain(reason.value)
     if asked:
-        told += f": {ASKED}"
+        told += f": {NO_CERTIFICATE}"
     return HandshakeFailed(f"TLS handshake failed: {told}")
 
 
