@@ -43,10 +43,13 @@ from twisted_tcpclient.errors import (
 from twisted_tcpclient.facts import Facts, environment
 from twisted_tcpclient.greeting import greeted
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.settings import Shutdown, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor
+
+#: Servers of these tests wait for the end of what is sent.
+NOW = Shutdown.after(0)
 
 #: A descriptor that no process has.
 NOT_OPEN = 1 << 30
@@ -119,7 +122,7 @@ class ConnectionTestCase(TestCase):
     def run_python(self, connection: Connection, code: str) -> Deferred[int]:
         """Run a program on a connection."""
         told = environment(os.environb, connection.facts)
-        return connection.run([sys.executable, "-c", code], told)
+        return connection.run([sys.executable, "-c", code], told, shutdown=NOW)
 
 
 class RunTests(ConnectionTestCase):
@@ -327,7 +330,9 @@ class RelayTests(ConnectionTestCase):
             source.write_bytes(MUCH)
             with open(source, "rb") as reading, open(target, "wb") as writing:
                 connection = yield connect(reactor, endpoint)
-                yield connection.relay(reading.fileno(), writing.fileno(), idle=60)
+                yield connection.relay(
+                    reading.fileno(), writing.fileno(), idle=60, shutdown=NOW
+                )
                 self.assertEqual(reading.read(), b"")
                 writing.write(b"more")
             self.assertEqual(target.read_bytes(), MUCH + b"more")

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests import certificates, servers
 from tests.certificates import EXPIRED
 from tests.command import (
+    AT_ONCE,
     PATIENCE,
     ROOT,
     Cut,
@@ -188,10 +189,16 @@ def trusted(ca: Path | None = None, **changes: str) -> dict[str, str]:
     return environment(SSL_CERT_FILE=path, SSL_CERT_DIR="/nowhere", **changes)
 
 
-def connect(description: str, *words: str, **how: object) -> Outcome:
+def connect(
+    description: str,
+    *words: str,
+    shutdown: tuple[str, ...] = AT_ONCE,
+    **how: object,
+) -> Outcome:
     """Run the command with a description."""
     settings: dict[str, object] = {"env": trusted(), **how}
-    return run("-E", description, *words, **settings)  # type: ignore[arg-type]
+    arguments = (*shutdown, "-E", description, *words)
+    return run(*arguments, **settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

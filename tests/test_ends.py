@@ -14,6 +14,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests import servers
+from tests import test_described as described
 from tests.command import (
     ON_TERMINAL,
     PATIENCE,
@@ -84,6 +85,31 @@ class AnswerTests(SynchronousTestCase):
         prog = "cat >&7; exec 7>&-; cat <&6"
         for size in (20, 3 * MIB):
             every(functools.partial(self.answers, size, prog=prog), *PIPED)
+
+    def test_described(self) -> None:
+        """The same with -E, whose connection stays in Twisted's hands."""
+
+        def check(way: described.Way, size: int) -> None:
+            question = noise(size)
+
+            def slow(peer: Peer) -> bool:
+                received = peer.exactly(size)
+                gone = hung_up(peer, SLOW)
+                if not gone:
+                    peer.send(b"the answer\n")
+                peer.finish()
+                return gone or not same(received, question)
+
+            with way.serve(slow) as (server, description):
+                outcome = described.connect(
+                    description, shutdown=BY_DEFAULT, data=question
+                )
+                self.assertFalse(server.result(), "the client has hung up")
+            self.assertEqual(outcome, Outcome(0, b"the answer\n", ""))
+
+        ways = (described.TCP, described.UNIX, described.TLS, described.STARTTLS)
+        for size in (20, 3 * MIB):
+            described.every(functools.partial(check, size=size), *ways)
 
     def test_never(self) -> None:
         """With --shutdown never the end is left to the server."""
@@ -180,6 +206,27 @@ class LeftTests(SynchronousTestCase):
             done.set()
         self.assertEqual((outcome.status, outcome.out), (111, b"413\n"), kind.name)
         self.assertIn("before all of ", outcome.complaint())
+
+    def test_described(self) -> None:
+        """The same with -E, whose connection stays in Twisted's hands."""
+
+        def check(way: described.Way) -> None:
+            def refuse(peer: Peer) -> None:
+                peer.exactly(10)
+                peer.send(b"413\n")
+                peer.half_close()
+                done.wait(PATIENCE)
+
+            done = threading.Event()
+            with way.serve(refuse) as (_, description):
+                outcome = described.connect(
+                    description, shutdown=BY_DEFAULT, data=noise(4 * MIB)
+                )
+                done.set()
+            self.assertEqual((outcome.status, outcome.out), (111, b"413\n"))
+            self.assertIn("before all of ", outcome.complaint())
+
+        described.every(check, described.TCP, described.TLS, described.STARTTLS)
 
     def test_unacknowledged(self) -> None:
         """Bytes that only the kernel has taken count as unsent."""
@@ -329,6 +376,23 @@ class NoReaderTests(SynchronousTestCase):
             self.assertEqual(outcome, Outcome(0, b"", ""))
 
         every(check, *PIPED)
+
+    def test_socket(self) -> None:
+        """A user with a UNIX socket, as ssh has one, hangs up by closing it."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone, BY_DEFAULT) as server:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    process = start(
+                        *("-v", *server.arguments), stdin=theirs, stdout=theirs
+                    )
+                ours.close()
+                outcome = finish(process, None)
+            self.assertEqual(outcome.status, 0, outcome.err)
+            self.assertIn("no process reads the answer", outcome.err)
+
+        every(check)
 
     def test_input_stays_open(self) -> None:
         """A reader of stdout that is gone ends a session whose input stays open."""

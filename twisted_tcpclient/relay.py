@@ -341,8 +341,8 @@ class Relay:
                 self._wire.leave()
                 self._finish()
             case Step.LEFT_UNSENT:
-                self._error = self._error or LeftUnsent(self._local.reads)
-                self._close()
+                # With RST, as FIN would make half an upload look whole.
+                self._fail(LeftUnsent(self._local.reads))
             case Step.NOT_TAKEN:
                 self._fail(ConnectionBroken("the server does not take what was sent"))
             case Step.NO_READER:
