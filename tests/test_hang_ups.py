@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.command import (
+    AT_ONCE,
     PATIENCE,
     TCP,
     TLS,
@@ -26,6 +27,7 @@ from tests.command import (
     start,
     together,
 )
+from tests.test_ends import BY_DEFAULT
 
 FAREWELL = b"* BYE\r\n"
 
@@ -141,7 +143,13 @@ ENDINGS: Mapping[str, Callable[[Peer], object]] = {
 class HangUpTests(SynchronousTestCase):
     """A user who hangs up after the last word: status 0, and silence."""
 
-    def check(self, kind: Kind, way: str, ending: Callable[[Peer], object]) -> None:
+    def check(
+        self,
+        kind: Kind,
+        way: str,
+        ending: Callable[[Peer], object],
+        shutdown: tuple[str, ...] = BY_DEFAULT,
+    ) -> None:
         """The session of a polite user is whole, however the server ends it."""
 
         def serve(peer: Peer) -> None:
@@ -149,7 +157,7 @@ class HangUpTests(SynchronousTestCase):
             peer.send(FAREWELL)
             ending(peer)
 
-        with kind.serve(serve) as server:
+        with kind.serve(serve, shutdown) as server:
             user = User(way, *server.arguments)
             user.write(b"a LOGOUT\r\n")
             self.assertEqual(user.read(len(FAREWELL)), FAREWELL)
@@ -170,6 +178,17 @@ class HangUpTests(SynchronousTestCase):
             }
         )
 
+    def test_told_at_once(self) -> None:
+        """The same when the server is told at once, before the user is known to go."""
+        together(
+            {
+                f"{kind.name}, {way}": functools.partial(
+                    self.check, kind, way, hears_nothing, AT_ONCE
+                )
+                for kind, way in itertools.product((TCP, TLS), User.WAYS)
+            }
+        )
+
     def test_upload(self) -> None:
         """What such a user has sent before arrives in full."""
         data = b"x" * (LARGE // 4)
@@ -181,7 +200,7 @@ class HangUpTests(SynchronousTestCase):
                 peer.finish()
                 return received
 
-            with kind.serve(serve) as server:
+            with kind.serve(serve, BY_DEFAULT) as server:
                 user = User(way, *server.arguments)
                 self.assertEqual(user.read(len(FAREWELL)), FAREWELL)
                 user.write(data)
@@ -198,14 +217,18 @@ class HangUpTests(SynchronousTestCase):
     def test_prog(self) -> None:
         """So it is with a prog that ends, when TLS is all that was wanted."""
 
-        def check(ending: Callable[[Peer], object]) -> None:
-            with TLS.serve(ending) as server:
+        def check(ending: Callable[[Peer], object], shutdown: tuple[str, ...]) -> None:
+            with TLS.serve(ending, shutdown) as server:
                 outcome = run("-RHl0", "-a0", *server.arguments, "true", data=None)
                 self.assertEqual(outcome, Outcome(0, b"", ""))
                 server.result()
 
         together(
-            {name: functools.partial(check, each) for name, each in ENDINGS.items()}
+            {
+                f"{name} {shutdown}": functools.partial(check, each, shutdown)
+                for name, each in ENDINGS.items()
+                for shutdown in (BY_DEFAULT, AT_ONCE)
+            }
         )
 
 
@@ -220,7 +243,7 @@ class UndeliveredTests(SynchronousTestCase):
                 peer.send(b"x" * LARGE)
                 peer.finish()
 
-        with kind.serve(serve) as server:
+        with kind.serve(serve, BY_DEFAULT) as server:
             user = User(way, *server.arguments)
             self.assertEqual(user.read(1), b"x")
             outcome = user.hang_up()
@@ -245,7 +268,7 @@ class UndeliveredTests(SynchronousTestCase):
                 self.assertTrue(peer.receive())
                 peer.reset()
 
-            with kind.serve(serve) as server:
+            with kind.serve(serve, BY_DEFAULT) as server:
                 user = User(way, *server.arguments)
                 self.assertEqual(user.read(len(FAREWELL)), FAREWELL)
                 # The command ends before it has read this.
@@ -277,7 +300,7 @@ class HeadTests(SynchronousTestCase):
                 peer.send(more)
             peer.gone()
 
-        with kind.serve(serve) as server:
+        with kind.serve(serve, BY_DEFAULT) as server:
             user = User("output first", "-a0", *server.arguments)
             self.assertEqual(user.read(6), b"first\n")
             user.leave_output()
