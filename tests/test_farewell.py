@@ -253,6 +253,12 @@ class ReaderTests(Table):
         self.show(over=True, read=False, unacknowledged=2)
         self.waits(STUCK, Phase.OVER, Step.NOT_TAKEN)
 
+    def test_refused(self) -> None:
+        """So does RST for it, at once."""
+        self.show(over=True, read=False, unacknowledged=2)
+        self.show(refused=True)
+        self.over(Step.NOT_TAKEN)
+
     def test_told_before(self) -> None:
         """The reader may go after the server was told."""
         self.begin(Shutdown.after(0))

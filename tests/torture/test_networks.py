@@ -15,6 +15,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.command import (
+    AT_ONCE,
     STARTTLS,
     TCP,
     TLS,
@@ -186,7 +187,7 @@ class Transfers(SynchronousTestCase):
     def options(self, mode: Mode) -> tuple[str, ...]:
         """What the command is told of the kind, and of no look-ups."""
         name = ("-m", "localhost") if mode.kind.secure else ()
-        return (*QUICK, *mode.kind.options(), *name)
+        return (*QUICK, *AT_ONCE, *mode.kind.options(), *name)
 
     def check(self, mode: Mode, outcome: Outcome, far: Far, up: bytes) -> None:
         """It is whole, or it is an error."""

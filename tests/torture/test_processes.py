@@ -680,7 +680,7 @@ sys.exit(main())
 
         reason = "resource temporarily unavailable"
         with TCP.serve(talk) as server:
-            port = server.arguments[1]
+            port = server.arguments[-1]
             outcome = run(*QUICK, "localhost", port, command=command)
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             words = "temporarily unable to figure out IP address for localhost"
