@@ -179,7 +179,7 @@ class Relay:
         if self._up.taken != taken:
             self._tail = 0
         if (self._up.taken, self._up.given) != (taken, given):
-            self._heard = self._down.taken
+            self._heard = self._received
 
     def _receive(self) -> None:
         """Move what the server has to say."""
@@ -197,7 +197,7 @@ class Relay:
     def _network_ended(self, error: Exception | None) -> None:
         """The server will send no more, and all that it has sent is delivered."""
         if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
-            self.snubbed = not self._down.given
+            self.snubbed = not self._received
         meant = None if error is None else endings.of_socket(error)
         if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
             self._manner.note("the server has closed TLS without close_notify")
@@ -300,10 +300,15 @@ class Relay:
             unsent=self._up.held if self._owed else 0,
             unacknowledged=left,
             undelivered=self._down.held,
-            heard=self._down.taken,
+            heard=self._received,
             sent=self._up.given,
-            answered=self._down.taken > self._heard,
+            answered=self._received > self._heard,
         )
+
+    @property
+    def _received(self) -> int:
+        """How many bytes the server has sent, with those that came before the relay."""
+        return self._down.given + self._down.held
 
     def _is_read(self) -> bool:
         """
