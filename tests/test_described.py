@@ -478,7 +478,7 @@ class ProgTests(SynchronousTestCase):
 class FailureTests(SynchronousTestCase):
     """One line, 111, and nothing on stdout; prog is not started."""
 
-    def check(self, words: str, description: str, *options: str, **how: Any) -> None:
+    def check(self, words: str, description: str, *options: str, **how: object) -> None:
         """It fails with these words."""
         outcome = connect(description, *options, "echo", "started", data=None, **how)
         self.assertEqual((outcome.status, outcome.out), (111, b""), outcome.err)
