@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests import certificates, servers
 from tests.command import (
+    COMMAND,
     ROOT,
     STARTTLS,
     TCP,
@@ -26,6 +27,7 @@ from tests.command import (
     Kind,
     Outcome,
     Peer,
+    environment,
     every,
     finish,
     listening,
@@ -113,6 +115,11 @@ class UsageTests(SynchronousTestCase):
             "no port given": ("127.0.0.1",),
             "option -Y not recognized": ("-Y", "0", "1"),
             "option --nonsense not recognized": ("--nonsense", "0", "1"),
+            "option --no not recognized: write --no-delay": ("--no", "0", "1"),
+            "-m: has no meaning without TLS: add --tls": ("-m", "x", "0", "1"),
+            "-k: has no meaning without TLS: add --tls": ("-k", "0", "1", "cat"),
+            "--tcp: HOST is a UNIX socket: '@x'": ("--tcp", "@x", "id", "-u"),
+            "--crlf: has no effect on cat": ("--crlf", "0", "1", "cat"),
             "-i: not an IP address: 'x'": ("-i", "x", "0", "1"),
             "-s: no such protocol: 'gopher'": ("-s", "gopher", "0", "1"),
             "-p: not a number: 'x'": ("-p", "x", "0", "1"),
@@ -296,6 +303,43 @@ class FailureTests(SynchronousTestCase):
                         for words, option in expected.items()
                     }
                 )
+                self.assertEqual(server.connections, 0)
+
+    def test_closed_directories(self) -> None:
+        """A directory that may not be searched may hold what restricts: an error."""
+        with tempfile.TemporaryDirectory() as directory, serving(greet) as server:
+            closed = Path(directory) / "closed"
+            closed.mkdir(0o000)
+            ca = str(certificates.shared().ca)
+            cases: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+                (("-c", ca, "-C", str(closed)), {}),
+                (("-c", ca), {"CERTDIR": str(closed)}),
+            )
+            for options, env in cases:
+                outcome = run(
+                    *("--tls", *options, *server.arguments),
+                    command=servers.bound_by_modes(*COMMAND),
+                    env=environment(**env),
+                )
+                path = f"{closed}/servercrl.pem"
+                self.check(outcome, f"unable to look for {path}: access denied")
+            self.assertEqual(server.connections, 0)
+
+    def test_closed_files(self) -> None:
+        """A file of the certificate directory that may not be read is not absent."""
+        for name, what in (
+            ("clientcert.pem", "certificate"),
+            ("serverca.pem", "CA certificates"),
+            ("servercrl.pem", "certificate revocation lists"),
+        ):
+            with tempfile.TemporaryDirectory() as directory, serving(greet) as server:
+                path = Path(directory) / name
+                path.touch(0o000)
+                outcome = run(
+                    *("-n", "", "-C", directory, *server.arguments),
+                    command=servers.bound_by_modes(*COMMAND),
+                )
+                self.check(outcome, f"unable to read {what} {path}: access denied")
                 self.assertEqual(server.connections, 0)
 
     def test_prog(self) -> None:
@@ -665,9 +709,9 @@ class EnvironmentTests(SynchronousTestCase):
         with TLS.serve(greet) as server:
             port = str(server.address[1])
             found = self.variables(
-                *QUICK, "--tls", "127.0.0.1", port, SERVERCA=ca, CERTDIR="/nowhere"
+                *QUICK, "--tls", "127.0.0.1", port, SERVERCA=ca, CERTDIR="/"
             )
-        self.assertEqual((found["SERVERCA"], found["CERTDIR"]), (ca, "/nowhere"))
+        self.assertEqual((found["SERVERCA"], found["CERTDIR"]), (ca, "/"))
 
 
 def fingerprint(certificate: object) -> str:

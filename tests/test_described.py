@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -193,12 +194,11 @@ def connect(
     description: str,
     *words: str,
     shutdown: tuple[str, ...] = AT_ONCE,
-    **how: object,
+    **how: Any,
 ) -> Outcome:
     """Run the command with a description."""
-    settings: dict[str, object] = {"env": trusted(), **how}
-    arguments = (*shutdown, "-E", description, *words)
-    return run(*arguments, **settings)  # type: ignore[arg-type]
+    settings = {"env": trusted(), **how}
+    return run(*shutdown, "-E", description, *words, **settings)
 
 
 @dataclass(frozen=True)
@@ -478,7 +478,7 @@ class ProgTests(SynchronousTestCase):
 class FailureTests(SynchronousTestCase):
     """One line, 111, and nothing on stdout; prog is not started."""
 
-    def check(self, words: str, description: str, *options: str, **how: object) -> None:
+    def check(self, words: str, description: str, *options: str, **how: Any) -> None:
         """It fails with these words."""
         outcome = connect(description, *options, "echo", "started", data=None, **how)
         self.assertEqual((outcome.status, outcome.out), (111, b""), outcome.err)

@@ -20,7 +20,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient import __version__, dialects
+from twisted_tcpclient import __version__, configuration, dialects
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.help import GROUPS, Entry, help_text
 from twisted_tcpclient.options import Options
@@ -46,10 +46,27 @@ VALUES = {
     "tls-method": "TLSv1_3",
     "ciphers": "HIGH",
     "shutdown": "now",
+    "certificate-directory": ".",
 }
 
+#: Options that have a meaning only with TLS, and values for them.
+OF_TLS = (
+    *(("-m", "h"), ("-c", "x"), ("-L", "x"), ("-C", "."), ("-k",)),
+    *(("-M", "TLSv1_3"), ("-f", "HIGH")),
+)
+
 #: What some options are nothing without.
-NEEDED = {"greeting": ("-s", "smtp"), "ignore-unexpected-eof": ("--tls",)}
+NEEDED = {
+    "greeting": ("-s", "smtp"),
+    "match": ("--tls",),
+    "ca-file": ("--tls",),
+    "crl-file": ("--tls",),
+    "certificate-directory": ("--tls",),
+    "tls-method": ("--tls",),
+    "ciphers": ("--tls",),
+    "insecure": ("--tls",),
+    "ignore-unexpected-eof": ("--tls",),
+}
 
 #: What the words of a command line are made of: no system passes on a NUL.
 WORD = st.characters(exclude_characters="\0")
@@ -164,6 +181,15 @@ class ArgumentTests(Parsing):
         for host in ("", "0", "::1", "[::1]", "fe80::1%eth0", "127.0.0.1", "a.b"):
             settings = self.parse(host, "25")
             self.assertEqual((settings.host, settings.port), (host, 25))
+
+    def test_tcp(self) -> None:
+        """With --tcp a socket is wrong, and so the port never becomes prog."""
+        for host in ("/run/smtpd", "./u.sock", "a/b", "@name", "@"):
+            self.wrong("--tcp: HOST is a UNIX socket", "--tcp", host, "id", "-u")
+        for host in ("", "0", "::1", "mail.example.org"):
+            self.assertEqual(self.parse("--tcp", host, "25"), self.parse(host, "25"))
+        self.wrong("--tcp: has no meaning with -E", "--tcp", "-E", "tcp:h:1")
+        self.wrong("no port", "--tcp", "h")
 
     def test_ports(self) -> None:
         """Ports are numbers, or names that the system knows."""
@@ -396,6 +422,11 @@ class OptionTests(Parsing):
         self.same(self.changed(provider=True), ("-z",), ("--provider",))
         self.same(self.changed(crlf=True), ("--crlf",))
 
+    def test_crlf_for_prog(self) -> None:
+        """Option --crlf has no effect on what prog writes, and so is wrong with it."""
+        for where in (("h", "25"), ("/run/smtpd",), ("-E", "tcp:h:1")):
+            self.wrong("--crlf: has no effect on cat", "--crlf", *where, "cat", "-v")
+
     def test_combined(self) -> None:
         """Letters combine, and the last of them may have its value in the same word."""
         self.assertEqual(
@@ -419,6 +450,24 @@ class OptionTests(Parsing):
         for option in ("-x", "-vx", "--nosuch", "--nosuch=5", "-\x1b", "--\x1b[2J"):
             error = self.assertRaises(usage.UsageError, self.host, option)
             self.assertIn(option.strip("-v").split("=")[0], str(error))
+
+    def test_abbreviations(self) -> None:
+        """
+        No long option may be cut short, whether another begins so or not: the error
+        names what it may be.
+        """
+        names = [entry.name for entry in ENTRIES]
+        for entry in ENTRIES:
+            value = "=5" if entry.value else ""
+            for length in range(1, len(entry.name)):
+                word = entry.name[:length]
+                if word not in names:
+                    option = f"--{word}{value}"
+                    error = self.assertRaises(usage.UsageError, self.host, option)
+                    self.assertIn(f"--{word} not recognized: write ", str(error))
+                    self.assertIn(f" --{entry.name}", str(error))
+        self.wrong("write --tls or --tls-method", "--tl", "h", "25")
+        self.wrong("option -n requires argument", "-n")
 
     def test_no_value(self) -> None:
         """An option without its value is wrong; one with a value it has not, too."""
@@ -467,13 +516,10 @@ class EndpointTests(Parsing):
 
     def test_tls_of_its_own(self) -> None:
         """No option of ours is silently without effect on TLS that is not ours."""
-        for arguments in (
-            *(("-m", "h"), ("-c", "x"), ("-L", "x"), ("-C", "x"), ("-k",)),
-            *(("-M", "TLSv1_3"), ("-f", "HIGH")),
-        ):
+        for arguments in OF_TLS:
             words = f"{arguments[0]}: has no meaning with -E without --tls or -s"
             self.wrong(words, *arguments, "-E", "tls:h:1")
-            self.assertIsNotNone(self.host(*arguments))
+            self.parse("--tls", "-m", "h", *arguments, "-E", "tcp:h:1")
 
     def test_tls_on_top(self) -> None:
         """TLS of ours has to be told whom to expect: a description names nobody."""
@@ -503,8 +549,24 @@ class TLSTests(Parsing):
             ("--starttls", "imap"),
         ):
             self.assertIsNotNone(self.host(*spelling).tls, spelling)
-        for spelling in (("-k",), ("-z",), ("-m", "x"), ("-c", "x"), ("-M", "TLSv1_2")):
-            self.assertIsNone(self.host(*spelling).tls, spelling)
+        for harmless in ("-z", "--provider", "-v"):
+            self.assertIsNone(self.host(harmless).tls)
+
+    def test_forgotten(self) -> None:
+        """
+        An option that has a meaning only with TLS is wrong without it, so that no
+        password is sent in clear because a letter was forgotten; variables are not.
+        """
+        for arguments in OF_TLS:
+            words = f"{arguments[0]}: has no meaning without TLS: add --tls, or -s"
+            for where in (("h", "25"), ("h", "25", "prog"), ("/run/smtpd",)):
+                self.wrong(words, *arguments, *where)
+            for tls in (("--tls",), ("-n", ""), ("-s", "smtp")):
+                self.assertIsNotNone(self.host(*arguments, *tls).tls)
+        for name in ("SERVERCA", "SERVERCRL", "TLS_CERTFILE", "TLS_CIPHER_LIST"):
+            self.environ[name] = "/no/such/file"
+        self.environ["CERTDIR"] = "/no/such/directory"
+        self.assertIsNone(self.host().tls)
 
     def test_defaults(self) -> None:
         """Verified against the host, with the system's trust, TLS 1.2 and 1.3."""
@@ -560,20 +622,16 @@ class TLSTests(Parsing):
             self.assertFalse(self.tls(spelling).verify)
 
     def test_names(self) -> None:
-        """The certificate must be for the host as given; names are sent as SNI."""
-        for host, name, sent in (
-            ("mail.example.org", "mail.example.org", "mail.example.org"),
-            ("mail.example.org.", "mail.example.org.", "mail.example.org"),
-            ("0", "localhost", "localhost"),
-            ("", "localhost", "localhost"),
-            ("127.0.0.1", "127.0.0.1", None),
-            ("::1", "::1", None),
-            ("[::1]", "::1", None),
-            ("[127.0.0.1]", "127.0.0.1", None),
-            ("fe80::1%eth0", "fe80::1%eth0", None),
+        """The certificate must be for the host as given, which is sent as SNI."""
+        for host, name in (
+            ("mail.example.org", "mail.example.org"),
+            ("B\u00fccher.example", "B\u00fccher.example"),
+            ("0", "localhost"),
+            ("", "localhost"),
+            ("[::1]", "[::1]"),
         ):
             tls = self.tls(host=host)
-            self.assertEqual((tls.name, tls.server_name), (name, sent))
+            self.assertEqual((tls.name, tls.server_name), (name, name))
             self.assertFalse(tls.common_name)
 
     def test_match(self) -> None:
@@ -583,7 +641,13 @@ class TLSTests(Parsing):
             self.assertEqual((tls.name, tls.server_name), ("x.org", "x.org"))
             self.assertTrue(tls.common_name)
         tls = self.tls("-m", "192.0.2.1")
-        self.assertEqual((tls.name, tls.server_name), ("192.0.2.1", None))
+        self.assertEqual((tls.name, tls.server_name), ("192.0.2.1", "192.0.2.1"))
+
+    def test_match_no_name(self) -> None:
+        """What is neither a name nor an address cannot be matched: it is wrong."""
+        for value in ("*", "a b", "a..b", "x" * 64, "*.example.org", "\udcff", "a/b"):
+            words = "-m: neither a name nor an IP address: "
+            self.wrong(words, "--tls", "-m", value, "h", "25")
 
     def test_match_nothing(self) -> None:
         """An empty name does not turn verification off: it is wrong."""
@@ -724,6 +788,42 @@ class FileTests(Parsing):
             self.assertEqual(self.tls().authorities, wanted)
             self.environ["CERTDIR"] = "x"
 
+    def test_no_directory(self) -> None:
+        """A directory that was named and is none is an error, where there is TLS."""
+        file = self.file("file")
+        for path, reason in (
+            (str(self.folder / "missing"), "file does not exist"),
+            (file, "not a directory"),
+            (f"{file}/below", "not a directory"),
+            (str(self.folder / ("x" * 300)), "file name too long"),
+        ):
+            words = f"unable to use certificate directory {path}: {reason}"
+            del self.environ["CERTDIR"]
+            self.fails(words, "--tls", "-C", path, "h", "25")
+            self.environ["CERTDIR"] = path
+            self.fails(words, "--tls", "h", "25")
+            self.fails(words, "-n", "", "-c", file, "-L", file, "h", "25")
+            self.assertIsNone(self.host().tls)
+
+    def test_absent_directory(self) -> None:
+        """The default directory alone, which no option names, may be absent."""
+        missing = str(self.folder / "missing")
+        self.patch(configuration, "CERTIFICATES", missing)
+        del self.environ["CERTDIR"]
+        self.assertEqual(self.tls().authorities, None)
+        # But it may not be something else.
+        self.patch(configuration, "CERTIFICATES", self.file("file"))
+        self.fails("serverca.pem: not a directory", "--tls", "h", "25")
+
+    def test_present(self) -> None:
+        """A default that cannot be read is not one that is absent."""
+        for option, _, default, setting in (self.CA, self.CRL, self.CERTIFICATE):
+            options = (option, "") if setting == "certificate" else ()
+            path = self.folder / default
+            path.symlink_to("nowhere")
+            self.assertEqual(getattr(self.tls(*options), setting), str(path))
+            path.unlink()
+
     def test_empty_names(self) -> None:
         """
         An unset variable in a script, as -c "" or -L "" would be, does not
@@ -770,11 +870,12 @@ class CipherTests(Parsing):
         self.assertEqual(self.ciphers("-f", name), ("HIGH", None))
 
     def test_file_of_this_name(self) -> None:
-        """A file here needs no slash."""
-        name = "ciphers-of-mine"
+        """A file in the current directory is taken with a slash in its name alone."""
+        name = "HIGH"
         Path(name).write_text("LOW")
         self.addCleanup(os.unlink, name)
-        self.assertEqual(self.ciphers("-f", name), ("LOW", None))
+        self.assertEqual(self.ciphers("-f", name), ("HIGH", None))
+        self.assertEqual(self.ciphers("-f", f"./{name}"), ("LOW", None))
 
     def test_no_file(self) -> None:
         """A file that cannot be read, or holds nothing, is an error."""

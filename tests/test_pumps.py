@@ -258,6 +258,7 @@ class Asked:
     """A session of TLS that has much to answer, whatever it is sent."""
 
     ended = None
+    kept = b""
 
     def __init__(self) -> None:
         self._answer = b""
@@ -548,13 +549,17 @@ class ChoiceTests(PumpTestCase):
     """Which way is taken."""
 
     def test_mover(self) -> None:
-        """Pipes and our own sockets are spliced, files sent; terminals are neither."""
+        """
+        Pipes and our own sockets are spliced, files sent; neither are terminals,
+        sockets that block, and files that are read with O_DIRECT.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         master, slave = os.openpty()
         reading, writing = os.pipe()
         null = os.open(os.devnull, os.O_RDWR)
-        with tempfile.TemporaryFile() as file:
+        with tempfile.NamedTemporaryFile() as file:
+            direct = os.open(file.name, os.O_RDONLY | os.O_DIRECT)
             for source, sink, expected in (
                 (reading, ours.fileno(), Splice),
                 (file.fileno(), ours.fileno(), SendFile),
@@ -562,6 +567,8 @@ class ChoiceTests(PumpTestCase):
                 (ours.fileno(), null, Splice),
                 (ours.fileno(), slave, Copy),
                 (theirs.fileno(), writing, Copy),
+                (reading, theirs.fileno(), Copy),
+                (direct, ours.fileno(), Copy),
                 (slave, ours.fileno(), Copy),
                 (null, ours.fileno(), Copy),
             ):
@@ -570,7 +577,7 @@ class ChoiceTests(PumpTestCase):
                 chosen.close()
         ours.close()
         theirs.close()
-        for descriptor in (master, slave, reading, writing, null):
+        for descriptor in (master, slave, reading, writing, null, direct):
             os.close(descriptor)
 
     def test_widen(self) -> None:

@@ -106,10 +106,22 @@ class ImportTests(SynchronousTestCase):
                     )
 
     def test_errors(self) -> None:
-        """Errors, and settings, know the standard library alone."""
+        """Errors, and settings, know the standard library, and how names are read."""
         for name in ("errors", "settings"):
             for module, _ in imports(modules()[f"twisted_tcpclient.{name}"]):
-                self.assertIn(module.partition(".")[0], sys.stdlib_module_names)
+                if module != "twisted_tcpclient.international":
+                    self.assertIn(module.partition(".")[0], sys.stdlib_module_names)
+
+    def test_names(self) -> None:
+        """One module knows IDNA: no two readings of a name."""
+        self.assertEqual(self.importers("idna"), {"international"})
+        found = {
+            short(name)
+            for name, tree in modules().items()
+            for module, _ in imports(tree)
+            if module == "twisted_tcpclient.international"
+        }
+        self.assertEqual(found, {"settings"})
 
     def test_tls(self) -> None:
         """One package knows OpenSSL; a module beside it, what is in certificates."""
@@ -287,7 +299,7 @@ class StartTests(SynchronousTestCase):
             *("tls", "endpoints", "described", "starttls", "stages", "plugin"),
         ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
-        for name in ("dialects", "help"):
+        for name in ("dialects", "help", "international"):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
 
     def test_garbage(self) -> None:

@@ -115,6 +115,8 @@ class StatusTests(SynchronousTestCase):
             "no port given": ("127.0.0.1",),
             "no such protocol": ("-s", "gopher", "0", "1"),
             "option -Y not recognized": ("-Y", "0", "1"),
+            "option --verb not recognized: write --verbose": ("--verb", "0", "1"),
+            "-m: has no meaning without TLS": ("-m", "x", "0", "1"),
             "unable to figure out port number for nosuchservice": (
                 "0",
                 "nosuchservice",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tty
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -562,6 +563,56 @@ class PipesTests(TestCase):
         yield self.over(client, ConnectionDone)
         self.assertEqual(client.received, b"question")
         self.assertEqual(self.rest(), b"answer")
+
+    @inlineCallbacks
+    def left_alone(self, ours: tuple[int, int], theirs: tuple[int, int]) -> Any:
+        """All goes through these, to read and to write, and they stay as they were."""
+        kept = [os.dup(each) for each in ours]
+        self.reading, self.writing = ours
+        client = self.connect()
+        os.write(theirs[0], b"question\n")
+        yield client.some
+        self.assertEqual(client.received, b"question\n")
+        client.transport.write(b"answer\n")
+        client.transport.loseConnection()
+        yield client.gone
+        self.assertEqual(os.read(theirs[1], 100), b"answer\n")
+        self.assertEqual(client.lost, [ConnectionDone])
+        self.assertTrue(all(map(os.get_blocking, kept)))
+        for each in (*kept, *theirs):
+            os.close(each)
+
+    @inlineCallbacks
+    def test_left_alone(self) -> Any:
+        """Others have 6 and 7 as well, whatever these are: they do block afterwards."""
+        for end in (self.reading, self.writing, self.to_client, self.from_client):
+            os.close(end)
+        self.open.clear()
+        first, second = socket.socketpair(), socket.socketpair()
+        ours = first[0].detach(), second[0].detach()
+        yield self.left_alone(ours, (first[1].detach(), second[1].detach()))
+        yield self.left_alone(*self.terminals())
+        yield self.left_alone(*reversed(self.terminals()))
+
+    def terminals(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The masters of two terminals, and their slaves."""
+        (first, slave), (second, other) = os.openpty(), os.openpty()
+        tty.setraw(slave)
+        tty.setraw(other)
+        return (first, second), (slave, other)
+
+    @inlineCallbacks
+    def test_master_ends(self) -> Any:
+        """The end of a pseudo-terminal's master is that of its slave (EIO on Linux)."""
+        os.close(self.reading)
+        self.reading, slave = os.openpty()
+        self.taken[self.reading] = identity(self.reading)
+        tty.setraw(slave)
+        client = self.connect()
+        os.write(slave, b"data")
+        os.close(slave)
+        yield self.over(client, ConnectionDone)
+        self.assertEqual(client.received, b"data")
 
     @inlineCallbacks
     def test_lose_connection(self) -> Any:

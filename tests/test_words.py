@@ -162,7 +162,7 @@ def parsed() -> set[Option]:
     if len(by_name) != len(letters):
         raise AssertionError(f"two letters have one name: {letters}")
     found = set()
-    for word in options.longOpt:
+    for word in sorted(set(options.longOpt)):
         name = word.removesuffix("=")
         letter = by_name.pop(name, "")
         found.add(Option(letter, name, word.endswith("=")))

@@ -7,9 +7,11 @@ are refused, and so are those that would have no effect.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,7 +27,6 @@ from twisted_tcpclient.settings import (
     Shutdown,
     TLSSettings,
     reference_identity,
-    sni,
 )
 from twisted_tcpclient.values import VERSIONS, port
 
@@ -80,7 +81,8 @@ def _ciphers(
     if value is None:
         lists = environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
         return lists[0] or None, lists[1] or None
-    if "/" in value or os.path.exists(value):
+    # No list has a slash in it.  HIGH is one, whatever lies in the current directory.
+    if "/" in value:
         value = _first_word(value)
     names = value.split(":")
     suites = [name for name in names if name.startswith("TLS_")]
@@ -103,23 +105,51 @@ def _first_word(path: str) -> str:
     return words[0]
 
 
+def _folder(options: Options, environ: Mapping[str, str]) -> str:
+    """
+    The certificate directory.
+
+    :raises SettingsError: if it was named and is none: only the default may be absent.
+    """
+    named: str | None = options["certificate-directory"] or environ.get("CERTDIR")
+    if not named:
+        return CERTIFICATES
+    try:
+        if not stat.S_ISDIR(os.stat(named).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise SettingsError(
+            f"unable to use certificate directory {printable(named)}:"
+            f" {os_reason(error)}"
+        ) from None
+    return named
+
+
 def _certificate_file(
-    given: str | None,
-    variable: str | None,
-    default: str,
-    folder: str,
-    usable: Callable[[str], bool] = lambda path: os.access(path, os.R_OK),
+    given: str | None, variable: str | None, default: str, folder: str
 ) -> str | None:
     """
     The file for one purpose: as given, else from the environment, else the
-    default in the certificate directory if it can be used.
+    default in the certificate directory if there is one.
+
+    :raises SettingsError: if that cannot be known: a list of revoked certificates
+        behind a directory that may not be searched is not an absent one.
     """
     if given:
         return given
     if variable:
         return variable if variable[0] in "./" else os.path.join(folder, variable)
     path = os.path.join(folder, default)
-    return path if usable(path) else None
+    try:
+        # Not stat(): a symbolic link that leads nowhere was put there to be used.
+        os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(
+            f"unable to look for {printable(path)}: {os_reason(error)}"
+        ) from None
+    return path
 
 
 def _wants_tls(options: Options) -> bool:
@@ -139,7 +169,7 @@ def _reference_identity(options: Options, host: str) -> str | None:
 
 def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings:
     """What is asked for, and what is found."""
-    folder = options["certificate-directory"] or environ.get("CERTDIR") or CERTIFICATES
+    folder = _folder(options, environ)
     name = _reference_identity(options, host)
     ciphers, suites = _ciphers(options["ciphers"], environ)
     minimum, maximum = options["versions"] or VERSIONS
@@ -158,12 +188,7 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
             options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
         ),
         revocations=_certificate_file(
-            options["crl-file"],
-            environ.get("SERVERCRL"),
-            "servercrl.pem",
-            folder,
-            # One that cannot be read is an error: to check nothing is less safe.
-            os.path.lexists,
+            options["crl-file"], environ.get("SERVERCRL"), "servercrl.pem", folder
         ),
         ciphers=ciphers,
         suites=suites,
@@ -171,7 +196,7 @@ def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings
         maximum=maximum,
         name=name,
         common_name=options["match"] is not None,
-        server_name=sni(name) if name else None,
+        server_name=name,
         verify=not options["insecure"],
     )
 
@@ -209,11 +234,23 @@ def _destination(options: Options) -> tuple[str, int | None, tuple[str, ...]]:
         raise UsageError("no host given")
     host = arguments.pop(0)
     if _is_socket(host):
+        if options["tcp"]:
+            raise UsageError(f"--tcp: HOST is a UNIX socket: {printable(host)!r}")
         return host, None, tuple(arguments)
     if not arguments:
         raise UsageError("no port given")
     service = _service(arguments.pop(0))
     return host, service, tuple(arguments)
+
+
+def _check_program(options: Options, program: tuple[str, ...]) -> None:
+    """
+    Refuse what has no effect on prog, which writes to the server by itself.
+
+    :raises UsageError: if there is any such option.
+    """
+    if program and options["crlf"]:
+        raise UsageError(f"--crlf: has no effect on {printable(program[0])}")
 
 
 #: What the description says in the place of these options.
@@ -224,8 +261,9 @@ _OF_THE_STREAM = {
     "interface": "-I",
     "family": "-4 or -6",
     "nodelay": "-d or -D",
+    "tcp": "--tcp",
 }
-#: These are about TLS of ours, of which a description knows nothing.
+#: These have a meaning only with TLS of ours.
 _OF_OUR_TLS = {
     "match": "-m",
     "ca-file": "-c",
@@ -237,31 +275,45 @@ _OF_OUR_TLS = {
 }
 
 
-def _check_endpoint(options: Options) -> None:
+def _check_effects(options: Options) -> None:
     """
-    Refuse what would be dropped in silence next to -E.
+    Refuse options that would have no effect.
 
-    :raises UsageError: if there is any such option; or if nobody has said
-        whom a certificate has to be for.
+    :raises UsageError: if there is any such option.
     """
-    if options["endpoint"] is None:
-        return
-    for name, letter in _OF_THE_STREAM.items():
-        if options[name] is not None:
-            raise UsageError(f"{letter}: has no meaning with -E")
+    if options["endpoint"] is not None:
+        _check_endpoint(options)
     if _wants_tls(options):
-        if options["match"] is None and not options["insecure"]:
-            raise UsageError(
-                "-E with --tls or -s needs -m, the name in the server's certificate,"
-                " or -k"
-            )
         return
     for name, letter in _OF_OUR_TLS.items():
         if options[name]:
-            raise UsageError(
-                f"{letter}: has no meaning with -E without --tls or -s:"
-                " the description says how TLS of its own is done"
-            )
+            raise UsageError(f"{letter}: {_no_tls(options)}")
+
+
+def _no_tls(options: Options) -> str:
+    """Say why an option about TLS has no meaning, and what to add."""
+    if options["endpoint"] is None:
+        return "has no meaning without TLS: add --tls, or -s PROTOCOL for STARTTLS"
+    return (
+        "has no meaning with -E without --tls or -s:"
+        " the description says how TLS of its own is done"
+    )
+
+
+def _check_endpoint(options: Options) -> None:
+    """
+    Refuse what does not go with -E.
+
+    :raises UsageError: if there is any such option, or if TLS has no name to verify.
+    """
+    for name, letter in _OF_THE_STREAM.items():
+        if options[name] is not None:
+            raise UsageError(f"{letter}: has no meaning with -E")
+    unnamed = options["match"] is None and not options["insecure"]
+    if _wants_tls(options) and unnamed:
+        raise UsageError(
+            "-E with --tls or -s needs -m, the name in the server's certificate, or -k"
+        )
 
 
 def _greeting(options: Options, dialect: str | None) -> bool:
@@ -301,9 +353,10 @@ def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     :raises UsageError: if the command line is wrong.
     :raises SettingsError: if it names a port or a file that is not there.
     """
-    _check_endpoint(options)
+    _check_effects(options)
     starttls = _dialect(options["starttls"])
     host, service, program = _destination(options)
+    _check_program(options, program)
     return Settings(
         host=host,
         port=service,

@@ -30,7 +30,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import facts, program
-from twisted_tcpclient.descriptors import output
+from twisted_tcpclient.descriptors import output, source
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
 from twisted_tcpclient.network import Network
@@ -263,13 +263,19 @@ def local(
     :param writes: what is written to, for messages.
     :raises OSError: if one of them is not open.
     """
-    source = os.dup(reading)
+    read = source(reading)
     try:
         written = output(writing)
     except OSError:
-        os.close(source)
+        os.close(read.fd)
+        read.restore()
         raise
-    return Local(source, written.fd, reads, writes, needed=True), written.restore
+
+    def restore() -> None:
+        read.restore()
+        written.restore()
+
+    return Local(read.fd, written.fd, reads, writes, needed=True), restore
 
 
 def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connection]:

@@ -9,14 +9,17 @@ away, and never closes what it has written to.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from fcntl import F_GETFL, fcntl, ioctl
+from functools import partial
 from mmap import PAGESIZE, mmap
 from select import POLLIN, poll
 from sys import byteorder
@@ -39,40 +42,123 @@ _HANG_UP = getattr(select, "POLLRDHUP", 0)
 Read = Callable[[], "list[bytes]"]
 
 
-@dataclass(frozen=True)
-class Output:
-    """
-    A descriptor to write to that does not block.
+#: Devices that give a terminal which depends on the process and the time: /dev/tty,
+#: /dev/console and /dev/ptmx by their major number, and /dev/tty0 (Linux,
+#: admin-guide/devices).
+_ALIASES = 5
+_FOREGROUND = os.makedev(4, 0)
+#: What each master of a pseudo-terminal shows (/dev/ptmx).
+_MASTER = os.makedev(_ALIASES, 2)
 
-    :ivar fd: ours to close.
-    :ivar restore: to be called in the end.
+
+class Borrowed(socket.socket):
+    """A socket object for a descriptor that it does not own: it never closes it."""
+
+    def __del__(self) -> None:
+        """Leave the descriptor open."""
+        self.detach()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """
+    A descriptor to use what others may use as well.
+
+    :ivar fd: to be closed.
+    :ivar restore: to be called in the end, before what it was made of is closed.
     """
 
     fd: int
     restore: Callable[[], None]
 
 
-def output(fd: int) -> Output:
+def output(fd: int) -> Opened:
     """
-    A way to write to a descriptor that others may share, without blocking.
+    Return a descriptor to write to what other processes may have, without blocking.
 
-    A terminal or a pipe is opened anew where the system can (Linux), as its
-    description is not ours to change: a shell reads from the same terminal.
-    Otherwise the description is changed, and changed back in the end.
+    A terminal or a pipe is opened anew where that is possible (Linux), as O_NONBLOCK
+    would be set for all who have it: a shell reads from the same terminal.  A
+    socket is left as it is: :func:`twisted_tcpclient.movers.writer` says
+    MSG_DONTWAIT.  Otherwise O_NONBLOCK is set, and cleared by ``restore``.
 
     :raises OSError: if it is not open.
     """
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode) or os.isatty(fd):
-        try:
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            return Output(os.open(f"/proc/self/fd/{fd}", flags), _nothing)
-        except OSError:
-            pass
-    blocking = os.get_blocking(fd)
+    anew = _opened_anew(fd, os.O_WRONLY)
+    if anew is not None:
+        return Opened(anew, _nothing)
     ours = os.dup(fd)
+    if is_socket(fd) or not os.get_blocking(fd):
+        # Of two commands that share it, the first sets and clears O_NONBLOCK.
+        return Opened(ours, _nothing)
     os.set_blocking(ours, False)
-    return Output(ours, lambda: os.set_blocking(fd, blocking))
+    return Opened(ours, lambda: os.set_blocking(fd, True))
+
+
+def source(fd: int) -> Opened:
+    """
+    Return a descriptor to read what other processes may read, without blocking.
+
+    Of two readers of a pipe or a terminal both find it readable, and one waits for
+    more in read(2).  So it is opened anew, and does not block, where that is possible
+    (Linux).  A socket delivers urgent data in line until ``restore`` is called, as
+    recv leaves it out otherwise.
+
+    :raises OSError: if it is not open.
+    """
+    if is_socket(fd):
+        return Opened(os.dup(fd), _in_line(Borrowed(fileno=fd)))
+    anew = _opened_anew(fd, os.O_RDONLY)
+    if anew is None:
+        return Opened(os.dup(fd), _nothing)
+    if not _hung_up(fd):
+        return Opened(anew, _nothing)
+    os.close(anew)
+    return Opened(os.dup(fd), _nothing)
+
+
+def _in_line(shared: socket.socket) -> Callable[[], None]:
+    """Deliver urgent data in line (RFC 6093, 3.3); return what undoes that."""
+    if shared.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):
+        return _nothing
+    change = partial(shared.setsockopt, socket.SOL_SOCKET, socket.SO_OOBINLINE)
+    change(1)
+    return partial(change, 0)
+
+
+def _opened_anew(fd: int, access: int) -> int | None:
+    """
+    Open the same pipe or terminal once more, for a description that does not block.
+
+    :param access: O_RDONLY or O_WRONLY.
+    :returns: None where there cannot be one.
+    :raises OSError: if the descriptor is not open.
+    """
+    status = os.fstat(fd)
+    if not (stat.S_ISFIFO(status.st_mode) or _is_itself(fd, status.st_rdev)):
+        return None
+    if fcntl(fd, F_GETFL) & os.O_ACCMODE not in (access, os.O_RDWR):
+        # EBADF is the answer to a use that it is not open for.
+        return None
+    with suppress(OSError):
+        return os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
+    return None
+
+
+def _is_itself(fd: int, device: int) -> bool:
+    """Return whether it is a terminal that its device opens once more."""
+    alias = os.major(device) == _ALIASES or device == _FOREGROUND
+    return os.isatty(fd) and not alias
+
+
+def _hung_up(fd: int) -> bool:
+    """
+    Return whether a pipe has no writer.
+
+    Of a FIFO that had none when it was opened, poll never tells the end (fifo(7)).
+    """
+    asked = poll()
+    asked.register(fd, 0)
+    return bool(asked.poll(0))
 
 
 def tells_of_readers(fd: int) -> bool:
@@ -102,6 +188,18 @@ def has_reader(fd: int) -> bool:
 
 def _nothing() -> None:
     """Nothing was changed."""
+
+
+def is_socket(fd: int) -> bool:
+    """Return whether it is a socket; False if it is not open."""
+    with suppress(OSError):
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    return False
+
+
+def is_direct(fd: int) -> bool:
+    """Return whether it is open with O_DIRECT (Linux)."""
+    return bool(fcntl(fd, F_GETFL) & getattr(os, "O_DIRECT", 0))
 
 
 def is_file(fd: int) -> bool:
@@ -185,20 +283,75 @@ def _amount(fd: int, request: int) -> int:
 
 def reader(fd: int) -> Read:
     """
-    What reads a descriptor that may block, without blocking.
+    Return a function that reads a descriptor without blocking.
 
-    It is asked first: it may be shared, and is not ours to change.
+    It may be in blocking mode, which is not changed: other processes may have it.
     """
-    ready = poll()
-    ready.register(fd, POLLIN)
+    fetch = _fetcher(fd)
 
     def read() -> list[bytes]:
-        if not ready.poll(0):
-            raise BlockingIOError
-        data = os.read(fd, CHUNK)
+        data = fetch()
         if not data:
             raise EOFError
         return [data]
+
+    return read
+
+
+def _fetcher(fd: int) -> Callable[[], bytes]:
+    """Return a function that reads once; it returns nothing at the end."""
+    if is_socket(fd):
+        receive = Borrowed(fileno=fd).recv
+        return lambda: receive(CHUNK, socket.MSG_DONTWAIT)
+    status = os.fstat(fd)
+    if is_direct(fd):
+        read = _paged(fd)
+    elif _waits_in_read(fd, status.st_mode):
+        read = _instant(fd)
+    else:
+        read = partial(os.read, fd, CHUNK)
+    ends = status.st_rdev == _MASTER
+    ready = poll()
+    ready.register(fd, POLLIN)
+
+    def fetch() -> bytes:
+        if not ready.poll(0):
+            raise BlockingIOError
+        try:
+            return read()
+        except OSError as error:
+            # A master says EIO once all its slaves are closed (Linux).
+            if ends and error.errno == errno.EIO:
+                return b""
+            raise
+
+    return fetch
+
+
+def _waits_in_read(fd: int, mode: int) -> bool:
+    """Return whether read(2) may wait where preadv2(2) need not."""
+    blocking = stat.S_ISFIFO(mode) and os.get_blocking(fd)
+    return blocking and hasattr(os, "RWF_NOWAIT")
+
+
+def _paged(fd: int) -> Callable[[], bytes]:
+    """Return what reads into memory that begins with a page, as O_DIRECT demands."""
+    page = mmap(-1, CHUNK)
+    return lambda: page[: os.readv(fd, [page])]
+
+
+def _instant(fd: int) -> Callable[[], bytes]:
+    """Return what reads a pipe in blocking mode without waiting (Linux 6.4)."""
+    page = mmap(-1, CHUNK)
+
+    def read() -> bytes:
+        try:
+            # At the current offset (-1), as read(2): a pipe has none.
+            return page[: os.preadv(fd, [page], -1, os.RWF_NOWAIT)]
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return os.read(fd, CHUNK)
 
     return read
 

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
-from twisted_tcpclient.race import explain
+from twisted_tcpclient.race import explain, said_again
 from twisted_tcpclient.registry import find
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
@@ -85,7 +85,8 @@ class SocketEndpoint:
                 connected: IProtocol = await self._endpoint.connect(factory)
                 return connected
             except (ConnectError, OSError) as error:
-                if not _is_busy(error):
+                # The server has as many waiting as it allows (unix(7)).
+                if not said_again(error):
                     raise self._failed(explain(error)) from None
             if self._reactor.seconds() >= end:
                 raise self._failed("timed out")
@@ -93,16 +94,6 @@ class SocketEndpoint:
 
     def _failed(self, why: str) -> ConnectFailed:
         return ConnectFailed([Attempt(f"socket {self._path}", why)])
-
-
-def _is_busy(error: Exception) -> bool:
-    """
-    Whether a server has as many waiting as it allows.
-
-    The system says "again" then, which Twisted takes for "in progress", as it
-    would be with TCP.  So in the end it has no reason of the system's to tell.
-    """
-    return type(error) is ConnectError and error.osError is None
 
 
 @implementer(IHandshakeListener)

@@ -46,6 +46,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "connect this Twisted endpoint, such as tls:HOST:PORT;"
                 " of the options of this group only -a goes with it",
             ),
+            Entry("", "tcp", "", "HOST and PORT follow; a socket is an error"),
             Entry(
                 "T",
                 "connect-timeout",
@@ -115,7 +116,9 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             ),
             Entry("k", "insecure", "", "do not verify the server: anyone may answer"),
             Entry("M", "tls-method", "VERSION", "TLSv1_2, TLSv1_3 or MIN:MAX"),
-            Entry("f", "ciphers", "LIST", "OpenSSL cipher list, or a file with one"),
+            Entry(
+                "f", "ciphers", "LIST", "OpenSSL cipher list, or a file (with a slash)"
+            ),
             Entry(
                 "",
                 "ignore-unexpected-eof",

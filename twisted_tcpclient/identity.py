@@ -25,7 +25,7 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from twisted_tcpclient.settings import is_ip
+from twisted_tcpclient.settings import is_ip, read_host, sni
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -41,7 +41,7 @@ _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 def _identity(name: str) -> Identity:
     """
-    A DNS name, international or not, or an IP address, as it is.
+    A DNS name or an IP address, as it is.
 
     :raises ValueError: if it is neither.
     """
@@ -60,18 +60,20 @@ def reference(name: str) -> Identity:
 
     :raises ValueError: if no certificate can have that name.
     """
-    if is_ip(name):
-        return _identity(name.partition("%")[0])
-    return _identity(name.removesuffix("."))
+    host = read_host(name)
+    if is_ip(host):
+        return _identity(host.partition("%")[0])
+    return _identity(host.removesuffix("."))
 
 
-def server_name(host: str) -> bytes:
+def server_name(host: str) -> bytes | None:
     """
-    A DNS name, international or not, as SNI has it (RFC 6066, 3).
+    The name of a host as SNI has it (RFC 6066, 3), None for an IP address.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if it is neither.
     """
-    return DNS_ID(host).hostname
+    name = sni(host)
+    return None if name is None else name.encode("ascii")
 
 
 def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:

@@ -42,7 +42,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.facts import Facts
-from twisted_tcpclient.settings import LookupSettings
+from twisted_tcpclient.settings import LookupSettings, read_host
 
 T = TypeVar("T")
 
@@ -84,19 +84,25 @@ def addresses(
     """
     The addresses of a host, in the order that the system prefers (RFC 6724).
 
-    Blocks.
+    Blocks.  Endpoints of Twisted ask for names as typed, so each name is read here: the
+    C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
 
     :raises socket.gaierror: if there is none, or the look-up failed.
     """
+    try:
+        name = read_host(host)
+    except ValueError:
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid name") from None
     families = {
         socket.AF_INET: IPv4Address,
         socket.AF_INET6: IPv6Address,
     }
     wanted = [family for family, kind in families.items() if kind in types]
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
-    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    found = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM)
     return [
-        families[socket.AddressFamily(family)]("TCP", sockaddr[0], port)
+        # Address, port, and of IPv6 also the flow label and the number of the zone.
+        families[socket.AddressFamily(family)]("TCP", *sockaddr)
         for family, _, _, _, sockaddr in found
         if family in families
     ]

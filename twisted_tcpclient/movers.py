@@ -5,17 +5,32 @@ There are three.  :class:`SendFile` has the kernel send a file (sendfile(2), Lin
 :class:`Splice` leaves bytes in the kernel, too, and passes them on through a pipe of
 our own (splice(2), Linux).  :class:`Copy` has them come through this process: where
 somebody has to see them, as over TLS, and wherever the kernel does neither.
+
+What splice and sendfile say is no proof that nothing can be moved: a seccomp filter
+answers with any errno it likes, and splice stops at TCP's urgent data (RFC 6093) as
+it does at the end.  Neither has moved anything when it fails, so copying goes on
+where they stopped, and its answer counts.  :func:`is_final` names the exception.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from twisted_tcpclient.descriptors import CHUNK, Read, is_file, remaining, widen
+from twisted_tcpclient.descriptors import (
+    CHUNK,
+    Borrowed,
+    Read,
+    is_direct,
+    is_file,
+    is_socket,
+    remaining,
+    widen,
+)
 
 #: Bytes of a file that the kernel is asked to send at a time.
 _SENT = 2**22
@@ -23,13 +38,44 @@ _SENT = 2**22
 #: Pieces that are written at a time: the kernel takes no more (IOV_MAX of Linux).
 _VECTOR = 1024
 
+#: What a socket says of a connection that is gone, beside ConnectionError.
+_GONE = {
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETDOWN,
+}
+
 #: Writes some of that, and returns how much that was.
 #: Raises BlockingIOError if one has to wait.
 Write = Callable[["list[bytes]"], int]
 
 
+class Withheld(BlockingIOError):
+    """Nothing may be taken until something has been pushed (:meth:`Pump.push`)."""
+
+
+def is_final(error: OSError) -> bool:
+    """
+    Whether an error of splice or sendfile is the fate of a connection.
+
+    Linux tells that once: after it recv returns 0 as at the end in good order.  So
+    copying would not meet it again.
+    """
+    return isinstance(error, ConnectionError) or error.errno in _GONE
+
+
 def writer(fd: int) -> Write:
-    """What writes a descriptor that does not block."""
+    """
+    Return a function that writes a descriptor without blocking.
+
+    :param fd: a socket, which may be in blocking mode; or any other descriptor in
+        non-blocking mode.
+    """
+    if is_socket(fd):
+        send = Borrowed(fileno=fd).sendmsg
+        return lambda pieces: send(pieces[:_VECTOR], (), socket.MSG_DONTWAIT)
     return lambda pieces: os.writev(fd, pieces[:_VECTOR])
 
 
@@ -107,7 +153,9 @@ class Splice:
     """
     Moves bytes within the kernel, through a pipe of our own.
 
-    :ivar held: how many bytes were taken and not yet given.
+    Where splice finds nothing though there is something, or the end, the copy reads
+    once in its place.  At most one of the pipe and the copy holds bytes, as more is
+    taken only when all is given: so their order is kept.
     """
 
     def __init__(self, source: int, sink: int, copy: Copy) -> None:
@@ -121,28 +169,45 @@ class Splice:
         self._sink = sink
         self._copy = copy
         self._out, self._in = os.pipe()
-        self.held = 0
+        self._piped = 0
+        self._waited = False
+
+    @property
+    def held(self) -> int:
+        """How many bytes were taken and not yet given."""
+        return self._piped + self._copy.held
 
     def take(self) -> int:
-        """From the source into our pipe, which is empty."""
-        self.held = _splice(self._source, self._in, CHUNK)
-        if not self.held:
-            raise EOFError
-        return self.held
+        """
+        From the source into our pipe, which is empty.
+
+        :raises BlockingIOError: if one has to wait for more.
+        :raises EOFError: at the end, as the copy has found it.
+        """
+        try:
+            self._piped = _splice(self._source, self._in, CHUNK)
+        except BlockingIOError:
+            if not self._waited:
+                self._waited = True
+                raise
+        self._waited = False
+        return self._piped or self._copy.take()
 
     def give(self) -> int:
-        """From our pipe to the sink."""
-        given = _splice(self._out, self._sink, self.held)
-        self.held -= given
+        """From our pipe to the sink, or what the copy has read."""
+        if not self._piped:
+            return self._copy.give()
+        given = _splice(self._out, self._sink, self._piped)
+        self._piped -= given
         return given
 
     def copied(self) -> Copy:
         """Return what goes on in place of this, which ends."""
-        while self.held:
-            piece = os.read(self._out, self.held)
+        while self._piped:
+            piece = os.read(self._out, self._piped)
             self._copy.add(piece)
-            self.held -= len(piece)
-        self.close()
+            self._piped -= len(piece)
+        self._close_pipe()
         return self._copy
 
     def widen(self) -> None:
@@ -150,8 +215,12 @@ class Splice:
         widen(self._in)
 
     def close(self) -> None:
-        """Close the pipe, and forget what is in it."""
-        self.held = 0
+        """Close the pipe, and forget what is held."""
+        self._piped = 0
+        self._copy.close()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         os.close(self._out)
         os.close(self._in)
 
@@ -226,9 +295,9 @@ def mover(source: int, sink: int, copy: Copy) -> Mover:
 
     :param copy: the way that always exists.
     """
-    if not hasattr(os, "splice") or os.isatty(sink):
+    if not hasattr(os, "splice") or os.isatty(sink) or _blocks(sink):
         return copy
-    if is_file(source):
+    if is_file(source) and not is_direct(source):
         return SendFile(source, sink, copy)
     if _patient(source):
         with suppress(OSError):
@@ -238,8 +307,14 @@ def mover(source: int, sink: int, copy: Copy) -> Mover:
 
 def _patient(fd: int) -> bool:
     """Whether taking from it more than there is does not block."""
-    kind = os.fstat(fd).st_mode
-    return stat.S_ISFIFO(kind) or (stat.S_ISSOCK(kind) and not os.get_blocking(fd))
+    if is_socket(fd):
+        return not _blocks(fd)
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _blocks(fd: int) -> bool:
+    """Whether it is a socket in blocking mode, on which splice waits for its turn."""
+    return is_socket(fd) and os.get_blocking(fd)
 
 
 def _splice(source: int, sink: int, size: int) -> int:

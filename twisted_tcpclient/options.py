@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from getopt import GetoptError
 from typing import NoReturn
 
 from twisted.python import usage
@@ -67,9 +69,42 @@ class Options(usage.Options):
             *("endpoint", "connect-timeout", "local-ip", "local-port"),
             *("family", "nodelay", "starttls", "versions"),
             *("match", "ca-file", "crl-file", "certificate-directory"),
-            *("ciphers", "interface", "shutdown"),
+            *("ciphers", "interface", "shutdown", "tcp"),
         ):
             self[name] = None
+        # getopt takes any prefix of a long name that no other has, so that each new
+        # option might break a script.  With each name twice no prefix is unique.
+        # Twisted adds the letters as long names, which are prefixes, too.
+        self._names = [name for name in self.longOpt if len(name.rstrip("=")) > 1]
+        self.longOpt = self._names * 2
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse a command line.
+
+        :raises UsageError: if it is wrong; where a long option is cut short, the
+            error names all that it may be.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            cause = error.__context__
+            meant = self._meant(cause) if isinstance(cause, GetoptError) else ""
+            if not meant:
+                raise
+            raise usage.UsageError(meant) from None
+
+    def _meant(self, error: GetoptError) -> str:
+        """The message for a long option that is cut short, "" for any other error."""
+        word = error.opt
+        names = [name.rstrip("=") for name in self._names]
+        # Of a letter getopt's message has one dash before it.
+        if not word or word in names or f"--{word}" not in error.msg:
+            return ""
+        full = sorted(f"--{name}" for name in names if name.startswith(word))
+        if not full:
+            return ""
+        return f"option --{word} not recognized: write {' or '.join(full)}"
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -154,6 +189,10 @@ class Options(usage.Options):
 
     opt_R = opt_no_remote_info
 
+    def opt_tcp(self) -> None:
+        """HOST is a host, whatever it looks like."""
+        self["tcp"] = True
+
     def opt_endpoint(self, value: str) -> None:
         """What to connect, in Twisted's words."""
         self["endpoint"] = values.not_empty(value, "-E: the description")
@@ -220,7 +259,7 @@ class Options(usage.Options):
 
     def opt_match(self, value: str) -> None:
         """The reference identity."""
-        self["match"] = values.not_empty(value, "-m: the name")
+        self["match"] = values.name(value, "-m")
 
     opt_m = opt_match
 

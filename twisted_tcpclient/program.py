@@ -191,7 +191,8 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
         from_prog, seven = _pipe(ours, theirs)
         six, to_prog = _pipe(theirs, ours)
         program = spawn(reactor, command, (six, seven))
-        os.set_blocking(to_prog, False)
+        for end in (from_prog, to_prog):
+            os.set_blocking(end, False)
         # From here on they are the caller's to close.
         ours.pop_all()
     return program, Local(

@@ -7,21 +7,16 @@ stalls stalls the writer, and memory stays flat.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
 from twisted_tcpclient.descriptors import CHUNK, Watch, widen
 from twisted_tcpclient.errors import TCPClientError
-from twisted_tcpclient.movers import Copy, Mover, SendFile
+from twisted_tcpclient.movers import Copy, Mover, SendFile, Withheld, is_final
 
 #: How often something is taken before it is the turn of others.
 TURN = 16
 #: Whoever says less at a time has said all there is for now, in bytes.
 MESSAGE = 2**12
-
-#: What the kernel says where it does not splice or send; and EIO and EBADF (of a file
-#: that is open for writing only), as only a copy tells which end that is about.
-_CANNOT = {errno.EINVAL, errno.EIO, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class Pump:
@@ -140,6 +135,8 @@ class Pump:
             self.taken += taken
             self._brief = taken < MESSAGE
             return not self._stopped
+        except Withheld:
+            self._wait(None)
         except BlockingIOError:
             self._wait(self._source)
         except EOFError:
@@ -180,8 +177,13 @@ class Pump:
         return False
 
     def _cannot(self, error: Exception) -> bool:
-        """Whether the kernel cannot do it, and copying goes on in its place."""
-        if isinstance(self._mover, Copy) or error.args[0] not in _CANNOT:
+        """
+        Whether copying goes on in place of splice or sendfile, of which only a copy
+        tells why they failed, and at which end.
+        """
+        if isinstance(self._mover, Copy) or not isinstance(error, OSError):
+            return False
+        if is_final(error):
             return False
         self._mover = self._mover.copied()
         return True

@@ -19,7 +19,6 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, NoReturn
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
     Deferred,
@@ -55,7 +54,7 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.lookup import Resolution
 from twisted_tcpclient.report import Report, os_reason, place
-from twisted_tcpclient.settings import ConnectSettings
+from twisted_tcpclient.settings import ConnectSettings, is_ip, read_host
 
 Address = IPv4Address | IPv6Address
 
@@ -69,21 +68,43 @@ _KINDS: dict[int, tuple[type[Address], ...]] = {
 }
 
 
-def literals(host: str, port: int) -> list[Address]:
+def literals(name: str, port: int) -> list[Address]:
     """
     The addresses that a host stands for without any look-up.
 
-    ``0`` and the empty host are this machine, in both families.  Brackets
-    around an address mean nothing.
+    ``0`` is this machine, in both families.
+
+    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
     """
-    if host in ("", "0"):
+    if name == "0":
         return [IPv6Address("TCP", "::1", port), IPv4Address("TCP", "127.0.0.1", port)]
-    bare = host[1:-1] if host[0] == "[" and host[-1] == "]" else host
-    if isIPAddress(bare):
-        return [IPv4Address("TCP", bare, port)]
-    if isIPv6Address(bare):
-        return [IPv6Address("TCP", bare, port)]
-    return []
+    if not is_ip(name):
+        return []
+    kind = IPv6Address if ":" in name else IPv4Address
+    return [kind("TCP", name, port)]
+
+
+def zoned(address: Address) -> Address:
+    """
+    Return an address with its zone in its text (RFC 4007, 11).
+
+    Resolvers give the zone as a number beside the address, and connectTCP() takes the
+    text alone.
+    """
+    if isinstance(address, IPv4Address) or not address.scopeID or "%" in address.host:
+        return address
+    return IPv6Address("TCP", f"{address.host}%{_zone(address.scopeID)}", address.port)
+
+
+def _zone(zone: int | str) -> str:
+    """Return the name of a zone, or its number if it has no name in ASCII."""
+    if isinstance(zone, str):
+        return zone
+    try:
+        name = socket.if_indextoname(zone)
+    except (OSError, OverflowError):
+        return str(zone)
+    return name if name.isascii() else str(zone)
 
 
 def interleaved(addresses: Iterable[Address]) -> list[Address]:
@@ -140,22 +161,22 @@ def _explain_lookup(host: str, family: int, failure: Failure | None) -> Exceptio
         return LookupFailed(
             f"temporarily unable to figure out IP address for {host}: {why}"
         )
-    if isinstance(error, UnicodeError):
-        return AddressNotFound(f"no IP address for {host}: not a valid name")
     return _no_address(host, family)
 
 
 def resolve(
-    reactor: Any, host: str, port: int, settings: ConnectSettings
+    reactor: Any, host: str, name: str, port: int, settings: ConnectSettings
 ) -> Deferred[list[Address]]:
     """
     The addresses of a host, in the order in which to try them.
 
+    :param host: as typed, for messages.
+    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
     :raises AddressNotFound: if there is none of the wanted family.
     :raises LookupFailed: if the look-up failed, or took too long.
     """
     kinds = _KINDS[settings.family]
-    known = literals(host, port)
+    known = literals(name, port)
     if known:
         fitting = [address for address in known if isinstance(address, kinds)]
         if fitting:
@@ -167,7 +188,7 @@ def resolve(
         if not found:
             reason = getattr(receiver.resolution, "failure", None)
             raise _explain_lookup(host, settings.family, reason)
-        return interleaved(found)
+        return interleaved(zoned(address) for address in found)
 
     def late(failure: Failure) -> NoReturn:
         failure.trap(TimeoutError)
@@ -176,7 +197,7 @@ def resolve(
         )
 
     reactor.nameResolver.resolveHostName(
-        receiver, host, portNumber=port, addressTypes=kinds
+        receiver, name, portNumber=port, addressTypes=kinds
     )
     receiver.found.addTimeout(settings.attempt_timeout, reactor)
     return receiver.found.addCallbacks(check, late)
@@ -189,11 +210,21 @@ _NO_SOCKET = {
 }
 
 
+def said_again(error: BaseException | None) -> bool:
+    """
+    Whether connect() has returned EAGAIN.
+
+    Twisted takes it for EINPROGRESS.  The socket then reports a hang-up, and the error
+    carries no errno but a Failure.
+    """
+    return type(error) is ConnectError and error.osError is None
+
+
 def explain(error: BaseException | None) -> str:
     """Why an attempt to connect failed, in a few words."""
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
-    number = getattr(error, "osError", None)
+    number = errno.EAGAIN if said_again(error) else getattr(error, "osError", None)
     # Twisted has one error for both: no socket, and none where one wants it.
     binding = isinstance(error, ConnectBindError) and number not in _NO_SOCKET
     if binding and number == socket.EAI_NONAME:
@@ -247,6 +278,7 @@ class _Entrant(ClientFactory):
         self._address = address
         self._factory = factory
         self._nodelay = nodelay
+        self._looped = False
         self._why = ""
 
     def doStart(self) -> None:
@@ -260,6 +292,11 @@ class _Entrant(ClientFactory):
         self._factory.startedConnecting(_Stoppable(connector))
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if _is_looped(self._connector):
+            self._looped = True
+            # Without waiting for TIME-WAIT, in which the next attempt could not bind.
+            self._connector.transport.abortConnection()
+            return None
         if self._nodelay:
             self._connector.transport.setTcpNoDelay(True)
         protocol = self._factory.buildProtocol(addr)
@@ -278,6 +315,10 @@ class _Entrant(ClientFactory):
         self._track.hurry()
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        if self._looped:
+            self.blame("connected to itself: no server listens there")
+            self.clientConnectionFailed(connector, Failure(ConnectError()))
+            return
         self._factory.clientConnectionLost(connector, reason)
         # Nobody would hear of a protocol that has raised as it was connected.  Once
         # it is connected this is nothing to anyone.
@@ -414,6 +455,20 @@ def _has_socket(connector: Any) -> bool:
     return bool(connector.transport.fileno() >= 0)
 
 
+def _is_looped(connector: Any) -> bool:
+    """
+    Whether both ends of a connection are the same socket.
+
+    A socket that connects to the port that it is bound to meets its own SYN, which TCP
+    takes for a simultaneous open (RFC 9293, 3.5).
+    """
+    transport = getattr(connector, "transport", None)
+    if transport is None:
+        # A reactor in memory, which connects nothing.
+        return False
+    return bool(transport.getHost() == transport.getPeer())
+
+
 def _bind_to_device(connector: Any, interface: str) -> None:
     """
     Let a socket use one network interface only.
@@ -443,7 +498,7 @@ class RacingEndpoint:
         """
         :param reactor: connects, and looks up names.
         :param host: a name, an address (in brackets or not, with a zone or
-            not), or ``0`` for this machine.
+            not), or ``0`` for this machine.  Names need not be ASCII.
         :param port: 1 to 65535.
         :param settings: how to connect, the defaults if not given.
         :param report: told of each attempt, for ``-v``.
@@ -469,7 +524,14 @@ class RacingEndpoint:
         :param protocolFactory: builds the protocol for the connection.
         :returns: fires with that protocol, connected.
         """
-        resolving = resolve(self._reactor, self._host, self._port, self._settings)
+        host = self._host
+        try:
+            name = read_host(host or "0")
+        except ValueError:
+            return fail(AddressNotFound(f"no IP address for {host}: not a valid name"))
+        if not host.isascii():
+            self._report.progress(f"{host} is read as {name}")
+        resolving = resolve(self._reactor, host, name, self._port, self._settings)
         return resolving.addCallback(
             lambda addresses: self._race(addresses, protocolFactory)
         )

@@ -29,7 +29,7 @@ from twisted_tcpclient.idle import IDLED
 from twisted_tcpclient.network import Network
 from twisted_tcpclient.relay import Local, Manner, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
-from twisted_tcpclient.settings import Settings
+from twisted_tcpclient.settings import Settings, read_host
 from twisted_tcpclient.target import target
 from twisted_tcpclient.wire import Wire
 
@@ -200,7 +200,9 @@ class Session:
             return ", not verified"
         if tls.name is None:
             return ", chain verified, no name to compare"
-        return f", verified as {tls.name}"
+        if tls.name.isascii():
+            return f", verified as {tls.name}"
+        return f", verified as {tls.name} ({read_host(tls.name)})"
 
     def _warn(self, transport: Any) -> None:
         """TLS that is not ours may verify nothing."""
@@ -275,8 +277,7 @@ class Session:
             idle=settings.idle,
             shutdown=settings.shutdown,
             ignore_unexpected_eof=settings.ignore_unexpected_eof,
-            # prog writes its own line ends.
-            translate=crlf() if settings.crlf and not settings.program else None,
+            translate=crlf() if settings.crlf else None,
             note=self._report.progress,
         )
 

@@ -1,34 +1,78 @@
 """
-What the user asked for: frozen values, parsed once, with no opinion of their own.
+What the user asked for: frozen values, and the one reading of a host.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 #: Where the C program looks for certificates unless told otherwise.
 CERTIFICATES = "/etc/indimail/certs"
 
+#: Characters of the longest name (RFC 1035, 2.3.4), without its final dot.
+LONGEST_NAME = 253
+
+#: Labels of RFC 1123, 2.1, in lower case.  Underscores are not for hosts, but DNS and
+#: hosts(5) have them (RFC 8552).
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+
+
+def read_host(typed: str) -> str:
+    """
+    Read a host as typed, and return what is looked up, sent as SNI and verified.
+
+    An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name becomes
+    lower case and ASCII by UTS 46, non-transitional.  Reading the result once more
+    changes nothing.
+
+    :raises ValueError: if the text is neither an IP address nor a name.
+    """
+    if len(typed) > LONGEST_NAME + 1:
+        raise ValueError(typed)
+    name = typed if typed.isascii() else _to_ascii(typed)
+    bare = name[1:-1] if name[:1] == "[" and name[-1:] == "]" else name
+    if is_ip(bare):
+        return bare
+    name = name.lower()
+    undotted = name.removesuffix(".")
+    if not _NAME.fullmatch(name) or len(undotted) > LONGEST_NAME:
+        raise ValueError(typed)
+    # An address has no final dot.  "0" is this machine, but only where it was typed so.
+    if is_ip(undotted) or name == "0" != typed:
+        raise ValueError(typed)
+    return name
+
+
+def _to_ascii(name: str) -> str:
+    # Only a name that is not ASCII needs the tables of idna.
+    from twisted_tcpclient.international import to_ascii
+
+    return to_ascii(name)
+
 
 def reference_identity(host: str) -> str:
-    """The name that the certificate of a host has to have, unless told otherwise."""
-    if host in ("", "0"):
-        return "localhost"
-    return host[1:-1] if host[0] == "[" and host[-1] == "]" else host
+    """Return the name that the certificate of a host has to have, as it was typed."""
+    return "localhost" if host in ("", "0") else host
 
 
 def is_ip(name: str) -> bool:
-    """Whether a name is an IP address, with a zone or without."""
+    """Whether a name is an IP address; one of IPv6 may have a zone, in ASCII."""
     try:
-        ip_address(name.partition("%")[0])
+        ip_address(name)
     except ValueError:
         return False
-    return True
+    return name.isascii()
 
 
-def sni(name: str) -> str | None:
-    """The name to send to a host of that name (RFC 6066): none to an address."""
+def sni(host: str) -> str | None:
+    """
+    Return the name to send to a host (RFC 6066, 3), None to an IP address.
+
+    :raises ValueError: if the text is neither an IP address nor a name.
+    """
+    name = read_host(host)
     return None if is_ip(name) else name.removesuffix(".")
 
 
@@ -46,11 +90,12 @@ class TLSSettings:
     :ivar suites: TLS 1.3 cipher suites; None for the default.
     :ivar minimum: the lowest version, "TLSv1_2" or "TLSv1_3".
     :ivar maximum: the highest version.
-    :ivar name: the reference identity, a DNS name or an IP address; None to
-        check the chain only, as over a UNIX socket.
+    :ivar name: the reference identity, a DNS name or an IP address as typed; None
+        to check the chain only, as over a UNIX socket.
     :ivar common_name: whether a certificate without any DNS or IP name may
         match by its CN: only for a name the user gave for that purpose.
-    :ivar server_name: the name to send as SNI; None to send none.
+    :ivar server_name: the host whose name to send as SNI, as typed; None to send
+        none.  None is sent for an IP address (RFC 6066, 3).
     :ivar verify: False to trust whoever answers.
     """
 
@@ -78,7 +123,7 @@ class TLSSettings:
             such files; None for the system's.
         """
         name = reference_identity(host)
-        return cls(authorities=authorities, name=name, server_name=sni(name))
+        return cls(authorities=authorities, name=name, server_name=name)
 
 
 @dataclass(frozen=True)

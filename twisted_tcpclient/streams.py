@@ -16,10 +16,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.descriptors import tells_of_readers
-
-#: Bytes read at a time: what a pipe holds on Linux.
-CHUNK = 65536
+from twisted_tcpclient.descriptors import output, reader, source, tells_of_readers
+from twisted_tcpclient.movers import writer
 
 
 def _broken_pipe() -> OSError:
@@ -29,9 +27,6 @@ def _broken_pipe() -> OSError:
 class Source(FileDescriptor):
     """
     Reads a descriptor until its end.  A push producer.
-
-    The descriptor is read only when the reactor finds it readable, so it may
-    block: nothing needs to be changed about it.
     """
 
     def __init__(
@@ -42,13 +37,16 @@ class Source(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: closed at the end.
+        :param fd: of any kind; left as it was, and closed, at the end.
         :param received: called with what was read.
         :param ended: called once: with None at the end of input, or with what
             went wrong.  Not called if :meth:`close` was.
         """
         super().__init__(reactor)
-        self._fd = fd
+        self._given = fd
+        self._opened = source(fd)
+        self._fd = self._opened.fd
+        self._read = reader(self._fd)
         self._received = received
         self._ended = ended
         self._error: OSError | None = None
@@ -61,15 +59,15 @@ class Source(FileDescriptor):
     def doRead(self) -> Exception | None:
         """Read what there is."""
         try:
-            data = os.read(self._fd, CHUNK)
+            pieces = self._read()
         except BlockingIOError:
             return None
+        except EOFError:
+            return CONNECTION_DONE
         except OSError as error:
             self._error = error
             return error
-        if not data:
-            return CONNECTION_DONE
-        self._received(data)
+        self._received(b"".join(pieces))
         return None
 
     def connectionLost(self, reason: Failure) -> None:
@@ -93,6 +91,8 @@ class Source(FileDescriptor):
         self.connected = 0
         self.disconnected = 1
         os.close(self._fd)
+        self._opened.restore()
+        os.close(self._given)
         self._fd = -1
 
 
@@ -110,18 +110,21 @@ class Sink(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: non-blocking; closed at the end.
+        :param fd: of any kind; left as it was, and closed, at the end.
         :param ended: called once: with None when ``loseConnection`` was
             called and all is written, or with what went wrong.  Not called if
             :meth:`close` was.
         """
         super().__init__(reactor)
-        self._fd = fd
+        self._given = fd
+        self._opened = output(fd)
+        self._fd = self._opened.fd
+        self._write = writer(self._fd)
         self.written = 0
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
-        if tells_of_readers(fd):
+        if tells_of_readers(self._fd):
             self.startReading()
 
     def fileno(self) -> int:
@@ -131,7 +134,7 @@ class Sink(FileDescriptor):
     def writeSomeData(self, data: bytes) -> int | Exception:
         """Write what fits."""
         try:
-            written = os.write(self._fd, data)
+            written = self._write([data])
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -170,4 +173,6 @@ class Sink(FileDescriptor):
         self.stopReading()
         self.stopWriting()
         os.close(self._fd)
+        self._opened.restore()
+        os.close(self._given)
         self._fd = -1

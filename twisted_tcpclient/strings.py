@@ -169,7 +169,7 @@ def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
 def _creator(arguments: Arguments, host: str) -> Any:
     """TLS as the arguments want it."""
     from twisted_tcpclient.errors import SettingsError
-    from twisted_tcpclient.settings import TLSSettings, reference_identity, sni
+    from twisted_tcpclient.settings import TLSSettings, reference_identity
     from twisted_tcpclient.tls import ConnectionCreator
 
     given = arguments.text("hostname")
@@ -181,7 +181,7 @@ def _creator(arguments: Arguments, host: str) -> Any:
         revocations=arguments.text("crl"),
         name=name,
         common_name=given is not None,
-        server_name=sni(name),
+        server_name=name,
         verify=arguments.switch("verify", True),
     )
     if settings.private_key is not None and settings.certificate is None:

@@ -81,7 +81,6 @@ class Pipes:
         self._gone = self._broken = False
         self._accepted = 0
         self._producer: Any = None
-        os.set_blocking(writing, False)
         self._source = Source(reactor, reading, self._received, self._reading_ended)
         self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
         self._reactor = reactor

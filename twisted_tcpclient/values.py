@@ -6,13 +6,12 @@ A value that cannot be is a ``usage.UsageError`` that names the option.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from math import inf
 
 from twisted.python.usage import UsageError
 
 from twisted_tcpclient.report import printable
-from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.settings import Shutdown, is_ip, read_host
 
 #: The versions of TLS that there are.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
@@ -41,12 +40,22 @@ def not_empty(text: str, what: str) -> str:
     return text
 
 
+def name(text: str, what: str) -> str:
+    """A DNS name or an IP address; what was typed is kept."""
+    not_empty(text, f"{what}: the name")
+    try:
+        read_host(text)
+    except ValueError:
+        raise UsageError(
+            f"{what}: neither a name nor an IP address: {printable(text)!r}"
+        ) from None
+    return text
+
+
 def address(text: str, what: str) -> str:
     """An IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        raise UsageError(f"{what}: not an IP address: {printable(text)!r}") from None
+    if not is_ip(text):
+        raise UsageError(f"{what}: not an IP address: {printable(text)!r}")
     return text
 
 

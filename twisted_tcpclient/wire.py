@@ -16,19 +16,20 @@ from typing import Any
 
 from twisted_tcpclient.descriptors import CHUNK, Read, Watch, outstanding
 from twisted_tcpclient.endings import cut_short, has_refused
-from twisted_tcpclient.movers import Copy, Mover, mover, writer
+from twisted_tcpclient.movers import Copy, Mover, Withheld, mover, writer
 
 
 class Records(typing.Protocol):
     """What makes records of TLS: :class:`twisted_tcpclient.tls.records.Records`."""
 
     ended: Exception | None
+    kept: bytes
 
     def decrypt(self, data: bytes) -> list[bytes]:
         """All that can be read once these bytes have come."""
 
     def encrypt(self, data: bytes) -> bytes:
-        """The records for that."""
+        """The records for that, or none as long as it is kept."""
 
     def close_notify(self) -> bytes:
         """What tells the server that nothing more will be sent."""
@@ -49,6 +50,9 @@ class Wire:
     def __init__(self, connected: socket.socket) -> None:
         """:param connected: does not block."""
         self._socket = connected
+        with suppress(OSError):
+            # recv leaves urgent data out otherwise (RFC 6093, 3.3).
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once it is closed."""
@@ -147,10 +151,22 @@ class Secure(Wire):
         """What sends what is read, encrypted, and first what is left of a handshake."""
         left = self._records.pending()
         return Copy(
-            lambda: [self._records.encrypt(*read())],
+            lambda: [self._encrypted(read)],
             writer(self.fileno()),
             [left] if left else [],
         )
+
+    def _encrypted(self, read: Read) -> bytes:
+        """
+        What is read, as records.
+
+        :raises Withheld: until the server says more, as TLS keeps what was read before.
+        """
+        if not self._records.kept:
+            records = self._records.encrypt(*read())
+        if self._records.kept:
+            raise Withheld
+        return records
 
     def on_reply(self, push: Callable[[bytes], None]) -> None:
         """Have that called with alerts, and what else TLS has to say."""
@@ -158,7 +174,7 @@ class Secure(Wire):
 
     def end(self) -> None:
         """Say close_notify: a FIN alone would say "cut short"."""
-        self._push(self._records.close_notify())
+        self._say(self._records.close_notify())
 
     def _decrypted(self) -> list[bytes]:
         """Read from the socket."""
@@ -172,10 +188,13 @@ class Secure(Wire):
         if self._records.ended is not None:
             # Nothing else may make it readable again, to be asked for the end.
             self._shut(socket.SHUT_RD)
-        reply = self._records.pending()
-        if reply:
-            self._push(reply)
+        self._say(self._records.pending())
         return pieces
+
+    def _say(self, records: bytes) -> None:
+        """Have records sent, if there are any."""
+        if records:
+            self._push(records)
 
 
 class Ended(Wire):

@@ -4,6 +4,7 @@ from tests.servers.chat import ejabberd, inspircd, prosody
 from tests.servers.cyrus import cyrus
 from tests.servers.daemon import (
     HOST,
+    bound_by_modes,
     eventually,
     logged,
     loopbacks,
@@ -27,6 +28,7 @@ __all__ = [
     "Network",
     "Postfix",
     "aiosmtpd",
+    "bound_by_modes",
     "cyrus",
     "dovecot",
     "ejabberd",

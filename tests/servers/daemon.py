@@ -123,6 +123,15 @@ def as_user(user: str, *command: str) -> tuple[str, ...]:
     return (setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", *command)
 
 
+def bound_by_modes(*command: str) -> tuple[str, ...]:
+    """Return the command that runs a command to which the modes of files apply."""
+    if os.geteuid() != 0:
+        return command
+    capabilities = "-dac_override,-dac_read_search"
+    setpriv = find_program("setpriv", "util-linux")
+    return (setpriv, f"--bounding-set={capabilities}", *command)
+
+
 def require_root(package: str) -> None:
     """Skip the test if the process is not root: most daemons give up root at start."""
     if os.geteuid() != 0:

@@ -603,7 +603,6 @@ class ReferenceTests(Naming):
             "user@host",
             "https://localhost",
             "localhost:25",
-            "[::1]",
             "1",
             f"{'x' * 64}.test",
             "\u2603" * 70,

@@ -110,7 +110,6 @@ class ConnectionCreator:
             self._identity = (
                 reference(settings.name) if settings.name is not None else None
             )
-            # The same reading of the name for both, international or not.
             self._server_name = (
                 server_name(settings.server_name) if settings.server_name else None
             )

@@ -1,0 +1,148 @@
+"""
+Records of TLS 1.3 made by hand, which no real server would send (RFC 8446, 5 and 7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from OpenSSL import SSL
+
+from tests.certificates import shared
+from tests.command import CHUNK, Peer
+
+#: Types of records (RFC 8446, 5.1).
+ALERT, HANDSHAKE, DATA = 21, 22, 23
+
+#: Alerts: level and description (RFC 8446, 6).
+CLOSE_NOTIFY, USER_CANCELED = b"\1\0", b"\1\x5a"
+
+
+def message(kind: int, content: bytes) -> bytes:
+    """Make a message of the handshake, without a record (RFC 8446, 4)."""
+    return bytes((kind,)) + len(content).to_bytes(3, "big") + content
+
+
+def ticket(size: int = 200) -> bytes:
+    """Make a NewSessionTicket (RFC 8446, 4.6.1)."""
+    lifetime, age, nonce, extensions = b"\0\0\2\0", b"age!", b"\1n", b"\0\0"
+    content = size.to_bytes(2, "big") + bytes(size)
+    return message(4, lifetime + age + nonce + content + extensions)
+
+
+def key_update(answer: bool) -> bytes:
+    """Make a KeyUpdate, after which the sender's keys are others (4.6.3)."""
+    return message(24, bytes((answer,)))
+
+
+class Server:
+    """
+    A TLS 1.3 server: OpenSSL does the handshake and decrypts, and what it sends
+    afterwards is encrypted here.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        """:param peer: with nothing said yet: the handshake is done here."""
+        self._peer = peer
+        self._secrets: dict[str, bytes] = {}
+        self._tls = SSL.Connection(self._context(), None)
+        self._tls.set_accept_state()
+        self._handshake()
+        # What OpenSSL has sent with these keys: its tickets.
+        self._sequence = self._flush()
+        self._rekey(self._secrets["SERVER_TRAFFIC_SECRET_0"])
+
+    def send(self, kind: int, *contents: bytes) -> None:
+        """Send a record with each of these, all in one segment."""
+        records = b"".join(self.sealed(kind, content) for content in contents)
+        self._peer.socket.sendall(records)
+
+    def sealed(self, kind: int, content: bytes) -> bytes:
+        """The record with that, which is to be sent next."""
+        inner = content + bytes((kind,))
+        header = b"\x17\3\3" + (len(inner) + 16).to_bytes(2, "big")
+        nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
+        self._sequence += 1
+        return header + self._cipher.encrypt(nonce, inner, header)
+
+    def update(self) -> None:
+        """Use the next keys from now on."""
+        self._rekey(_expand(self._secret, "traffic upd", 32))
+        self._sequence = 0
+
+    def receive(self) -> bytes:
+        """What the client says next, and nothing after its close_notify."""
+        while True:
+            try:
+                return self._tls.recv(CHUNK)
+            except SSL.ZeroReturnError:
+                return b""
+            except SSL.WantReadError:
+                self._feed()
+
+    def exactly(self, size: int) -> bytes:
+        """So many bytes of what the client says."""
+        received = b""
+        while len(received) < size and (data := self.receive()):
+            received += data
+        return received
+
+    def rest(self) -> bytes:
+        """All that the client says until its close_notify."""
+        return b"".join(iter(self.receive, b""))
+
+    def _context(self) -> SSL.Context:
+        def keep(connection: SSL.Connection, line: bytes) -> None:
+            name, _, secret = line.decode().split()
+            self._secrets[name] = bytes.fromhex(secret)
+
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate_chain_file(str(shared().server))
+        context.use_privatekey_file(str(shared().server))
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
+        context.set_keylog_callback(keep)
+        return context
+
+    def _handshake(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+                return
+            except SSL.WantReadError:
+                self._flush()
+                self._feed()
+
+    def _flush(self) -> int:
+        """Send what OpenSSL has to send, and return how many records that was."""
+        said = b""
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                said += self._tls.bio_read(CHUNK)
+        self._peer.socket.sendall(said)
+        count = 0
+        while said:
+            count, said = count + 1, said[5 + int.from_bytes(said[3:5], "big") :]
+        return count
+
+    def _feed(self) -> None:
+        data = self._peer.socket.recv(CHUNK)
+        assert data, "the client has cut the connection"
+        self._tls.bio_write(data)
+
+    def _rekey(self, secret: bytes) -> None:
+        self._secret = secret
+        self._cipher = AESGCM(_expand(secret, "key", 16))
+        self._iv = int.from_bytes(_expand(secret, "iv", 12), "big")
+
+
+def _expand(secret: bytes, label: str, length: int) -> bytes:
+    """HKDF-Expand-Label without a context (RFC 8446, 7.1)."""
+    name = b"tls13 " + label.encode()
+    info = length.to_bytes(2, "big") + bytes((len(name),)) + name + b"\0"
+    derive: Any = HKDFExpand(SHA256(), length, info)
+    return bytes(derive.derive(secret))
