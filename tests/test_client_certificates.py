@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import certificates
+from tests import certificates, servers
 from tests.command import (
     Cut,
     Outcome,
@@ -145,6 +145,36 @@ class AskedTests(SynchronousTestCase):
                 for version, (mode, prog) in itertools.product(VERSIONS, MODES.items())
             }
         )
+
+
+class SlapdTests(SynchronousTestCase):
+    """A server that has GnuTLS: it closes the connection, and sends no alert."""
+
+    def end(self, version: str, *options: str) -> Outcome:
+        """Return how the session ends with this version of TLS."""
+        port = str(servers.slapd("demand").port)
+        arguments = ("-s", "ldap", "-M", version, *trusting(), *options)
+        # The server closes the connection at that, without an answer (RFC 4511, 4.3).
+        unbind = b"\x30\x05\x02\x01\x02\x42\x00"
+        return run(*arguments, "localhost", port, data=unbind)
+
+    def test_demands(self) -> None:
+        """It may fail the handshake, or what follows it; the message is as clear."""
+
+        def check(version: str) -> None:
+            outcome = self.end(version)
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            self.assertTrue(outcome.complaint().endswith(f": {ASKED}"), outcome.err)
+
+        together(
+            {name: functools.partial(check, name) for name in ("TLSv1_2", "TLSv1_3")}
+        )
+
+    def test_given(self) -> None:
+        """With a certificate there is nothing to say."""
+        client = ("-n", str(certificates.shared().client))
+        outcome = self.end("TLSv1_3", *client)
+        self.assertEqual(outcome, Outcome(0, b"", ""))
 
 
 class UnaskedTests(SynchronousTestCase):
