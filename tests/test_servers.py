@@ -639,6 +639,13 @@ class SkipTests(SynchronousTestCase):
             "oidentd": servers.identd,
             "ucspi-tcp": servers.tcpserver,
             "ucspi-unix": servers.unixserver,
+            "cyrus-common": servers.cyrus,
+            "ejabberd": servers.ejabberd,
+            "exim4-daemon-light": servers.exim,
+            "lighttpd": servers.lighttpd,
+            "nodejs": servers.node,
+            "opensmtpd": servers.opensmtpd,
+            "pure-ftpd": servers.pure_ftpd,
         }
         with mock.patch.dict(os.environ, {"PATH": ""}):
             for package, server in start.items():

@@ -19,14 +19,25 @@ from tests.servers.news import nnrpd
 from tests.servers.smtp import Postfix, postfix
 from tests.servers.ssh import sshd
 from tests.servers.ucspi import tcpserver, unixserver
-from tests.servers.web import haproxy, lighttpd, nginx, node, stunnel, uvicorn
+from tests.servers.web import (
+    Nginx,
+    Web,
+    haproxy,
+    lighttpd,
+    nginx,
+    node,
+    stunnel,
+    uvicorn,
+)
 
 __all__ = [
     "HOST",
     "Dovecot",
     "Ident",
     "Network",
+    "Nginx",
     "Postfix",
+    "Web",
     "aiosmtpd",
     "bound_by_modes",
     "cyrus",

@@ -59,7 +59,11 @@ seccomp_sandbox=NO
 
 @functools.cache
 def pure_ftpd() -> Server:
-    """Start pure-ftpd, which ends TLS without close_notify; anonymous may log in."""
+    """Start pure-ftpd, which ends TLS without close_notify; anonymous may log in.
+
+    It waits for the next segment while commands lie in what it has decrypted, so that
+    commands sent ahead of answers may stay without answers.
+    """
     package = find_unpacked("pure-ftpd")
     require_root("pure-ftpd")
     directory = make_directory("pure-ftpd")

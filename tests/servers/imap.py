@@ -27,7 +27,8 @@ from tests.servers.daemon import (
 class Dovecot:
     """A server of IMAP, POP3, LMTP and ManageSieve; `user` logs in with `password`.
 
-    One message is there: its subject is Welcome.  Dovecot takes loopback for secure, so
+    One message is there: its subject is Welcome.  `writer` is another user with this
+    password, for tests that store messages.  Dovecot takes loopback for secure, so
     it does not insist on TLS; the log has "TLS" where a login was over it, and the port
     of the client as "rport=".
     """
@@ -41,6 +42,7 @@ class Dovecot:
     lmtp: int
     sieve: int
     user: str
+    writer: str
     password: str
     mailbox: Path
     log: Path
@@ -70,10 +72,13 @@ def started_dovecot() -> Dovecot:
     find_program("managesieve-login", "dovecot-managesieved")
     require_root("dovecot-imapd")
     directory = make_directory("dovecot")
-    user, password = "user", "secret"
-    (directory / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
+    user, writer, password = "user", "writer", "secret"
+    (directory / "users").write_text(
+        "".join(f"{each}:{{PLAIN}}{password}\n" for each in (user, writer))
+    )
     mailbox = directory / "mail" / user
-    _make_maildir(mailbox, "Subject: Welcome\n\nHello.\n")
+    for each in (mailbox, directory / "mail" / writer):
+        _make_maildir(each, "Subject: Welcome\n\nHello.\n")
     settings = directory / "dovecot.conf"
     with free_ports(len(_DOVECOT_LISTENERS)) as free:
         ports = dict(zip(_DOVECOT_LISTENERS, free, strict=True))
@@ -91,6 +96,7 @@ def started_dovecot() -> Dovecot:
         lmtp=ports["lmtp"],
         sieve=ports["sieve"],
         user=user,
+        writer=writer,
         password=password,
         mailbox=mailbox,
         log=directory / "log",

@@ -159,6 +159,9 @@ virtual_mailbox_base = {directory}/mail
 virtual_mailbox_maps = inline:{{ user@example.test=user/ }}
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
+message_size_limit = 100000000
+mailbox_size_limit = 0
+virtual_mailbox_limit = 0
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0

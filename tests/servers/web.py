@@ -3,9 +3,7 @@
 The application (`application.py`) answers
 
 - ``GET /bytes?size=N&wait=S`` with N bytes, after S seconds,
-- ``POST /?wait=S`` with "received N bytes", once it has the body and S seconds later,
-
-and servers that hold a client to a size refuse more at ``/small``.
+- ``POST /?wait=S`` with "received N bytes", once it has the body and S seconds later.
 """
 
 from __future__ import annotations
@@ -80,8 +78,8 @@ class Nginx:
 def nginx(backend: int, mail: int) -> Nginx:
     """Start nginx before an HTTP server and an SMTP server on these ports.
 
-    Since it takes a client's FIN for a hang-up, it drops the request then
-    (``proxy_ignore_client_abort off``, which is the default).
+    It refuses bodies over 100 MB, and reads them all the same.  It takes a client's FIN
+    for a hang-up, and drops the request (``proxy_ignore_client_abort off``).
     """
     program = find_program("nginx", "nginx-light")
     module = Path("/usr/lib/nginx/modules/ngx_mail_module.so")
@@ -113,10 +111,6 @@ http {{
     listen {HOST}:{http};
     listen {HOST}:{https} ssl;
     location / {{ proxy_pass http://{HOST}:{backend}; }}
-    location /small {{
-      client_max_body_size 1m;
-      proxy_pass http://{HOST}:{backend};
-    }}
     location /mail {{
       add_header Auth-Status OK;
       add_header Auth-Server {HOST};
