@@ -18,6 +18,9 @@ OURS = "tcpclient"
 #: Ours; without look-ups, as nobody else does any.
 COMMAND = (sys.executable, "-m", "twisted_tcpclient", "-RHl0")
 
+#: The servers of uploads listen to the end, and say nothing that could be lost.
+AT_ONCE = ("--shutdown", "now")
+
 #: A Python that does what a start of ours takes most of its time for, and then becomes
 #: another program.
 BY_PYTHON = (
@@ -77,7 +80,7 @@ def _socat(address: str, name: str, *options: str) -> Client:
 
 def plain() -> list[Client]:
     """Clients in clear, ours first."""
-    ours = (*COMMAND, HOST, "PORT")
+    ours = (*COMMAND, *AT_ONCE, HOST, "PORT")
     address = f"TCP4:{HOST}:PORT"
     known = [
         Client(OURS, ours, ours),
@@ -95,7 +98,7 @@ def plain() -> list[Client]:
 def tls() -> list[Client]:
     """Clients over TLS, ours first.  All verify the certificate and its name."""
     ca = str(certificates.shared().ca)
-    ours = (*COMMAND, "--tls", "-c", ca, HOST, "PORT")
+    ours = (*COMMAND, *AT_ONCE, "--tls", "-c", ca, HOST, "PORT")
     address = f"OPENSSL:{HOST}:PORT,pf=ip4,cafile={ca},commonname=localhost"
     ncat = (
         *("ncat", "--ssl", "--ssl-verify", "--ssl-trustfile", ca),

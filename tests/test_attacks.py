@@ -301,7 +301,10 @@ class AttackTests(SynchronousTestCase):
             self.assertEqual((with_prog.out, with_prog.err), (b"inside\r\n", ""))
 
     def test_spoofing(self) -> None:
-        """A server's text before TLS is not shown, or only escaped and labelled."""
+        """
+        A server's text before TLS is not shown, or only escaped and labelled, with the
+        code of its reply.
+        """
         text = b"\x1b]0;evil\x07 [ALERT] your password, please"
         cases = {
             "smtp": Hostile("smtp", greeting=b"554 " + text + b"\r\n"),
@@ -316,8 +319,9 @@ class AttackTests(SynchronousTestCase):
                 spoken = run("-v", *server.arguments)
             self.assertEqual((spoken.status, spoken.out), (111, b""))
             *_, last = spoken.err.splitlines()
-            self.assertIn("the server, unauthenticated, said: ", last)
-            self.assertIn("\\x1b]0;evil\\x07 [ALERT]", last)
+            code = {"smtp": "554", "pop3": "-ERR", "imap": "NO"}[protocol]
+            self.assertIn(f"the server, unauthenticated, said: {code} ", last)
+            self.assertIn(f"{code} \\x1b]0;evil\\x07 [ALERT]", last)
             self.assertTrue(spoken.err.replace("\n", "").isprintable())
 
         together({name: functools.partial(check, name, h) for name, h in cases.items()})

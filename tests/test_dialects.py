@@ -44,6 +44,7 @@ from twisted_tcpclient import dialects
 from twisted_tcpclient.dialects import Parameters, Send
 from twisted_tcpclient.errors import (
     BadReply,
+    InjectedData,
     NegotiationFailed,
     NotOffered,
     Preauthenticated,
@@ -221,9 +222,37 @@ class SMTPTests(Dialogues):
         error = self.fails(
             SMTP.replace("220 Go ahead", "454-not now") + "S: 454 perhaps later",
             Refused,
-            b"not now perhaps later",
+            b"454 not now perhaps later",
         )
         self.assertNotIn("later", str(error))
+
+    def test_temporary(self) -> None:
+        """A code that begins with 4 is kept, and told as a temporary refusal."""
+        hello = "S: 220 a\nC: EHLO [192.0.2.1]\n"
+        for transcript, error, message in (
+            ("S: {} x", Refused, "the server refused the connection"),
+            (hello + "S: {} x", NotOffered, "the server refused EHLO"),
+            (
+                SMTP.replace("220 Go ahead", "{} x"),
+                Refused,
+                "the server refused STARTTLS",
+            ),
+        ):
+            for code in (421, 450, 454):
+                failure = self.fails(transcript.format(code), error)
+                self.assertEqual(str(failure), f"{message} temporarily")
+                self.assertEqual(failure.server_text, b"%d x" % code)
+            for code in (354, 500, 554):
+                failure = self.fails(transcript.format(code), error)
+                self.assertEqual(str(failure), message)
+                self.assertEqual(failure.server_text, b"%d x" % code)
+
+    def test_blank_line(self) -> None:
+        """What a broken server says behind its greeting is named."""
+        for line, words in (("", r'"\r\n"'), ("hello", r'"hello\r\n"')):
+            error = self.fails(f"S: 220 mx\nS+ {line}", InjectedData)
+            expected = f"the server sent data before it was asked: {words}"
+            self.assertEqual(str(error), expected)
 
 
 class POP3Tests(Dialogues):
@@ -316,7 +345,7 @@ class POP3Tests(Dialogues):
     def test_refused(self) -> None:
         """Only +OK is a go-ahead."""
         refusal = POP3.replace("+OK Begin", "-ERR do not begin")
-        self.fails(refusal, Refused, b"do not begin")
+        self.fails(refusal, Refused, b"-ERR do not begin")
 
 
 class IMAPTests(Dialogues):
@@ -372,6 +401,21 @@ class IMAPTests(Dialogues):
                 "S: {tag}2 OK", f"{junk}S: {{tag}}2 OK"
             )
         )
+
+    def test_unilateral_lines(self) -> None:
+        """Behind the greeting, in its segment, untagged lines are passed over, too."""
+        waiting = "S+ * OK Waiting for authentication process to respond.."
+        ready = "S+ * OK [CAPABILITY IMAP4rev1 STARTTLS] Dovecot ready."
+        start = IMAP.partition("C: {tag}1")[0]
+        rest = IMAP[len(start) :]
+        self.agrees(f"{start}{waiting}\n{ready}\n{rest}")
+        late = f"{start}S+ * BYE too slow\nC: {{tag}}1 CAPABILITY"
+        self.fails(late, Refused, b"too slow")
+
+    def test_braces(self) -> None:
+        """Only a number in braces at the end of a line announces a literal."""
+        for line in ("* OK {hello}", "* OK {}", "* OK {4} x", "* OK {4", "* OK 4}"):
+            self.agrees(IMAP.replace("S: {tag}2", f"S: {line}\nS: {{tag}}2"))
 
     def test_capabilities_before_the_reply(self) -> None:
         """Capabilities beside the reply to STARTTLS change nothing."""
@@ -546,7 +590,10 @@ class FTPTests(Dialogues):
     def test_refused(self) -> None:
         """Only 234 is a go-ahead; 334 asks for more than TLS does."""
         for code in (334, 421, 431, 530, 534, 535, 220, 200):
-            self.fails(f"S: 220 hi\nC: AUTH TLS\nS: {code} no", Refused, b"no")
+            text = b"%d no" % code
+            error = self.fails(f"S: 220 hi\nC: AUTH TLS\nS: {code} no", Refused, text)
+            self.assertEqual("temporarily" in str(error), code in (421, 431))
+        self.assertIn("temporarily", str(self.fails("S: 421 busy", Refused)))
 
 
 class NNTPTests(Dialogues):
@@ -588,7 +635,33 @@ class NNTPTests(Dialogues):
     def test_refused(self) -> None:
         """Only 382 is a go-ahead."""
         for code in (400, 483, 502, 580, 381, 200):
-            self.fails(NNTP.replace("382 Go", f"{code} no"), Refused, b"no")
+            text = b"%d no" % code
+            error = self.fails(NNTP.replace("382 Go", f"{code} no"), Refused, text)
+            self.assertEqual("temporarily" in str(error), code == 400)
+
+    def test_mode_reader(self) -> None:
+        """
+        A server of two modes is asked for that of readers, once: where it lists
+        MODE-READER and no STARTTLS, and where it answers STARTTLS by 401.
+        """
+        transit = "S: 201 hi\nC: CAPABILITIES\nS: 101 a\nS: mode-reader\nS: .\n"
+        both = transit.replace("S: .", "S: STARTTLS\nS: .")
+        old = "S: 201 hi\nC: CAPABILITIES\nS: 500 a\n"
+        wrong = "C: STARTTLS\nS: 401 MODE-READER\n"
+        listed = "S: 101 a\nS: STARTTLS\nS: .\n"
+        for beginning in (transit, both + wrong, old + wrong):
+            for code in (200, 201):
+                asked = f"{beginning}C: MODE READER\nS: {code} hi\nC: CAPABILITIES\n"
+                self.agrees(f"{asked}{listed}C: STARTTLS\nS: 382 go")
+                self.agrees(f"{asked}S: 500 what?\nC: STARTTLS\nS: 382 go")
+                self.fails(f"{asked}{listed}{wrong}", Refused, b"401")
+                self.fails(f"{asked}S: 101 a\nS: MODE-READER\nS: .", NotOffered)
+            for code in (400, 500, 502, 382):
+                asked = f"{beginning}C: MODE READER\nS: {code} no"
+                error = self.fails(asked, Refused, b"%d no" % code)
+                self.assertIn("refused MODE READER", str(error))
+        # What is listed beside STARTTLS does not matter while STARTTLS works.
+        self.agrees(both + "C: STARTTLS\nS: 382 go")
 
 
 class SieveTests(Dialogues):
@@ -686,7 +759,8 @@ class SieveTests(Dialogues):
         """Only OK is a go-ahead."""
         for word in ("NO", "BYE", "no", "NO (TRYLATER)"):
             refusal = SIEVE.replace("OK ", "OK  ", 1).replace("OK ", f"{word} ")
-            self.fails(refusal.replace(f"{word}  ", "OK "), Refused, b"Begin")
+            error = self.fails(refusal.replace(f"{word}  ", "OK "), Refused, b"Begin")
+            self.assertTrue(error.server_text.startswith(word.upper().encode()[:2]))
 
 
 class IRCTests(Dialogues):
@@ -698,6 +772,13 @@ class IRCTests(Dialogues):
         """STARTTLS before all else, and 670."""
         self.agrees(IRC)
         self.agrees("C: STARTTLS\nS: 670 * :go")
+
+    def test_numerics(self) -> None:
+        """Numerics that decide nothing are passed over."""
+        for number in ("439", "020", "001", "464", "671", "900"):
+            waiting = f":irc.example.org {number} * :Please wait"
+            self.agrees(f"C: STARTTLS\nS: {waiting}\nS: {waiting}\nS: :x 670 * :go")
+            self.fails(f"C: STARTTLS\nS: {waiting}\nS: :x 691 * :no", Refused)
 
     def test_passed_over(self) -> None:
         """Notices and pings mean nothing yet."""
@@ -725,7 +806,7 @@ class IRCTests(Dialogues):
 
     def test_no_irc(self) -> None:
         """What is neither is an error."""
-        for line in ("", ":", ":670", "x 670", ":srv x 670", "6700 *", ":s 001 *"):
+        for line in ("", ":", ":670", "x 670", ":srv x 670", "6700 *", ":s 01 *"):
             self.fails(f"C: STARTTLS\nS: {line}", BadReply, line.encode())
 
 
@@ -789,10 +870,21 @@ class MySQLTests(Dialogues):
         self.fails(MYSQL.replace("00 ff ff", "00 ff f7").partition("C#")[0], NotOffered)
 
     def test_refused(self) -> None:
-        """An error packet is a refusal of the connection."""
-        error = self.greets(b"\xff\x69\x04Host 'x' is blocked")
-        self.fails(error, Refused, b"Host 'x' is blocked")
-        self.fails(self.greets(b"\xff"), Refused)
+        """
+        An error packet is a refusal of the connection: with the number 0 or 1, with
+        a SQLSTATE or without.  Its code is kept with its text.
+        """
+        for number in (0, 1):
+            for packet, said in (
+                (b"\xff\x69\x04Host 'x' is blocked", b"1129 Host 'x' is blocked"),
+                (b"\xff\x10\x04Too many connections", b"1040 Too many connections"),
+                (b"\xff\x10\x04#08004Too many", b"1040 (08004) Too many"),
+                (b"\xff\x10\x04#080 Too many", b"1040 #080 Too many"),
+                (b"\xff\x10\x04", b"1040 "),
+            ):
+                error = self.fails(self.greets(packet, number), Refused)
+                self.assertEqual(error.server_text, said)
+            self.fails(self.greets(b"\xff", number), Refused)
 
     def test_no_mysql(self) -> None:
         """What is no greeting is an error."""
@@ -803,8 +895,12 @@ class MySQLTests(Dialogues):
 
     def test_lengths(self) -> None:
         """Packets that are too long, empty, or not the first, are not waited for."""
-        for head in ("00 00 00 00", "01 04 00 00", "ff ff ff 00", "40 00 00 01"):
+        for head in (
+            *("00 00 00 00", "01 04 00 00", "ff ff ff 00", "40 00 00 02"),
+            *("00 00 00 01", "01 04 00 01", "ff ff ff 01", "40 00 00 ff"),
+        ):
             self.fails(f"S# {head}", BadReply)
+        self.fails(self.greets(b"\x0a" + b"x" * 40, number=1), BadReply)
 
 
 class LDAPTests(Dialogues):
@@ -896,6 +992,18 @@ class LDAPTests(Dialogues):
             self.fails(LDAP.replace("0c 02 01 01", f"0c 02 01 {number}"), BadReply)
         self.fails(self.result(0, b"", b"\x8a\x031.2"), BadReply)
 
+    def test_unsolicited(self) -> None:
+        """Notifications of other things (RFC 4511, 4.4) are passed over."""
+        name = b"1.3.6.1.4.1.1466.20037.1"
+        notice = self.result(0, b"", bytes([0x8A, len(name)]) + name)
+        notice = notice.replace("020101", "020100").removeprefix(self.request)
+        for response in (LDAP, self.result(2, b"what?")):
+            response = response.removeprefix(self.request)
+            talk = Talk(self.dialect)
+            talk.play(f"{self.request}{notice}\n{notice}\n{response}")
+            self.assertEqual(talk.agreed, response in LDAP)
+            self.assertEqual(isinstance(talk.error, NotOffered), not talk.agreed)
+
     def test_disconnection(self) -> None:
         """The notice of disconnection (RFC 4511, 4.4.1) is a refusal."""
         name = bytes.fromhex("8a 16" + STARTTLS_OID.removesuffix("37") + "36")
@@ -932,7 +1040,7 @@ class TelnetTests(Dialogues):
         """Whatever else is negotiated is passed over without a word."""
         others = """
             S# ff fd 18 ff fb 01 ff fc 03 ff fe 05
-            S# ff f1
+            S# ff f1 ff f2 ff f9 ff f6 ff ef
             S# ff fa 18 01 ff f0
             S# ff fa 20 ff ff 2e ff f0
         """
@@ -944,10 +1052,13 @@ class TelnetTests(Dialogues):
         self.fails(TELNET.replace("S# ff fa 2e 01 ff f0", "S# ff fe 2e"), Refused)
 
     def test_text(self) -> None:
-        """Who greets in clear does not mean to start TLS."""
-        for text in ("login: ", "\0", "220 hello", "\x16\x03\x01"):
+        """
+        A server that sends text before DO does not mean to start TLS; text after it
+        may have been on its way, and is passed over.
+        """
+        for text in ("login: ", "\0", "220 hello", "\x16\x03\x01", "\xff\xff"):
             self.fails(f"S| {text}", NotOffered)
-            self.fails(TELNET.rpartition("S#")[0] + f"S| {text}", NotOffered)
+            self.agrees(TELNET.replace("S# ff fa", f"S| {text}\nS# ff fa"))
 
     def test_unasked(self) -> None:
         """What about START_TLS is not said in this order is an error."""
@@ -959,8 +1070,9 @@ class TelnetTests(Dialogues):
 
     def test_no_telnet(self) -> None:
         """Commands that have no place here are an error."""
-        for command in ("f0", "f2", "ff", "00", "fa 18 ff 01"):
+        for command in ("f0", "00", "eb", "fa 18 ff 01"):
             self.fails(f"S# ff {command}", BadReply)
+            self.fails(f"{TELNET.rpartition('S#')[0]}S# ff {command}", BadReply)
         self.fails("S# ff fa 18" + " 00" * 511, BadReply)
 
     def test_too_many(self) -> None:
@@ -996,7 +1108,9 @@ class XMPPTests(Dialogues):
             ("im.example.org", b" to='im.example.org'"),
             ("b\xfccher.example", " to='b\xfccher.example'".encode()),
             ("a&b<c'd", b" to='a&amp;b&lt;c&apos;d'"),
+            ("im.example.org.", b" to='im.example.org'"),
             ("", b""),
+            (".", b""),
         ):
             dialogue = dialects.find("xmpp").dialogue(Parameters(host=host))
             said = next(dialogue)
@@ -1049,6 +1163,34 @@ class XMPPTests(Dialogues):
             "</stream:stream>",
         ):
             self.fails(f"{self.asked}S| {answer}", Refused, answer.encode())
+
+    def test_stream_error(self) -> None:
+        """The condition of a stream error is told, if RFC 6120 has it."""
+        space = "xmlns='urn:ietf:params:xml:ns:xmpp-streams'"
+        for inside, words in (
+            (f"<host-unknown {space}/>", ": host-unknown"),
+            (f"<text {space}>host-gone</text><host-gone {space}/>", ": host-gone"),
+            (f"<see-other-host {space}>evil</see-other-host>", ": see-other-host"),
+            (f"<type-your-password {space}/>", ""),
+            ("<host-unknown/>", ""),
+            ("<host-unknown xmlns='x'/>", ""),
+            (f"<x xmlns='x'><host-unknown {space}/></x>", ""),
+            ("", ""),
+        ):
+            answer = f"<stream:error>{inside}</stream:error>"
+            for before in (self.opened, self.asked):
+                error = self.fails(f"{before}S| {answer}", Refused)
+                self.assertEqual(str(error), f"the server sent a stream error{words}")
+
+    def test_white_space(self) -> None:
+        """
+        White space may come between elements, behind the features in their segment
+        or in the next one; nothing else may come before the request.
+        """
+        request, answer = f"C| <starttls {TLS_NAMESPACE}/>", "S| <proceed"
+        self.agrees(XMPP.replace(request, f"S+\n    S+\n    {request}"))
+        self.agrees(XMPP.replace(answer, f"S# 20 09 0d 0a\n    {answer}"))
+        self.fails(XMPP.partition("C| <starttls")[0] + "S+ x", InjectedData)
 
     def test_refusing_greeting(self) -> None:
         """Before the features an error, or the end of the stream, may come."""
@@ -1274,6 +1416,9 @@ DIALOGUES = {
         "S: 200 a\nC: CAPABILITIES\nS: 500 b\nC: STARTTLS\nS: 382 c",
         "S: 200 a\nC: CAPABILITIES\nS: 101 b\nS: .",
         NNTP.replace("382 Go", "580 No"),
+        NNTP.replace("382 Go", "401 MODE-READER") + f"C: MODE READER\n{NNTP}",
+        NNTP.replace("S: STARTTLS", "S: MODE-READER").partition("C: STARTTLS")[0]
+        + "C: MODE READER\nS: 502 no",
         "S: 400 no",
         "S: hello",
     ),
@@ -1319,7 +1464,8 @@ ALLOWED = {
     "ldap": re.escape(answers(LDAP)),
     "lmtp": rb"(LHLO \[192\.0\.2\.1\]\r\n(STARTTLS\r\n)?)?",
     "mysql": b"(%s)?" % re.escape(answers(MYSQL)),
-    "nntp": rb"(CAPABILITIES\r\n(STARTTLS\r\n)?)?",
+    "nntp": rb"(CAPABILITIES\r\n(STARTTLS\r\n)?)?"
+    rb"(MODE READER\r\n(CAPABILITIES\r\n(STARTTLS\r\n)?)?)?",
     "pop3": rb"(CAPA\r\n(STLS\r\n)?)?",
     "postgres": re.escape(answers(POSTGRES)),
     "sieve": rb"(STARTTLS\r\n)?",

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import servers
+from tests import programs, servers
 from tests.certificates import shared
 from tests.command import (
     ROOT,
@@ -41,6 +41,7 @@ from twisted_tcpclient.dialects import (
     Step,
     smtp,
 )
+from twisted_tcpclient.dialogue import MOST
 from twisted_tcpclient.errors import BadReply, DialectFailed
 from twisted_tcpclient.greeting import greeting_from
 from twisted_tcpclient.plugin import DialectPlugin
@@ -135,6 +136,17 @@ class ExampleTests(SynchronousTestCase):
             text = textwrap.indent((EXAMPLE / name).read_text(), "    ")
             self.assertIn(f"\n\n{text}\n", page)
             self.assertIn(f"``{name}``", page)
+
+    def test_without_network(self) -> None:
+        """What the page says of testing a dialect without a network works."""
+        page = (ROOT / "doc" / "writing-a-dialect.rst").read_text()
+        start = page.index("    from nbd_starttls import dialogue\n")
+        program = textwrap.dedent(page[start : page.index("\n\n\n", start)])
+        self.assertEqual(program.count("assert"), 3)
+        outcome = programs.run(
+            sys.executable, "-c", program, PYTHONPATH=f"{EXAMPLE}:{ROOT}"
+        )
+        self.assertEqual((outcome.status, outcome.err), (0, b""))
 
     def test_before(self) -> None:
         """Before it is installed there is no such dialect."""
@@ -504,7 +516,7 @@ class BoundsTests(SynchronousTestCase):
 
         said = self.failed(endless := conversation(dialogue))
         self.assertIn("speaks without end", said)
-        self.assertLessEqual(len(endless.wire.value()), Negotiation.MAX_TOTAL)
+        self.assertLessEqual(len(endless.wire.value()), MOST)
 
     def test_endless_questions(self) -> None:
         """One that never has enough is stopped, whether it takes lines or bytes."""
@@ -515,7 +527,7 @@ class BoundsTests(SynchronousTestCase):
                     yield step
 
             asking = conversation(dialogue)
-            for _ in range(Negotiation.MAX_TOTAL // 7 + 1):
+            for _ in range(MOST // 7 + 1):
                 asking.hear(b"a line\n")
             self.assertIsInstance(asking.error, BadReply)
 

@@ -176,6 +176,15 @@ class ProtocolTests(TestCase):
         self.assertNotIn(b"STARTTLS", offer)
 
     @inlineCallbacks
+    def test_nntp_of_two_modes(self) -> Any:
+        """INN's innd lists STARTTLS only after MODE READER (RFC 3977, 5.3)."""
+        (offer,) = yield self.converse(
+            "nntp", servers.innd().port, (b"CAPABILITIES\r\n", b"\r\n.\r\n")
+        )
+        self.assertIn(b"\r\nREADER\r\n", offer)
+        self.assertNotIn(b"MODE-READER", offer)
+
+    @inlineCallbacks
     def test_ldap(self) -> Any:
         """Slapd: an anonymous bind."""
         yield self.converse(

@@ -93,7 +93,7 @@ class ImportTests(SynchronousTestCase):
         self.assertIn("twisted_tcpclient.dialects.smtp", modules())
 
     def test_dialects(self) -> None:
-        """Dialects know the standard library, the errors, and each other."""
+        """Dialects know the standard library, the engine, and each other."""
         for name, tree in modules().items():
             if name.startswith("twisted_tcpclient.dialects"):
                 for module, _ in imports(tree):
@@ -101,15 +101,23 @@ class ImportTests(SynchronousTestCase):
                     ours = module.removeprefix("twisted_tcpclient.").partition(".")[0]
                     self.assertTrue(
                         top in sys.stdlib_module_names
-                        or ours in ("dialects", "errors"),
+                        or ours in ("dialects", "dialogue"),
                         (name, module),
                     )
 
     def test_errors(self) -> None:
-        """Errors, and settings, know the standard library, and how names are read."""
-        for name in ("errors", "settings"):
+        """
+        Errors, the engine of dialogues, and settings know the standard library; the
+        engine knows how text is escaped, the errors know the engine, and the settings
+        how names are read.
+        """
+        for name, known in (
+            ("errors", "dialogue"),
+            ("dialogue", "report"),
+            ("settings", "international"),
+        ):
             for module, _ in imports(modules()[f"twisted_tcpclient.{name}"]):
-                if module != "twisted_tcpclient.international":
+                if module != f"twisted_tcpclient.{known}":
                     self.assertIn(module.partition(".")[0], sys.stdlib_module_names)
 
     def test_names(self) -> None:
@@ -324,9 +332,11 @@ class StartTests(SynchronousTestCase):
         self.assertNotIn("twisted.internet.reactor", self.loaded(*names))
 
     def test_dialects(self) -> None:
-        """A dialect can be used without Twisted."""
+        """A dialect, and the engine, can be used without Twisted and the errors."""
         loaded = self.loaded("twisted_tcpclient.dialects.imap")
+        self.assertIn("twisted_tcpclient.dialogue", loaded)
         self.assertNotIn("twisted", loaded)
+        self.assertNotIn("twisted_tcpclient.errors", loaded)
 
 
 class DocumentationTests(SynchronousTestCase):

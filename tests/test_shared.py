@@ -100,12 +100,12 @@ class RaceTests(SynchronousTestCase):
             os.close(writing)
 
     def test_terminal(self) -> None:
-        """A terminal."""
+        """A terminal, which a shell may read as well."""
         with terminal() as (_, slave):
             self.waits(slave)
 
     def test_socket(self) -> None:
-        """A socket."""
+        """A socket, which nothing is changed about."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self.waits(ours.fileno(), anew=False)

@@ -13,14 +13,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectingCancelledError, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import transcripts
 from tests.certificates import shared
+from tests.test_dialogue import echo
 from tests.transcripts import (
     DOMAIN,
     FTP,
@@ -41,17 +44,15 @@ from tests.transcripts import (
     XMPP,
     Conversation,
     Said,
+    Wire,
     parse,
 )
 from twisted_tcpclient.dialects import (
-    LINE,
     NAMES,
     Bytes,
     Dialect,
-    Dialogue,
-    Parameters,
-    Send,
 )
+from twisted_tcpclient.dialogue import LONGEST_LINE, MOST
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.errors import (
     BadReply,
@@ -69,6 +70,7 @@ from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.stages import StagedEndpoint
 from twisted_tcpclient.starttls import (
+    LastWords,
     Negotiation,
     client_name,
     negotiated,
@@ -320,7 +322,7 @@ class CommonAttacks:
     def test_resource_long_line_at_once(self: Any) -> None:
         """Nor is it taken when it has an end after all."""
         for conversation, clear in self.before_each_reply():
-            conversation.hear(b"* " + b"x" * Negotiation.MAX_LENGTH + self.end)
+            conversation.hear(b"* " + b"x" * LONGEST_LINE + self.end)
             self.given_up(conversation, self.junk, clear)
 
     def test_resource_slow_drip(self: Any) -> None:
@@ -429,7 +431,7 @@ class Steps(Attacks):
         """After the transcript, the same again and again is not waited for."""
         conversation = self.converse()
         said = conversation.play(transcript)
-        for _ in range(Negotiation.MAX_TOTAL // len(chunk) + 1):
+        for _ in range(MOST // len(chunk) + 1):
             if conversation.undecided:
                 conversation.hear(chunk)
         self.given_up(conversation, BadReply, said)
@@ -579,7 +581,7 @@ class SMTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_resource_endless_lines(self) -> None:
         """Nor is any other reply, even if its lines are as short as can be."""
         conversation, clear = self.before_each_reply()[1]
-        for _ in range(Negotiation.MAX_TOTAL // 100):
+        for _ in range(MOST // 100):
             conversation.hear(b"250-\r\n" * 20)
             if not conversation.undecided:
                 break
@@ -674,7 +676,7 @@ class POP3AttackTests(CommonAttacks, DialogueAttacks, Steps):
         """A list of ever more capabilities is not waited for."""
         conversation, clear = self.before_each_reply()[1]
         conversation.hear(b"+OK\r\n")
-        for _ in range(Negotiation.MAX_TOTAL // 20):
+        for _ in range(MOST // 20):
             conversation.hear(b"X\r\n" * 20)
             if not conversation.undecided:
                 break
@@ -814,8 +816,17 @@ class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_preemptive_reply(self) -> None:
         """A tagged reply before the command: nobody knows the tag by then."""
-        for line in ("a1 OK", "A2 OK", "1 OK", "* OK"):
+        for line in ("a1 OK", "A2 OK", "1 OK", "+ OK", "OK"):
             self.attack(f"S: * OK\nS+ {line}", InjectedData)
+            self.attack(f"S: * OK\nS+ * OK\nS+ {line}", InjectedData)
+
+    def test_preemptive_capabilities(self) -> None:
+        """Untagged lines behind the greeting are no reply: it is still waited for."""
+        conversation = self.converse()
+        conversation.hear(b"* OK\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\n")
+        self.assertRegex(conversation.heard(), rb"\A[0-9a-f]{12}1 CAPABILITY\r\n\Z")
+        conversation.reactor.advance(TIMEOUT)
+        self.assertIsInstance(conversation.error, TimedOut)
 
     def test_preemptive_reply_to_starttls(self) -> None:
         """A go-ahead in the segment of the reply to CAPABILITY is not one."""
@@ -856,7 +867,7 @@ class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_resource_endless_lines(self) -> None:
         """Ever more untagged lines are not waited for."""
         conversation, clear = self.before_each_reply()[2]
-        for _ in range(Negotiation.MAX_TOTAL // 20):
+        for _ in range(MOST // 20):
             conversation.hear(b"* 1 EXISTS\r\n" * 10)
             if not conversation.undecided:
                 break
@@ -1031,7 +1042,7 @@ class SieveAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_resource_literals(self) -> None:
         """Nor is a literal that is larger than all may be, nor a line of them."""
-        for length in (Negotiation.MAX_TOTAL, 999999999, "9" * 4000):
+        for length in (MOST, 999999999, "9" * 4000):
             self.attack(f'S: "A" {{{length}}}', BadReply)
         self.endless("", b"{8}\r\nSTARTTLS" * 32)
 
@@ -1234,7 +1245,7 @@ class IRCAttackTests(CommonAttacks, Steps):
         "C: STARTTLS\nS: :s 421 * :TEXT",
         "C: STARTTLS\nS: :s 691 * :TEXT",
         "C: STARTTLS\nS: ERROR :TEXT",
-        "C: STARTTLS\nS: :s 001 x :TEXT",
+        "C: STARTTLS\nS: :s TEXT",
     )
 
     def test_stripping_D(self) -> None:
@@ -1247,9 +1258,12 @@ class IRCAttackTests(CommonAttacks, Steps):
         self.attack(f"{self.asked}S: :s 691 * :no", Refused)
 
     def test_ignored_status(self) -> None:
-        """Another number is no go-ahead, whatever its text."""
+        """Another number is no go-ahead, whatever its text: 670 is waited for."""
         for number in ("001", "020", "671", "900"):
-            self.attack(f"{self.asked}S: :s {number} * :670", BadReply)
+            conversation = self.converse()
+            said = conversation.play(f"{self.asked}S: :s {number} * :670")
+            conversation.reactor.advance(TIMEOUT)
+            self.given_up(conversation, TimedOut, said)
 
     def test_tampering(self) -> None:
         """Notices and pings are passed over: nobody is shown or answered anything."""
@@ -1261,16 +1275,35 @@ class IRCAttackTests(CommonAttacks, Steps):
 
 
 class TelnetAttackTests(CommonAttacks, DialogueAttacks, Steps):
-    """Attacks on telnet."""
+    """Attacks on telnet: after DO any text is passed over, within bounds."""
 
     dialect = "telnet"
+    #: All that is said by then.
+    start = TELNET.rpartition("S#")[0]
     #: WILL ECHO, WILL SUPPRESS-GO-AHEAD.
     agreement = bytes.fromhex("ff fb 01 ff fb 03")
     #: DONT START_TLS.
     farewell = bytes.fromhex("ff fe 2e ff fe 2e")
     drip = bytes.fromhex("ff fd 01 ff")
     end = b""
-    junk = NotOffered
+
+    def test_junk_B_before_the_reply(self) -> None:
+        """TLS records before DO are no offer, and before FOLLOWS no reply."""
+        self.attack(f"S# {ALERT.hex()}", NotOffered)
+        conversation = self.converse()
+        said = conversation.play(f"{self.start}S# {ALERT.hex()}")
+        conversation.reactor.advance(TIMEOUT)
+        self.given_up(conversation, TimedOut, said)
+
+    def test_resource_long_line(self) -> None:
+        """Text without end is not passed over for ever, however it comes."""
+        self.attack("S| xxx", NotOffered)
+        for length in (1, 1000, MOST + 1):
+            self.endless(self.start, b"x" * length)
+
+    def test_resource_long_line_at_once(self) -> None:
+        """Nor with line ends in it."""
+        self.endless(self.start, b"x" * 1000 + b"\r\n")
 
     def test_stripping_D(self) -> None:
         """START_TLS never mentioned: what is typed at the prompt is not sent."""
@@ -1279,7 +1312,7 @@ class TelnetAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_refusal_O(self) -> None:
         """DONT: nothing in clear."""
         self.attack("S# ff fe 2e", Refused)
-        self.attack(TELNET.rpartition("S#")[0] + "S# ff fe 2e", Refused)
+        self.attack(self.start + "S# ff fe 2e", Refused)
 
     def test_preemptive_reply(self) -> None:
         """FOLLOWS in the segment of DO is not one."""
@@ -1369,7 +1402,7 @@ class NegotiationTests(SynchronousTestCase):
 
     def test_longest_line(self) -> None:
         """A line of exactly the greatest length is a line."""
-        length = Negotiation.MAX_LENGTH - len("220 \r")
+        length = LONGEST_LINE - len("220 \r")
         conversation = self.converse("smtp")
         conversation.hear(b"220 " + b"x" * length + b"\r\n")
         self.assertEqual(conversation.heard(), b"EHLO [192.0.2.1]\r\n")
@@ -1383,7 +1416,7 @@ class NegotiationTests(SynchronousTestCase):
     def test_total_counts_all_lines(self) -> None:
         """The bound on all that is said holds over the whole dialogue."""
         conversation = self.converse("imap")
-        half = b"* %s\r\n" % (b"x" * 996) * (Negotiation.MAX_TOTAL // 2000 + 1)
+        half = b"* %s\r\n" % (b"x" * 996) * (MOST // 2000 + 1)
         conversation.play("S: * OK\nC: {tag}1 CAPABILITY")
         conversation.hear(half)
         conversation.play("S: * CAPABILITY STARTTLS\nS: {tag}1 OK\nC: {tag}2 STARTTLS")
@@ -1438,21 +1471,10 @@ class NegotiationTests(SynchronousTestCase):
         self.assertTrue(issubclass(NegotiationFailed, TCPClientError))
 
 
-def counted(parameters: Parameters) -> Dialogue:
-    """A byte for a length, so many bytes, a line, all said back; four bytes."""
-    length = yield Bytes(1)
-    piece = yield Bytes(length[0])
-    line = yield LINE
-    yield Send(length + piece + line)
-    end = yield Bytes(4)
-    if end != b"done":
-        raise Refused("not done", end)
-
-
 class Counted(Negotiation):
     """Drives a dialect of lines and of bytes."""
 
-    dialect = Dialect("counted", 1, "RFC 0", counted)
+    dialect = Dialect("counted", 1, "RFC 0", lambda parameters: echo())
 
 
 class BytesTests(SynchronousTestCase):
@@ -1513,7 +1535,7 @@ class BytesTests(SynchronousTestCase):
     def test_long_lines(self) -> None:
         """The bound on lines holds after bytes."""
         conversation = self.converse()
-        conversation.hear(b"\x01a" + b"x" * (Negotiation.MAX_LENGTH + 1))
+        conversation.hear(b"\x01a" + b"x" * (LONGEST_LINE + 1))
         self.assertIsInstance(conversation.error, BadReply)
 
     def test_deadline(self) -> None:
@@ -1540,28 +1562,87 @@ class BytesTests(SynchronousTestCase):
         for count in (0, -1):
             self.assertRaises(ValueError, Bytes, count)
 
-    def test_too_many(self) -> None:
-        """More than may ever come is not waited for."""
 
-        class Greedy(Negotiation):
-            MAX_TOTAL = 5
-            dialect = Counted.dialect
+class HoldingWire(Wire):
+    """A transport that holds what is written until it is told to let go."""
 
-        def stages(
-            tcp: IStreamClientEndpoint, clock: MemoryReactorClock
-        ) -> IStreamClientEndpoint:
-            return StagedEndpoint(
-                tcp, lambda factory, address: Greedy("", factory, address, clock, None)
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Ask a pull producer once, as it is registered."""
+        StringTransport.registerProducer(self, producer, streaming)
+        if not streaming:
+            producer.resumeProducing()
+
+    def let_go(self) -> None:
+        """Ask for more: what was written has left the buffer."""
+        if self.producer is not None and not self.streaming:
+            self.producer.resumeProducing()
+
+
+class LastWordsTests(SynchronousTestCase):
+    """A request without an answer has left before TLS begins."""
+
+    def setUp(self) -> None:
+        """Hold a dialogue in MySQL up to its request."""
+        with patch.object(transcripts, "Wire", HoldingWire):
+            self.conversation = Conversation(
+                lambda tcp, clock: negotiated("mysql", tcp, clock, TIMEOUT, DOMAIN)
             )
+        self.conversation.play(MYSQL)
+        self.assertTrue(self.conversation.undecided)
+        self.assertEqual(self.conversation.factory.built, [])
 
-        conversation = Conversation(stages)
-        conversation.hear(b"\x05")
-        self.assertIsInstance(conversation.error, BadReply)
-        conversation = Conversation(stages)
-        conversation.hear(b"\x04abcd")
-        self.assertTrue(conversation.undecided)
-        conversation.hear(b"\n")
-        self.assertIsInstance(conversation.error, BadReply)
+    def let_go(self) -> None:
+        """The transport has written all that it had."""
+        wire: Any = self.conversation.wire
+        wire.let_go()
+
+    def refused(self, error: type[Exception]) -> None:
+        """The connection is given up, and stays so when the buffer is empty."""
+        self.assertIs(type(self.conversation.error), error)
+        self.let_go()
+        self.let_go()
+        self.assertEqual(self.conversation.factory.built, [])
+        self.assertEqual(self.conversation.wire.late, b"")
+        self.assertEqual(self.conversation.left, [])
+
+    def test_left(self) -> None:
+        """Once it has left the buffer, the connection is made."""
+        self.let_go()
+        (following,) = self.conversation.factory.built
+        self.assertIs(self.conversation.result, following)
+        self.assertIsNone(self.conversation.wire.producer)
+        self.conversation.hear(b"hello")
+        self.assertEqual(following.received, b"hello")
+
+    def test_injected(self) -> None:
+        """What comes by then is in clear, behind the server's last word."""
+        self.conversation.hear(b"\x15")
+        self.refused(InjectedData)
+
+    def test_lost(self) -> None:
+        """The connection may be lost by then."""
+        self.conversation.hang_up(ConnectionLost())
+        self.refused(Disconnected)
+
+    def test_deadline(self) -> None:
+        """A request that the kernel does not take is not waited for without end."""
+        self.conversation.reactor.advance(TIMEOUT)
+        self.refused(TimedOut)
+
+    def test_cancelled(self) -> None:
+        """Cancelling gives the connection up."""
+        self.conversation.connecting.cancel()
+        self.refused(ConnectingCancelledError)
+
+    def test_no_consumer(self) -> None:
+        """A transport that cannot tell is given the request, and is not asked."""
+        written: list[bytes] = []
+
+        class Bare:
+            write = staticmethod(written.append)
+
+        LastWords(Bare(), b"request", lambda: written.append(b"left")).start()
+        self.assertEqual(written, [b"request", b"left"])
 
 
 class ClientNameTests(SynchronousTestCase):

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -43,7 +42,8 @@ from twisted.test.iosim import connect as join
 from zope.interface import implementer
 
 from tests.certificates import Identity, shared
-from twisted_tcpclient.dialects import Bytes, Parameters, Send, find
+from twisted_tcpclient import dialogue
+from twisted_tcpclient.dialects import Parameters, find
 from twisted_tcpclient.errors import NegotiationFailed
 
 #: For Hypothesis: how fast a machine is says nothing about a program.
@@ -238,23 +238,32 @@ def answers(transcript: str, tag: bytes = b"") -> bytes:
 
 class Talk:
     """
-    A dialect on its own: no transport, no bounds, no time.
+    A dialect, driven without a transport: in transcripts, or in any bytes.
 
-    :ivar agreed: whether the server has agreed to start TLS.
-    :ivar error: why it never will.
-    :ivar unread: what the server said and the dialect did not take.
+    :ivar conversation: the engine that drives it.
     """
 
     def __init__(self, dialect: str, tag: bytes = b"tag") -> None:
-        self.agreed = False
-        self.error: NegotiationFailed | None = None
-        self.unread = b""
-        self._tag = tag
-        self._said = b""
-        self._awaited: object = None
         parameters = Parameters(b"[192.0.2.1]", DOMAIN, tag)
-        self._dialogue = find(dialect).dialogue(parameters)
-        self._advance(lambda: next(self._dialogue))
+        begin = find(dialect).dialogue
+        self.conversation = dialogue.Conversation(lambda: begin(parameters), dialect)
+        self._tag = tag
+        self._said = self.conversation.start()
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the server has agreed to start TLS."""
+        return self.conversation.state is dialogue.State.DONE
+
+    @property
+    def error(self) -> NegotiationFailed | None:
+        """Why it never will."""
+        return self.conversation.error
+
+    @property
+    def unread(self) -> bytes:
+        """What the server said and the dialect did not take."""
+        return self.conversation.leftover
 
     @property
     def over(self) -> bool:
@@ -263,9 +272,7 @@ class Talk:
 
     def hear(self, data: bytes) -> None:
         """The server says something."""
-        self.unread += data
-        while not self.over and (piece := self._piece()) is not None:
-            self._advance(partial(self._dialogue.send, piece))
+        self._said += self.conversation.receive(data)
 
     def take(self) -> bytes:
         """What the client has said since the last time."""
@@ -286,31 +293,6 @@ class Talk:
                 heard = self.take()
                 assert heard == said.tagged(self._tag), (heard, said)
         assert not self._said, f"said without being asked: {self._said!r}"
-
-    def _piece(self) -> bytes | None:
-        """What the dialect waits for, if it is there."""
-        if isinstance(self._awaited, Bytes):
-            count = self._awaited.count
-            if len(self.unread) < count:
-                return None
-            piece, self.unread = self.unread[:count], self.unread[count:]
-            return piece
-        line, end, rest = self.unread.partition(b"\n")
-        if not end:
-            return None
-        self.unread = rest
-        return line.removesuffix(b"\r")
-
-    def _advance(self, step: Callable[[], object]) -> None:
-        try:
-            while isinstance(said := step(), Send):
-                self._said += said.data
-                step = lambda: next(self._dialogue)  # noqa: E731
-            self._awaited = said
-        except StopIteration:
-            self.agreed = True
-        except NegotiationFailed as error:
-            self.error = error
 
 
 #: What to make of the end of a connection, as it ends.
@@ -381,6 +363,12 @@ class Wire(StringTransport):
             self.late += data
         else:
             super().write(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Ask a pull producer for more at once: all that was written has left."""
+        super().registerProducer(producer, streaming)
+        while self.producer is not None and not streaming:
+            producer.resumeProducing()
 
     def take(self) -> bytes:
         """What was written since the last time."""

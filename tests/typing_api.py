@@ -24,6 +24,7 @@ from typing_extensions import assert_type
 from twisted_tcpclient import (
     connection,
     dialects,
+    dialogue,
     endpoints,
     errors,
     facts,
@@ -129,7 +130,7 @@ OTHERS: tuple[type[errors.TCPClientError], ...] = (
 )
 
 
-def dialogue(
+def own(
     parameters: dialects.Parameters,
 ) -> Generator[dialects.Step, bytes, None]:
     """A dialect of one's own."""
@@ -140,7 +141,19 @@ def dialogue(
     yield dialects.Bytes(1)
 
 
-DIALECT = dialects.Dialect("own", 4000, "none", dialogue)
+DIALECT = dialects.Dialect("own", 4000, "none", own)
+
+
+def drive(data: bytes) -> bytes:
+    """A dialect without a connection."""
+    talk = dialogue.Conversation(lambda: own(dialects.Parameters()), "own", most=1000)
+    said = talk.start() + talk.receive(data) + talk.hear(b"x", unread=b"")
+    assert_type(said, bytes)
+    assert_type(talk.missing, int)
+    if talk.state is dialogue.State.FAILED:
+        assert_type(talk.error, errors.NegotiationFailed | None)
+    return talk.leftover
+
 
 assert_type(dialects.NAMES, tuple[str, ...])
 assert_type(registry.find("smtp"), dialects.Dialect)

@@ -14,8 +14,9 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from twisted.python import usage
 from zope.interface import provider
 
-from twisted_tcpclient import program
+from twisted_tcpclient import monotonic, program
 from twisted_tcpclient.errors import LocalFailure, SettingsError
+from twisted_tcpclient.inheritance import Inheritance, inherited
 from twisted_tcpclient.options import Options
 from twisted_tcpclient.report import Report, fault, os_reason
 from twisted_tcpclient.session import TEMPORARY, USAGE, Session
@@ -32,18 +33,33 @@ _SIGNALS = (
 )
 
 
+#: Signals that are of no use while they are blocked: those above, those of job
+#: control, and SIGCHLD, which the reactor handles.
+_NEEDED_SIGNALS = (*_SIGNALS, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
+
+
 def occupy_standard_descriptors() -> None:
     """
     Give 0, 1 and 2 something where they are closed, lest a socket become one.
 
     Closed input is empty input.  Closed output stays an error: what is open
-    there cannot be written to.
+    there cannot be written to.  Neither needs anything in /dev.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open("/dev/null", os.O_RDONLY)
+            _occupy(descriptor)
+
+
+def _occupy(descriptor: int) -> None:
+    """Open something at the lowest descriptor that is free, which is this one."""
+    if descriptor == 0:
+        _, writing = os.pipe()
+        os.close(writing)
+    else:
+        # Not a pipe: in /proc that could be opened anew, for writing.
+        os.open("/", os.O_RDONLY)
 
 
 def _claim_descriptors() -> None:
@@ -55,7 +71,7 @@ def _claim_descriptors() -> None:
     claimed: list[int] = []
     try:
         while len(claimed) < NEEDED:
-            claimed.append(os.open("/dev/null", os.O_RDONLY))
+            claimed.extend(os.pipe())
     finally:
         for descriptor in claimed:
             os.close(descriptor)
@@ -67,14 +83,28 @@ def _typed(number: int) -> bool:
     """
     if number not in (signal.SIGINT, signal.SIGTSTP):
         return False
+    # In a chroot there may be no /dev/tty, and still a terminal on one of these.
+    return any(_in_foreground(descriptor) for descriptor in (0, 1, 2)) or (
+        _in_foreground_of_its_terminal()
+    )
+
+
+def _in_foreground(terminal: int) -> bool:
+    """Whether a descriptor is our terminal, and we are in the foreground there."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _in_foreground_of_its_terminal() -> bool:
+    """The same, on the terminal that the process belongs to."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:
         return False
     try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
+        return _in_foreground(terminal)
     finally:
         os.close(terminal)
 
@@ -82,12 +112,14 @@ def _typed(number: int) -> bool:
 class Console:
     """One run of the command, from the reactor's start to its end."""
 
-    def __init__(self, reactor: Any, options: Options) -> None:
+    def __init__(
+        self, reactor: Any, options: Options, inheritance: Inheritance
+    ) -> None:
         self._reactor = reactor
-        self._session = Session(reactor, options.settings, os.environb, self._hand_over)
+        self._session = Session(reactor, options.settings, inheritance, self._hand_over)
         self._status = TEMPORARY
-        # Whoever started us with a signal ignored, as nohup does, means it.
-        self._ignored = [n for n in _SIGNALS if signal.getsignal(n) is signal.SIG_IGN]
+        # A signal that the parent ignores, as nohup does, stays ignored.
+        self._ignored = inheritance.ignored
         self._pending: list[int] = []
         #: What to become once the reactor has ended.
         self.becoming: tuple[program.Command, int] | None = None
@@ -99,10 +131,18 @@ class Console:
         return self._status
 
     def _start(self) -> None:
+        # The session begins by reading files, in which OpenSSL, or open(2) of a FIFO,
+        # may block: Python would not run a handler then.
+        self._handle(signal.SIG_DFL)
+        running = self._session.run()
+        self._handle(self._signalled)
+        running.addCallback(self._over)
+
+    def _handle(self, handler: Any) -> None:
+        """Do this on a signal, unless it is to be ignored."""
         for number in _SIGNALS:
             ignored = number in self._ignored
-            signal.signal(number, signal.SIG_IGN if ignored else self._signalled)
-        self._session.run().addCallback(self._over)
+            signal.signal(number, signal.SIG_IGN if ignored else handler)
 
     def _over(self, status: int) -> None:
         self._status = status
@@ -114,9 +154,7 @@ class Console:
 
     def let_go(self) -> None:
         """Give signals back to the system; one that came too late ends us."""
-        for number in _SIGNALS:
-            if number not in self._ignored:
-                signal.signal(number, signal.SIG_DFL)
+        self._handle(signal.SIG_DFL)
         for pending in self._pending:
             os.kill(os.getpid(), pending)
 
@@ -159,6 +197,8 @@ def run(arguments: Sequence[str]) -> int:
     :param arguments: argv without its first.
     :returns: the exit status, if the process does not become prog.
     """
+    given = inherited(os.environb)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEEDED_SIGNALS)
     occupy_standard_descriptors()
     options = Options()
     _log(options)
@@ -177,12 +217,13 @@ def run(arguments: Sequence[str]) -> int:
         report = Report(options["verbosity"])
         report.fatal(f"not enough descriptors: {os_reason(error)}")
         return TEMPORARY
+    monotonic.install()
     from twisted.internet import reactor
 
     from twisted_tcpclient.lookup import Resolver
 
     reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
-    console = Console(reactor, options)
+    console = Console(reactor, options, given)
     status = console.run()
     if console.becoming is not None:
         console.let_go()

@@ -3,6 +3,9 @@ What can go wrong, as a hierarchy one can catch.
 
 The text of an error is made of our own words and of addresses.  Words of a
 server that has not proved who it is are kept apart, in ``server_text``.
+
+The root, and the failures of dialogues, are those of
+:mod:`twisted_tcpclient.dialogue`.
 """
 
 from __future__ import annotations
@@ -10,19 +13,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twisted_tcpclient.dialogue import (
+    BadReply,
+    DialectFailed,
+    Disconnected,
+    InjectedData,
+    NegotiationFailed,
+    NotOffered,
+    Preauthenticated,
+    Refused,
+    TCPClientError,
+)
+
+__all__ = [
+    "AddressNotFound",
+    "Attempt",
+    "BadReply",
+    "ConnectFailed",
+    "ConnectionBroken",
+    "CutShort",
+    "DescriptionError",
+    "DialectFailed",
+    "Disconnected",
+    "HandshakeFailed",
+    "InjectedData",
+    "LeftUnsent",
+    "LocalFailure",
+    "LookupFailed",
+    "NameMismatch",
+    "NegotiationFailed",
+    "NotOffered",
+    "Preauthenticated",
+    "Refused",
+    "SettingsError",
+    "TCPClientError",
+    "TLSFailed",
+    "TimedOut",
+    "VerificationFailed",
+]
+
 #: What is likely to be wrong where a server asked for a client certificate in vain.
 NO_CERTIFICATE = "the server asked for a client certificate (-n)"
-
-
-class TCPClientError(Exception):
-    """
-    The root of all errors of this package.
-
-    :ivar peer: the Twisted address of the connection the error is about, or
-        None where there was no connection yet.
-    """
-
-    peer: object | None = None
 
 
 class SettingsError(TCPClientError):
@@ -73,51 +104,6 @@ class ConnectFailed(TCPClientError):
 
 class TimedOut(TCPClientError):
     """A stage was not over when its time was."""
-
-
-class NegotiationFailed(TCPClientError):
-    """
-    STARTTLS did not come about.
-
-    :ivar server_text: what the server said, unauthenticated and unescaped:
-        it may come from anyone and must not reach a terminal as it is.
-    """
-
-    def __init__(self, message: str, server_text: bytes = b"") -> None:
-        """
-        :param message: in our own words.
-        :param server_text: in the server's.
-        """
-        super().__init__(message)
-        self.server_text = server_text
-
-
-class NotOffered(NegotiationFailed):
-    """The server does not offer STARTTLS; an attacker may have hidden it."""
-
-
-class Refused(NegotiationFailed):
-    """The server said no: to the connection, or to STARTTLS."""
-
-
-class Preauthenticated(NegotiationFailed):
-    """The server claims that we are logged in: STARTTLS is not possible then."""
-
-
-class InjectedData(NegotiationFailed):
-    """Bytes came in clear where none may come: someone tampers with the line."""
-
-
-class BadReply(NegotiationFailed):
-    """The server does not speak the protocol, or speaks without end."""
-
-
-class DialectFailed(NegotiationFailed):
-    """The dialect itself is at fault; its own error is the ``__cause__``."""
-
-
-class Disconnected(NegotiationFailed):
-    """The connection was closed in the middle of the dialogue."""
 
 
 class TLSFailed(TCPClientError):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,7 +31,10 @@ from twisted_tcpclient.report import os_reason, printable
 READ, WRITE = 6, 7
 
 #: Python ignores these; a program expects the default.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+#: How many descriptors are asked for one by one where no directory lists them.
+_MOST = 2**16
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,24 @@ class Command:
     :ivar path: where it is.
     :ivar arguments: its own name first.
     :ivar environment: all of it.
+    :ivar blocked: the signals that it finds blocked; None for those that are
+        blocked in the calling thread.
+    :ivar ignored: signals that it finds ignored if the process becomes it.  A
+        child finds none ignored: spawnProcess sets them to their default.
     """
 
     path: bytes
     arguments: tuple[bytes, ...]
     environment: Mapping[bytes, bytes]
+    blocked: frozenset[int] | None = None
+    ignored: frozenset[int] = frozenset()
 
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
-    return LocalFailure(f"unable to run {printable(name)}: {os_reason(error)}")
+    """Return the error for a prog; spawnProcess may lack a file of the system."""
+    lacking = error.filename
+    what = f"{printable(lacking)}: " if lacking == "/dev/null" else ""
+    return LocalFailure(f"unable to run {printable(name)}: {what}{os_reason(error)}")
 
 
 def find(name: bytes, search: bytes) -> bytes:
@@ -108,25 +121,54 @@ class Program(ProcessProtocol):
     def signal(self, number: int) -> None:
         """Pass a signal on to prog, if it is still there."""
         if not self.exited.called and self.transport is not None:
-            os.kill(self.transport.pid, number)
+            # It may have ended, and the reactor not know it yet.
+            with suppress(ProcessLookupError):
+                os.kill(self.transport.pid, number)
 
 
 def _inherited() -> dict[int, int]:
     """
-    The descriptors that we were given, in Twisted's terms: none of those that
-    Python opens is inheritable (PEP 446).
+    Return the descriptors that this process was given, as childFDs of spawnProcess.
+
+    None of those that Python opens is inheritable (PEP 446).
     """
     given = {}
-    for name in os.listdir("/dev/fd"):
-        # The one for reading this directory is gone by now.
+    for descriptor in _numbers():
+        # The one for reading the directory is gone by now.
         with suppress(OSError):
-            if os.get_inheritable(int(name)):
-                given[int(name)] = int(name)
+            if os.get_inheritable(descriptor):
+                given[descriptor] = descriptor
     return given
 
 
+def _numbers() -> Iterable[int]:
+    """Return the numbers of open descriptors; of all, without /proc and /dev/fd."""
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        most, _ = getrlimit(RLIMIT_NOFILE)
+        return range(min(most, _MOST) if most >= 0 else _MOST)
+
+
+@contextmanager
+def _blocked(wanted: frozenset[int] | None) -> Iterator[None]:
+    """
+    Let a child inherit this mask of signals.
+
+    Afterwards SIGCHLD is not blocked, whatever was before: without it the reactor is
+    not told that a child has ended.
+    """
+    how = signal.SIG_BLOCK if wanted is None else signal.SIG_SETMASK
+    before = signal.pthread_sigmask(how, wanted or ())
+    try:
+        yield
+    finally:
+        after = {number for number in before if number != signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_SETMASK, after)
+
+
 def _aside(descriptor: int) -> int:
-    """A copy of a descriptor that is out of the way of 6 and 7."""
+    """Return a copy of a descriptor that is out of the way of 6 and 7."""
     return int(fcntl(descriptor, F_DUPFD_CLOEXEC, WRITE + 1))
 
 
@@ -141,13 +183,14 @@ def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Progr
     program = Program()
     reading, writing = descriptors
     try:
-        reactor.spawnProcess(
-            program,
-            command.path,
-            command.arguments,
-            dict(command.environment),
-            childFDs={**_inherited(), READ: reading, WRITE: writing},
-        )
+        with _blocked(command.blocked):
+            reactor.spawnProcess(
+                program,
+                command.path,
+                command.arguments,
+                dict(command.environment),
+                childFDs={**_inherited(), READ: reading, WRITE: writing},
+            )
     except OSError as error:
         raise _unable(command.arguments[0], error) from None
     return program
@@ -206,8 +249,12 @@ def replace(command: Command, connection: int) -> None:
 
     :raises LocalFailure: if it cannot be run.
     """
-    for number in _IGNORED_BY_PYTHON:
+    for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
+    for ignored in command.ignored:
+        signal.signal(ignored, signal.SIG_IGN)
+    if command.blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, command.blocked)
     try:
         copy = _aside(connection)
         for descriptor in (READ, WRITE):

@@ -95,14 +95,23 @@ class Report:
         if self.verbosity < level:
             return
         line = f"tcpclient: {printable(message)}\n".encode("ascii")
-        # Where it fails, nobody can be told that nobody can be told.
+        # If stderr fails there is no other place to say so.
         with suppress(OSError):
-            if _ready(2):
-                os.write(2, line)
+            _write(2, line)
 
 
-def _ready(fd: int) -> bool:
-    """Whether a descriptor takes a line, soon: its reader may have stalled."""
+#: How long the reader of stderr may stall, in milliseconds.
+_PATIENCE = 1000
+
+
+def _write(fd: int, line: bytes) -> None:
+    """
+    Write a line, or as much of it as its reader takes soon.
+
+    A pipe that poll(2) reports as writable takes ``PIPE_BUF`` bytes without
+    blocking (POSIX), and no more.
+    """
     waiting = select.poll()
     waiting.register(fd, select.POLLOUT)
-    return bool(waiting.poll(1000))
+    while line and waiting.poll(_PATIENCE):
+        line = line[os.write(fd, line[: select.PIPE_BUF]) :]

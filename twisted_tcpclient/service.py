@@ -16,6 +16,7 @@ from twisted.internet.error import ReactorNotRunning
 
 from twisted_tcpclient import options as command
 from twisted_tcpclient.console import occupy_standard_descriptors
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.session import Session
 
 __all__ = ["Options", "TCPClientService", "makeService"]
@@ -35,7 +36,8 @@ class TCPClientService(Service):
 
     def __init__(self, reactor: Any, options: Options) -> None:
         self._reactor = reactor
-        self._session = Session(reactor, options.settings, os.environb)
+        given = inherited(os.environb)
+        self._session = Session(reactor, options.settings, given)
         self._over: Deferred[int] | None = None
         self._ending = signal.SIGTERM
 

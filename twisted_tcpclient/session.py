@@ -4,7 +4,7 @@ From settings to an exit status: the order of events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +26,7 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.idle import IDLED
+from twisted_tcpclient.inheritance import Inheritance
 from twisted_tcpclient.network import Network
 from twisted_tcpclient.relay import Local, Manner, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
@@ -57,18 +58,18 @@ class Session:
         self,
         reactor: Any,
         settings: Settings,
-        environ: Mapping[bytes, bytes],
+        inheritance: Inheritance,
         hand_over: HandOver | None = None,
     ) -> None:
         """
-        :param environ: what prog inherits.
+        :param inheritance: what prog gets, beside the connection.
         :param hand_over: runs prog on a connection in clear; a child that is
             waited for if not given.
         """
         self._reactor = reactor
         self._settings = settings
         self._target = target(settings)
-        self._environ = environ
+        self._inheritance = inheritance
         self._hand_over = hand_over or self._child
         self._report = Report(settings.verbosity)
         self._program: program.Program | None = None
@@ -107,15 +108,19 @@ class Session:
     # The order of events.
 
     async def _run(self) -> int:
-        command = None
-        if self._settings.program:
-            command = program.command(self._settings.program, self._environ)
+        command = self._command() if self._settings.program else None
         network = await self._connect()
         try:
             return await self._use(network, command)
         except BaseException:
             network.abort()
             raise
+
+    def _command(self) -> program.Command:
+        """Prog, and what it inherits."""
+        given = self._inheritance
+        command = program.command(self._settings.program, given.environment)
+        return replace(command, blocked=given.blocked, ignored=given.ignored)
 
     async def _use(self, network: Network, command: program.Command | None) -> int:
         """Whatever the connection was made for."""
@@ -126,9 +131,8 @@ class Session:
         facts = await lookup.complete(
             self._reactor, self._facts(transport), transport, settings.lookup
         )
-        command = replace(
-            command, environment=environment(self._environ, facts, settings.provider)
-        )
+        told = environment(command.environment, facts, settings.provider)
+        command = replace(command, environment=told)
         if isinstance(transport, Connection):
             return await self._hand_over(command, program.detach(transport))
         return await self._pipe(network, command)

@@ -1,13 +1,11 @@
 """
 STARTTLS: the dialogue in clear, and the moment at which it ends.
 
-The rules here hold for every dialect.  What a server may say, and the time it
-may take, are bounded.  Nothing is sent while something is still unread.  When the
-server has agreed, the buffer must be empty: a TLS server never speaks first,
-so whatever stands there was put in by someone else (CVE-2011-0411 seen from
-the client), and the connection is given up, not cleaned up.  A dialect may come
-from another package: what it does wrong is an error of its own kind, and ends the
-connection, too.
+A dialect is driven by the engine of :mod:`twisted_tcpclient.dialogue`, which keeps
+the bounds; here it gets a transport and a deadline.  When the server has agreed,
+nothing may be left over: a TLS server never speaks first, so whatever is left was
+put in by an attacker (CVE-2011-0411 seen from the client), and the connection is
+given up, not cleaned up.
 """
 
 from __future__ import annotations
@@ -18,23 +16,20 @@ from typing import Any
 
 from twisted.internet.interfaces import (
     IAddress,
+    IConsumer,
     IProtocolFactory,
+    IPullProducer,
     IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from twisted_tcpclient.dialects import Bytes, Dialect, Line, Parameters, Send
-from twisted_tcpclient.errors import (
-    BadReply,
-    DialectFailed,
-    Disconnected,
-    InjectedData,
-    NegotiationFailed,
-)
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import LONGEST_LINE, Conversation, Dialogue, State
+from twisted_tcpclient.errors import Disconnected, InjectedData
 from twisted_tcpclient.registry import find
-from twisted_tcpclient.report import fault
 from twisted_tcpclient.stages import Stage, StagedEndpoint
 
 
@@ -46,6 +41,47 @@ def client_name(host: IAddress) -> bytes:
     return b"[%s]" % ip.encode("ascii") if ip else b"localhost"
 
 
+@implementer(IPullProducer)
+class LastWords:
+    """
+    Writes bytes to a transport, and tells when they have left its buffer.
+
+    A consumer asks a pull producer for bytes as it is registered, and again when
+    it has written all that it had.  So what is written by then is in a system call
+    of its own, and in a TCP segment of its own unless the send queue of the kernel
+    is full.
+    """
+
+    def __init__(self, transport: Any, words: bytes, left: Callable[[], None]) -> None:
+        """
+        :param words: one byte at least.
+        :param left: called when they have left the buffer.
+        """
+        self._transport = transport
+        self._words = words
+        self._left = left
+
+    def start(self) -> None:
+        """Write the bytes; a transport that is no consumer has no buffer to ask."""
+        if IConsumer.providedBy(self._transport):
+            self._transport.registerProducer(self, False)
+        else:
+            self._transport.write(self._words)
+            self._left()
+
+    def resumeProducing(self) -> None:
+        """Write the bytes, or tell that they have left."""
+        if self._words:
+            words, self._words = self._words, b""
+            self._transport.write(words)
+        else:
+            self._transport.unregisterProducer()
+            self._left()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; its protocol is told by connectionLost."""
+
+
 class Negotiation(LineReceiver, Stage):
     """Drives one dialect over a transport, then steps aside."""
 
@@ -53,10 +89,8 @@ class Negotiation(LineReceiver, Stage):
 
     # Lines end in CRLF; some servers are content with LF.
     delimiter = b"\n"
-    #: The longest line, in bytes.  The RFCs allow 512 to 8192.
-    MAX_LENGTH = 8192
-    #: The most that a server, or a dialect, may say before TLS, in bytes.
-    MAX_TOTAL = 65536
+    #: From here on a line is given to the engine without its end, which refuses it.
+    MAX_LENGTH = LONGEST_LINE
 
     awaited = "STARTTLS"
     dialect: Dialect
@@ -64,120 +98,82 @@ class Negotiation(LineReceiver, Stage):
     def __init__(self, host: str, *args: Any) -> None:
         """:param host: the name of the server, for dialects that say it."""
         super().__init__(*args)
+        self._conversation = Conversation(
+            self._begin, f"the dialect {self.dialect.name}"
+        )
         self._host = host
-        self._received = 0
-        self._sent = 0
-        self._wanted = 0
         self._piece = b""
 
     def connectionMade(self) -> None:
         """Begin the dialogue."""
         Stage.connectionMade(self)
-        self._advance(self._begin)
-
-    def _begin(self) -> object:
-        client = client_name(self.transport.getHost())
-        self._dialogue = self.dialect.dialogue(Parameters(client, self._host))
-        return next(self._dialogue)
+        self._follow(self._conversation.start())
 
     def lineReceived(self, line: bytes) -> None:
-        """Hand the dialect its line."""
-        self._hear(line.removesuffix(b"\r"), len(line) + len(self.delimiter))
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Hand the dialect its bytes; what is more is left unread."""
-        self._piece += data
-        if len(self._piece) >= self._wanted:
-            piece, rest = self._piece[: self._wanted], self._piece[self._wanted :]
-            self._piece = b""
-            self.setLineMode(rest)
-            self._hear(piece, len(piece))
+        """Hand the engine its line."""
+        self._hear(line + self.delimiter, self.clearLineBuffer())
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line without end."""
-        self.refuse(BadReply("the server sent a line that is too long"))
+        """Hand the engine a line without end, which it refuses."""
+        self._hear(line, b"")
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Hand the engine its bytes as soon as they are complete."""
+        self._piece += data
+        count = self._conversation.missing
+        if len(self._piece) >= count:
+            piece, rest = self._piece[:count], self._piece[count:]
+            self._piece = b""
+            self._hear(piece, rest)
 
     def lost(self, reason: Failure) -> Exception:
-        """The server, or the network, had enough of us."""
+        """The server or the network has ended the connection."""
         return Disconnected("the server closed the connection before TLS")
-
-    def _hear(self, said: bytes, length: int) -> None:
-        """
-        The server has said what the dialect waits for.
-
-        :param length: of all that it is made of.
-        """
-        self._received += length
-        if self._received > self.MAX_TOTAL:
-            self.refuse(BadReply("the server speaks without end before TLS"))
-        else:
-            self._advance(lambda: self._dialogue.send(said))
-
-    def _advance(self, step: Callable[[], object]) -> None:
-        """Let the dialect take a step, and say what it says up to its next wait."""
-        try:
-            while self._follow(step()):
-                step = lambda: next(self._dialogue)  # noqa: E731
-        except StopIteration:
-            self._finish()
-        except NegotiationFailed as error:
-            self.refuse(error)
-        except Exception as error:
-            failed = DialectFailed(f"{self._accused} has failed: {fault(error)}")
-            failed.__cause__ = error
-            self.refuse(failed)
-
-    def _follow(self, said: object) -> bool:
-        """Do what the dialect says; true if it did not say to wait."""
-        match said:
-            case Send(bytes(data)) if data:
-                self._send(data)
-                return True
-            case Bytes(int(count)):
-                self._await(count)
-            case Line():
-                pass
-            case _:
-                kind = type(said).__name__
-                raise DialectFailed(f"{self._accused} yields what is no step: {kind}")
-        return False
-
-    def _send(self, data: bytes) -> None:
-        """Say it, if nothing is unread, and unless it is without end."""
-        self._require_silence("before it was asked")
-        self._sent += len(data)
-        if self._sent > self.MAX_TOTAL:
-            raise DialectFailed(f"{self._accused} speaks without end before TLS")
-        self.transport.write(data)
-
-    @property
-    def _accused(self) -> str:
-        return f"the dialect {self.dialect.name}"
-
-    def _await(self, count: int) -> None:
-        """Wait for so many bytes, unless they are too many to wait for."""
-        if count > self.MAX_TOTAL - self._received:
-            raise BadReply("the server announced more than it may say before TLS")
-        self._wanted = count
-        self.setRawMode()
 
     def refuse(self, error: Exception) -> None:
         """Give up: what is still unread is never looked at."""
         self.clearLineBuffer()
         super().refuse(error)
 
-    def _finish(self) -> None:
-        """The server has agreed: nothing may follow in clear."""
-        try:
-            self._require_silence("in clear after agreeing to TLS")
-        except InjectedData as error:
-            self.refuse(error)
+    def _begin(self) -> Dialogue:
+        client = client_name(self.transport.getHost())
+        return self.dialect.dialogue(Parameters(client, self._host))
+
+    def _hear(self, said: bytes, unread: bytes) -> None:
+        self._follow(self._conversation.hear(said, unread))
+
+    def _follow(self, words: bytes) -> None:
+        """Send what the engine says, and do what its state asks for."""
+        conversation = self._conversation
+        if conversation.state is State.DONE:
+            self._finish(words, conversation.leftover)
+            return
+        if words:
+            self.transport.write(words)
+        if conversation.state is State.LINE:
+            self.setLineMode(conversation.leftover)
+        elif conversation.state is State.BYTES:
+            self.setRawMode()
+            self.dataReceived(conversation.leftover)
+        else:
+            assert conversation.error is not None
+            self.refuse(conversation.error)
+
+    def _finish(self, words: bytes, leftover: bytes) -> None:
+        """
+        The server has agreed: open the connection for TLS.
+
+        :param words: the last request, where it has no answer, as in MySQL.  Some
+            servers lose a ClientHello that comes in the segment of that request.
+        """
+        self.setRawMode()
+        if leftover:
+            when = "in clear after agreeing to TLS"
+            self.refuse(InjectedData(f"the server sent data {when}", leftover))
+        elif words:
+            LastWords(self.transport, words, self.open).start()
         else:
             self.open()
-
-    def _require_silence(self, when: str) -> None:
-        if self.clearLineBuffer():
-            raise InjectedData(f"the server sent data {when}")
 
 
 @cache

@@ -15,7 +15,7 @@ from tests.servers.files import nbd, pure_ftpd, vsftpd
 from tests.servers.imap import Dovecot, dovecot, started_dovecot
 from tests.servers.mta import aiosmtpd, exim, opensmtpd
 from tests.servers.network import Ident, Network, identd, network
-from tests.servers.news import nnrpd
+from tests.servers.news import innd, nnrpd
 from tests.servers.smtp import Postfix, postfix
 from tests.servers.ssh import sshd
 from tests.servers.ucspi import tcpserver, unixserver
@@ -47,6 +47,7 @@ __all__ = [
     "exim",
     "haproxy",
     "identd",
+    "innd",
     "inspircd",
     "lighttpd",
     "logged",

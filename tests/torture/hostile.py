@@ -27,6 +27,7 @@ from tests.certificates import shared
 from tests.command import Peer
 from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
 from twisted_tcpclient import session
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
 
@@ -134,6 +135,9 @@ def said_in_good_order(dialect: str, clear: bytes) -> bool:
     clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
     clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
     asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
+    if dialect == "nntp":
+        # Once more, after a change of mode (RFC 3977, 5.3).
+        asked += [b"MODE READER\r\n", *asked]
     return are_records(hello + rest) and any(
         b"".join(some) == clear
         for count in range(len(asked) + 1)
@@ -228,7 +232,7 @@ class Client:
         self.wire = Wire()
         self._tag = self._unheard = b""
         chosen = settings(dialect, PEER.host, PEER.port, verbosity)
-        self._running = Session(self.reactor, chosen, {}).run()
+        self._running = Session(self.reactor, chosen, inherited({})).run()
         self._running.addCallback(self._over)
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         protocol: Any = factory.buildProtocol(PEER)

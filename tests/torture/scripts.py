@@ -227,6 +227,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(HUGE, _UNASKED, _TAGGED + "S: * LIST () {4294967295}"),
         Attack(HUGE, _UNASKED, _until(IMAP, "{tag}2 OK") + "S: * 1 FETCH {9}"),
         Attack(EARLY, _TOO_EARLY, "S: * OK [CAPABILITY STARTTLS] x\nS+ {tag}2 OK"),
+        Attack(EARLY, _TOO_EARLY, "S: * OK x\nS+ * OK y\nS+ {tag}1 OK"),
         Attack(
             EARLY,
             _TOO_EARLY,
@@ -253,6 +254,23 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "580 No")),
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "502 No")),
         Attack(REFUSED, _REFUSED, NNTP.replace("382 Go", "483 SPOOF")),
+        Attack(
+            REFUSED,
+            _REFUSED,
+            NNTP.replace("382 Go", "401 MODE-READER")
+            + "C: MODE READER\n"
+            + NNTP.replace("382 Go", "401 MODE-READER"),
+        ),
+        Attack(
+            HIDDEN,
+            _NOT_OFFERED,
+            (_LIST + "S: 101 list\nS: MODE-READER\nS: .\nC: MODE READER\n") * 2,
+        ),
+        Attack(
+            REFUSED,
+            "refused MODE READER",
+            _LIST + "S: 101 list\nS: MODE-READER\nS: .\nC: MODE READER\nS: 502 SPOOF",
+        ),
         Attack(FAREWELL, _CLOSED_TO_US, "S: 400 no"),
         Attack(FAREWELL, _REFUSED, NNTP.replace("382 Go", "400 closing")),
         Attack(STRANGE, "does not speak NNTP", "S: 220-mx.example.org"),
@@ -292,9 +310,15 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: +OK"),
         Attack(STRANGE, "does not speak IRC", "C: STARTTLS\nS: SPOOF"),
         Attack(
-            REFERRAL, "does not speak IRC", "C: STARTTLS\nS: :x 010 * evil 6667 :go"
+            REFERRAL,
+            _REFUSED,
+            "C: STARTTLS\nS: :x 010 * evil 6667 :go\nS: :x 691 * :no",
         ),
-        Attack(PREAUTH, "does not speak IRC", "C: STARTTLS\nS: :x 001 you :Welcome"),
+        Attack(
+            PREAUTH,
+            "does not know STARTTLS",
+            "C: STARTTLS\nS: :x 001 you :Welcome\nS: :x 421 you STARTTLS :?",
+        ),
     ),
     "ldap": (
         Attack(HIDDEN, "does not know StartTLS", _ldap("0a 01 02")),
@@ -333,6 +357,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(HIDDEN, "does not offer TLS", f"S# {MYSQL_START} ff f7 {MYSQL_REST}"),
         Attack(HIDDEN, "does not offer TLS", f"S# {MYSQL_START} 00 00 {MYSQL_REST}"),
         Attack(REFUSED, _CLOSED_TO_US, "S# 05 00 00 00 ff 10 04 6e 6f"),
+        Attack(REFUSED, _CLOSED_TO_US, "S# 05 00 00 01 ff 10 04 6e 6f"),
         Attack(FAREWELL, _CLOSED_TO_US, "S# 05 00 00 00 ff 15 04 1b 07"),
         Attack(STRANGE, "does not speak MySQL", "S: 220 mx.example.org"),
         Attack(
@@ -350,10 +375,17 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(
             REFUSED, "refused START_TLS", TELNET.rpartition("S#")[0] + "S# ff fe 2e"
         ),
-        Attack(FAREWELL, "does not speak telnet", "S# ff f4"),
+        Attack(FAREWELL, "does not speak telnet", "S# ff f0"),
+        Attack(FAREWELL, "refused START_TLS", "S# ff f4 ff fe 2e"),
+        Attack(
+            HIDDEN,
+            "refused START_TLS",
+            TELNET.rpartition("S#")[0] + "S| login: SPOOF\nS# ff fe 2e",
+        ),
         Attack(STRANGE, _UNASKED, "S# ff fb 2e"),
         Attack(STRANGE, _UNASKED, "S# ff fa 2e 01 ff f0"),
         Attack(EARLY, _TOO_EARLY, "S# ff fd 2e ff fa 2e 01 ff f0"),
+        Attack(EARLY, _TOO_EARLY, "S# ff fd 2e 61 ff fd 18 ff fa 2e 01 ff f0"),
     ),
     "xmpp": _xmpp(XMPP),
     "xmpp-server": _xmpp(XMPP_SERVER),

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.certificates import Identity
 from tests.command import Cut, Outcome, Peer, Script, invite, listening, serving
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.options import Options
 from twisted_tcpclient.session import Session
 
@@ -49,7 +50,7 @@ async def session(*arguments: str) -> Outcome:
         touched = Path(directory) / "touched"
         options = Options()
         options.parseOptions(["-RHl0", *arguments, "touch", str(touched)])
-        status = await Session(reactor, options.settings, os.environb).run()
+        status = await Session(reactor, options.settings, inherited(os.environb)).run()
         return Outcome(status, b"prog" if touched.exists() else b"", heard())
 
 

@@ -52,6 +52,7 @@ from tests.torture.hostile import (
 from tests.torture.scripts import ALERT, EVERYWHERE
 from tests.transcripts import DOMAIN, GOOD, PEER, SMTP, parse
 from twisted_tcpclient.dialects import NAMES
+from twisted_tcpclient.inheritance import inherited
 from twisted_tcpclient.session import Session
 
 reactor: Any = global_reactor
@@ -286,7 +287,7 @@ class SocketTests(TestCase):
                 host, port = server.address
                 chosen = settings(script.dialect, host, port, 2)
                 chosen = replace(chosen, idle=idle)
-                outcome.status = yield Session(reactor, chosen, {}).run()
+                outcome.status = yield Session(reactor, chosen, inherited({})).run()
                 outcome.clear = yield deferToThread(server.result)
             if wrong := faults(script, outcome, f"{host} port {port}: "):
                 found[script.name] = wrong

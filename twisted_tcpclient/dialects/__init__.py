@@ -1,64 +1,35 @@
 """
 What each protocol says before TLS.
 
-A dialect is one generator, written like the transcript in its RFC.  It yields
-:class:`Send` to say something; :data:`LINE` to wait for a line, which it is sent
-without its line end; :class:`Bytes` to wait for so many bytes, and no more.  It
-returns once the server has agreed to start TLS, and raises a
-:class:`twisted_tcpclient.errors.NegotiationFailed` otherwise.
+A dialect is one generator, written like the transcript in its RFC: a dialogue as
+:mod:`twisted_tcpclient.dialogue` describes it, which returns once the server has
+agreed to start TLS.
 
-Dialects know no Twisted and do no input or output.  Bounds on length and time,
-and the rule that nothing may be left unread when something is sent, are kept by
-whoever drives them (:mod:`twisted_tcpclient.starttls`).
-
-Those of other packages are found by :mod:`twisted_tcpclient.registry`, and are
-made of the same.
+Dialects know no Twisted and do no input or output.  Those of other packages are
+found by :mod:`twisted_tcpclient.registry`, and are made of the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from os import urandom
 
+from twisted_tcpclient.dialogue import LINE, Bytes, Dialogue, Line, Send, Step
 
-@dataclass(frozen=True)
-class Send:
-    """
-    Bytes to be sent.
-
-    :ivar data: all of them, one at least, line end included.
-    """
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Line:
-    """The wish for one more line from the server."""
-
-
-LINE = Line()
-
-
-@dataclass(frozen=True)
-class Bytes:
-    """
-    The wish for exactly so many bytes from the server.
-
-    :ivar count: how many, one at least.
-    """
-
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"nothing would come: {self.count}")
-
-
-Step = Send | Line | Bytes
-Dialogue = Generator[Step, bytes, None]
+__all__ = [
+    "LINE",
+    "NAMES",
+    "Bytes",
+    "Dialect",
+    "Dialogue",
+    "Line",
+    "Parameters",
+    "Send",
+    "Step",
+    "find",
+]
 
 
 def _random_tag() -> bytes:

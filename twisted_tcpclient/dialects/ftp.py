@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
-from twisted_tcpclient.dialects.replies import Reply, named, parse
-from twisted_tcpclient.errors import NotOffered, Refused
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialects.replies import Reply, named, parse, refused
+from twisted_tcpclient.dialogue import LINE, Dialogue, NotOffered, Refused, Send, Step
 
 #: Codes by which a server says that it does not know AUTH, or not AUTH TLS.
 _UNKNOWN = (500, 502, 504)
@@ -40,13 +40,14 @@ def dialogue(parameters: Parameters) -> Dialogue:
         # Not ready yet; the greeting proper comes later (RFC 959, 5.4).
         welcome = yield from reply()
     if welcome.code != 220:
-        raise Refused("the server refused the connection", welcome.text)
+        message = refused("the connection", welcome.temporary)
+        raise Refused(message, welcome.text)
     yield Send(b"AUTH TLS\r\n")
     answer = yield from reply()
     if answer.code in _UNKNOWN:
         raise NotOffered("the server does not know AUTH TLS", answer.text)
     if answer.code != 234:
-        raise Refused("the server refused AUTH TLS", answer.text)
+        raise Refused(refused("AUTH TLS", answer.temporary), answer.text)
 
 
 def greeting(host: str) -> bytes:

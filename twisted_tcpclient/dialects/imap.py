@@ -4,15 +4,26 @@ STARTTLS in IMAP: RFC 9051, 6.2.1 (RFC 3501, 6.2.1).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
-from twisted_tcpclient.errors import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    LINE,
     BadReply,
+    Dialogue,
     NotOffered,
     Preauthenticated,
     Refused,
+    Send,
+    Step,
 )
+
+#: Lines that a server may send at any time (RFC 9051, 7), the last one perhaps in
+#: part.  A reply is not among them: it has our tag, which is not known before.
+_UNTAGGED = re.compile(rb"(?:\*[^\n]*\n)*(?:\*[^\n]*)?")
+#: The announcement of a literal (RFC 9051, 4.3).
+_LITERAL = re.compile(rb"\{[0-9]+\+?\}\Z")
 
 
 def _words(line: bytes) -> list[bytes]:
@@ -51,7 +62,7 @@ def _reply(tag: bytes) -> Generator[Step, bytes, tuple[bytes, bytes, list[bytes]
             raise Refused("the server said BYE", line)
         if words[:2] == [b"*", b"CAPABILITY"]:
             capabilities = words[2:]
-        elif words[:1] != [b"*"] or line.endswith(b"}"):
+        elif words[:1] != [b"*"] or _LITERAL.search(line):
             # Neither a continuation request, nor another tag, nor a literal has
             # a place in this dialogue.
             raise BadReply("the server sent what was not asked for", line)
@@ -70,14 +81,14 @@ def dialogue(parameters: Parameters) -> Dialogue:
     capabilities = _greeted(greeting)
     if not capabilities:
         tag = parameters.tag + b"1"
-        yield Send(tag + b" CAPABILITY\r\n")
+        yield Send(tag + b" CAPABILITY\r\n", _UNTAGGED)
         condition, text, capabilities = yield from _reply(tag)
         if condition != b"OK":
             raise NotOffered("the server refused CAPABILITY", text)
     if b"STARTTLS" not in capabilities:
         raise NotOffered("the server does not offer STARTTLS")
     tag = parameters.tag + b"2"
-    yield Send(tag + b" STARTTLS\r\n")
+    yield Send(tag + b" STARTTLS\r\n", _UNTAGGED)
     condition, text, _ = yield from _reply(tag)
     if condition != b"OK":
         raise Refused("the server refused STARTTLS", text)

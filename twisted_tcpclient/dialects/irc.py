@@ -5,13 +5,26 @@ the first byte (RFC 7194).
 
 from __future__ import annotations
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+import re
 
-#: What a server may say before it has read anything.
-_PASSED_OVER = (b"NOTICE", b"PING")
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    LINE,
+    BadReply,
+    Dialogue,
+    NotOffered,
+    Refused,
+    Send,
+)
+
+_AGREED = b"670"
 #: Unknown command, and "register first", from servers that know no STARTTLS.
 _UNKNOWN = (b"421", b"451")
+#: STARTTLS failed, and the end of the connection.
+_REFUSED = (b"691", b"ERROR")
+#: What a server may say before it has read anything: any numeric that does not
+#: decide, such as 439, with which networks make a client wait.
+_PASSED_OVER = re.compile(rb"NOTICE|PING|[0-9]{3}")
 
 
 def _command(line: bytes) -> bytes:
@@ -25,14 +38,13 @@ def _command(line: bytes) -> bytes:
 def dialogue(parameters: Parameters) -> Dialogue:
     """STARTTLS, before anything else is said."""
     yield Send(b"STARTTLS\r\n")
-    while (command := _command(line := (yield LINE))) in _PASSED_OVER:
-        pass
-    if command in _UNKNOWN:
-        raise NotOffered("the server does not know STARTTLS", line)
-    if command in (b"691", b"ERROR"):
-        raise Refused("the server refused STARTTLS", line)
-    if command != b"670":
-        raise BadReply("the server does not speak IRC", line)
+    while (command := _command(line := (yield LINE))) != _AGREED:
+        if command in _UNKNOWN:
+            raise NotOffered("the server does not know STARTTLS", line)
+        if command in _REFUSED:
+            raise Refused("the server refused STARTTLS", line)
+        if not _PASSED_OVER.fullmatch(command):
+            raise BadReply("the server does not speak IRC", line)
 
 
 # A server says nothing that a client would wait for before NICK and USER.

@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from twisted_tcpclient.dialects import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    BadReply,
     Bytes,
-    Dialect,
     Dialogue,
-    Parameters,
+    NotOffered,
+    Refused,
     Send,
     Step,
 )
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 _START_TLS = b"1.3.6.1.4.1.1466.20037"
 #: That of the notice of disconnection (RFC 4511, 4.4.1).
@@ -97,6 +98,12 @@ class Response:
     text: bytes
     name: bytes
 
+    @property
+    def is_unsolicited(self) -> bool:
+        """Whether it is a notification (RFC 4511, 4.4) that decides nothing."""
+        decisive = (b"", _START_TLS, _DISCONNECTION)
+        return self.number == 0 and self.name not in decisive
+
     @classmethod
     def parse(cls, message: bytes) -> Response:
         """:raises BadReply: if the message is none."""
@@ -118,10 +125,11 @@ class Response:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """The request, its response."""
+    """The request, its response; notices of other things are passed over."""
     yield Send(_request())
-    message = yield from _message()
-    response = Response.parse(message)
+    response = Response.parse(message := (yield from _message()))
+    while response.is_unsolicited:
+        response = Response.parse(message := (yield from _message()))
     if response.name == _DISCONNECTION:
         raise Refused("the server ends the connection", response.text)
     if response.number != _ID or response.name not in (b"", _START_TLS):

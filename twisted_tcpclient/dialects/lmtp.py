@@ -4,9 +4,10 @@ STARTTLS in LMTP: that of SMTP (RFC 3207), after the LHLO of RFC 2033, 4.1.
 
 from __future__ import annotations
 
-from twisted_tcpclient.dialects import Dialect, Dialogue, Parameters
+from twisted_tcpclient.dialects import Dialect, Parameters
 from twisted_tcpclient.dialects.replies import named
 from twisted_tcpclient.dialects.smtp import negotiate
+from twisted_tcpclient.dialogue import Dialogue
 
 
 def dialogue(parameters: Parameters) -> Dialogue:

@@ -7,17 +7,19 @@ have the capability flags said here, and the packet number 2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    BadReply,
     Bytes,
-    Dialect,
     Dialogue,
-    Parameters,
+    NotOffered,
+    Refused,
     Send,
     Step,
 )
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 PROTOCOL_41 = 0x200
 SSL = 0x800
@@ -31,14 +33,37 @@ UTF8MB4 = 45
 #: The longest greeting to wait for; those of real servers are of 80 to 120 bytes.
 _LONGEST = 1024
 
+#: An error: its code, a SQLSTATE where the server takes the client for one of
+#: version 4.1, and its text.
+_ERROR = re.compile(
+    rb"\xff(?P<code>.{0,2})(?:#(?P<state>[0-9A-Z]{5}))?(?P<text>.*)", re.DOTALL
+)
+
 
 def _greeting() -> Generator[Step, bytes, bytes]:
-    """Wait for the first packet."""
+    """
+    Wait for the first packet, and return it if it is a greeting.
+
+    :raises Refused: if it is an error ("ERR_Packet"), which some servers give the
+        packet number 1.
+    """
     head = yield Bytes(4)
     length, number = int.from_bytes(head[:3], "little"), head[3]
-    if number != 0 or not 0 < length <= _LONGEST:
+    if number > 1 or not 0 < length <= _LONGEST:
         raise BadReply("the server does not speak MySQL", head)
-    return (yield Bytes(length))
+    packet = yield Bytes(length)
+    if error := _ERROR.fullmatch(packet):
+        raise Refused("the server refused the connection", _told(error))
+    if number != 0:
+        raise BadReply("the server does not speak MySQL", head + packet)
+    return packet
+
+
+def _told(error: re.Match[bytes]) -> bytes:
+    """The code, the SQLSTATE if there is one, and the text of an error."""
+    code = b"%d" % int.from_bytes(error["code"], "little")
+    state = b" (%b)" % error["state"] if error["state"] else b""
+    return code + state + b" " + error["text"]
 
 
 def _capabilities(packet: bytes) -> int:
@@ -57,8 +82,6 @@ def _capabilities(packet: bytes) -> int:
 def dialogue(parameters: Parameters) -> Dialogue:
     """Greeting, SSLRequest."""
     packet = yield from _greeting()
-    if packet.startswith(b"\xff"):
-        raise Refused("the server refused the connection", packet[3:])
     if not _capabilities(packet) & SSL:
         # Whoever goes on here gives passwords away (CVE-2015-3152).
         raise NotOffered("the server does not offer TLS")

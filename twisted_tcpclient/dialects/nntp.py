@@ -6,9 +6,29 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
-from twisted_tcpclient.dialects.replies import Reply, named, parse
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialects.replies import Reply, named, parse, refused
+from twisted_tcpclient.dialogue import (
+    LINE,
+    BadReply,
+    Dialogue,
+    NotOffered,
+    Refused,
+    Send,
+    Step,
+)
+
+#: Posting allowed, posting prohibited (RFC 3977, 5.1.1).
+_WELCOMES = (200, 201)
+#: The service is temporarily unavailable (RFC 3977, 5.1.1).  Other codes that
+#: begin with 4 are not temporary in NNTP (RFC 3977, 3.2).
+_UNAVAILABLE = 400
+#: The command needs another mode (RFC 3977, 3.2.1).
+_WRONG_MODE = 401
+
+
+def _refused(what: str, answer: Reply) -> str:
+    return refused(what, answer.code == _UNAVAILABLE)
 
 
 def reply() -> Generator[Step, bytes, Reply]:
@@ -20,28 +40,66 @@ def reply() -> Generator[Step, bytes, Reply]:
     return Reply(code, (text,))
 
 
-def capabilities() -> Generator[Step, bytes, list[bytes]]:
-    """Wait for a list that ends with a lone dot (RFC 3977, 3.1.1)."""
+def capabilities() -> Generator[Step, bytes, list[bytes] | None]:
+    """
+    Ask for the capabilities (RFC 3977, 5.2), and wait for the list.
+
+    Returns None if the server does not know the command: one of before RFC 3977
+    may still know STARTTLS.
+    """
+    yield Send(b"CAPABILITIES\r\n")
+    if (yield from reply()).code != 101:
+        return None
     names: list[bytes] = []
     while (line := (yield LINE)) != b".":
         names.append(line.strip().upper())
     return names
 
 
-def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, CAPABILITIES, STARTTLS."""
-    welcome = yield from reply()
-    if welcome.code not in (200, 201):
-        raise Refused("the server refused the connection", welcome.text)
-    yield Send(b"CAPABILITIES\r\n")
-    # A server of before RFC 3977 may still know STARTTLS.
-    listed = (yield from reply()).code == 101
-    if listed and b"STARTTLS" not in (yield from capabilities()):
+def mode_reader() -> Generator[Step, bytes, None]:
+    """
+    Ask for the mode in which the server serves readers (RFC 3977, 5.3).
+
+    :raises Refused: if there is none.
+    """
+    yield Send(b"MODE READER\r\n")
+    answer = yield from reply()
+    if answer.code not in _WELCOMES:
+        raise Refused(_refused("MODE READER", answer), answer.text)
+
+
+def start_tls(
+    names: list[bytes] | None, switched: bool
+) -> Generator[Step, bytes, bool]:
+    """
+    Ask for TLS, where the capabilities allow it.
+
+    :param switched: whether MODE READER has been asked for.
+    :returns: whether the server has agreed; if not, MODE READER may help.
+    """
+    if names is not None and b"STARTTLS" not in names:
+        if b"MODE-READER" in names and not switched:
+            return False
         raise NotOffered("the server does not offer STARTTLS")
     yield Send(b"STARTTLS\r\n")
     answer = yield from reply()
+    if answer.code == _WRONG_MODE and not switched:
+        return False
     if answer.code != 382:
-        raise Refused("the server refused STARTTLS", answer.text)
+        raise Refused(_refused("STARTTLS", answer), answer.text)
+    return True
+
+
+def dialogue(parameters: Parameters) -> Dialogue:
+    """Greeting, CAPABILITIES, STARTTLS; if need be once more after MODE READER."""
+    welcome = yield from reply()
+    if welcome.code not in _WELCOMES:
+        raise Refused(_refused("the connection", welcome), welcome.text)
+    names = yield from capabilities()
+    if not (yield from start_tls(names, switched=False)):
+        yield from mode_reader()
+        names = yield from capabilities()
+        yield from start_tls(names, switched=True)
 
 
 def greeting(host: str) -> bytes:

@@ -6,17 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import LINE, Dialect, Dialogue, Parameters, Send, Step
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    LINE,
+    BadReply,
+    Dialogue,
+    NotOffered,
+    Refused,
+    Send,
+    Step,
+)
 
 
 def _status() -> Generator[Step, bytes, tuple[bool, bytes]]:
-    """Wait for a status line: whether it is positive, and its text."""
+    """Wait for a status line: whether it is positive, and the line."""
     line = yield LINE
-    indicator, _, text = line.partition(b" ")
+    indicator = line.partition(b" ")[0]
     if indicator.upper() not in (b"+OK", b"-ERR"):
         raise BadReply("the server does not speak POP3", line)
-    return indicator.upper() == b"+OK", text
+    return indicator.upper() == b"+OK", line
 
 
 def _capabilities() -> Generator[Step, bytes, list[bytes]]:

@@ -5,8 +5,15 @@ Encryption".  The answer is one byte.
 
 from __future__ import annotations
 
-from twisted_tcpclient.dialects import Bytes, Dialect, Dialogue, Parameters, Send
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    BadReply,
+    Bytes,
+    Dialogue,
+    NotOffered,
+    Refused,
+    Send,
+)
 
 #: Its own length, and a number that is no version.
 _REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")

@@ -8,23 +8,32 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from twisted_tcpclient.dialects import LINE, Step
-from twisted_tcpclient.errors import BadReply
+from twisted_tcpclient.dialogue import LINE, BadReply, Step
 
 _NAME = re.compile(r"[A-Za-z0-9.:_-]+")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply of one or more lines, all of the same code."""
+    """
+    A reply of one or more lines, all of the same code.
+
+    :ivar code: three digits, as a number.
+    :ivar lines: what stands behind the code in each.
+    """
 
     code: int
     lines: tuple[bytes, ...]
 
     @property
     def text(self) -> bytes:
-        """The lines in one."""
-        return b" ".join(self.lines)
+        """The code once, and the lines in one."""
+        return b" ".join([b"%03d" % self.code, *self.lines])
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it is a transient negative one (RFC 5321, 4.2.1; RFC 959, 4.2)."""
+        return 400 <= self.code < 500
 
 
 def parse(line: bytes, protocol: str) -> tuple[int, bytes, bytes]:
@@ -49,6 +58,11 @@ def reply(protocol: str) -> Generator[Step, bytes, Reply]:
             raise BadReply("the lines of a reply differ in their code", text)
         lines.append(text)
     return Reply(first, tuple(lines))
+
+
+def refused(what: str, temporary: bool) -> str:
+    """Return the message for a refusal."""
+    return f"the server refused {what}" + (" temporarily" if temporary else "")
 
 
 def named(host: str) -> bytes:

@@ -8,16 +8,17 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from twisted_tcpclient.dialects import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
     LINE,
+    BadReply,
     Bytes,
-    Dialect,
     Dialogue,
-    Parameters,
+    NotOffered,
+    Refused,
     Send,
     Step,
 )
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 #: A string in quotes, the length of one that follows on lines of its own, or
 #: anything else up to a blank.
@@ -35,12 +36,17 @@ class Response:
 
     :ivar condition: OK, NO or BYE; empty if it is a capability.
     :ivar name: of the capability.
-    :ivar text: all the rest.
+    :ivar text: the words that follow.
     """
 
     condition: bytes
     name: bytes
     text: bytes
+
+    @property
+    def refusal(self) -> bytes:
+        """The condition and the text."""
+        return self.condition + b" " + self.text
 
 
 def _words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
@@ -81,7 +87,7 @@ def dialogue(parameters: Parameters) -> Dialogue:
     while not (answer := (yield from response())).condition:
         names.append(answer.name)
     if answer.condition != b"OK":
-        raise Refused("the server refused the connection", answer.text)
+        raise Refused("the server refused the connection", answer.refusal)
     if b"STARTTLS" not in names:
         raise NotOffered("the server does not offer STARTTLS")
     yield Send(b"STARTTLS\r\n")
@@ -89,7 +95,7 @@ def dialogue(parameters: Parameters) -> Dialogue:
     if not answer.condition:
         raise BadReply("the server sent what was not asked for", answer.name)
     if answer.condition != b"OK":
-        raise Refused("the server refused STARTTLS", answer.text)
+        raise Refused("the server refused STARTTLS", answer.refusal)
 
 
 # After TLS the server says its capabilities again, of its own accord.

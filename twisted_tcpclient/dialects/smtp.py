@@ -4,9 +4,9 @@ STARTTLS in SMTP: RFC 3207.
 
 from __future__ import annotations
 
-from twisted_tcpclient.dialects import Dialect, Dialogue, Parameters, Send
-from twisted_tcpclient.dialects.replies import named, reply
-from twisted_tcpclient.errors import NotOffered, Refused
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialects.replies import named, refused, reply
+from twisted_tcpclient.dialogue import Dialogue, NotOffered, Refused, Send
 
 
 def negotiate(protocol: str, hello: bytes, parameters: Parameters) -> Dialogue:
@@ -18,17 +18,19 @@ def negotiate(protocol: str, hello: bytes, parameters: Parameters) -> Dialogue:
     """
     greeting = yield from reply(protocol)
     if greeting.code != 220:
-        raise Refused("the server refused the connection", greeting.text)
+        message = refused("the connection", greeting.temporary)
+        raise Refused(message, greeting.text)
     yield Send(b"%s %s\r\n" % (hello, parameters.client))
     offer = yield from reply(protocol)
     if offer.code != 250:
-        raise NotOffered(f"the server refused {hello.decode('ascii')}", offer.text)
+        message = refused(hello.decode("ascii"), offer.temporary)
+        raise NotOffered(message, offer.text)
     if not any(line.strip().upper() == b"STARTTLS" for line in offer.lines[1:]):
         raise NotOffered("the server does not offer STARTTLS")
     yield Send(b"STARTTLS\r\n")
     answer = yield from reply(protocol)
     if answer.code != 220:
-        raise Refused("the server refused STARTTLS", answer.text)
+        raise Refused(refused("STARTTLS", answer.temporary), answer.text)
 
 
 def dialogue(parameters: Parameters) -> Dialogue:

@@ -4,28 +4,23 @@ START_TLS in telnet: draft-altman-telnet-starttls, over RFC 854 and RFC 855.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 
-from twisted_tcpclient.dialects import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    BadReply,
     Bytes,
-    Dialect,
     Dialogue,
-    Parameters,
+    NotOffered,
+    Refused,
     Send,
     Step,
 )
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
-_SE, _NOP, _SB, _WILL, _WONT, _DO, _DONT, _IAC = (
-    240,
-    241,
-    250,
-    251,
-    252,
-    253,
-    254,
-    255,
-)
+_SE, _SB, _WILL, _WONT, _DO, _DONT, _IAC = 240, 250, 251, 252, 253, 254, 255
+#: Commands without an option, from EOF to GA (RFC 854, RFC 885, RFC 1184).
+_ALONE = frozenset(range(236, 250)) - {_SE}
 _START_TLS = 46
 _FOLLOWS = bytes([_IAC, _SB, _START_TLS, 1, _IAC, _SE])
 
@@ -33,6 +28,22 @@ _FOLLOWS = bytes([_IAC, _SB, _START_TLS, 1, _IAC, _SE])
 _LONGEST = 512
 #: How many commands about other options to pass over.
 _MOST = 256
+
+#: Text, commands, and subnegotiations about anything but START_TLS, the last one
+#: perhaps in part: what a server may say until it has read our answer.
+_UNASKED = re.compile(
+    rb"""
+    (?: [^\xff]
+      | \xff [\xec-\xef\xf1-\xf9\xff]
+      | \xff [\xfb-\xfe] .
+      | \xff\xfa (?!\x2e) (?: [^\xff] | \xff\xff )* \xff\xf0
+    )*
+    (?: \xff [\xfb-\xfe]?
+      | \xff\xfa (?!\x2e) (?: [^\xff] | \xff\xff )* \xff?
+    )?
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def _subnegotiation() -> Generator[Step, bytes, bytes]:
@@ -50,26 +61,31 @@ def _subnegotiation() -> Generator[Step, bytes, bytes]:
     raise BadReply("the server does not speak telnet", content)
 
 
-def _command() -> Generator[Step, bytes, bytes]:
+def _command(is_text_allowed: bool) -> Generator[Step, bytes, bytes]:
     """
     Wait for a command with its option, or with what is in its subnegotiation.
 
-    Anything else is text: whoever sends that in clear does not mean to start TLS.
+    :param is_text_allowed: whether text before it is passed over.
+    :raises NotOffered: if there is text, and it is not.
     """
-    byte = yield Bytes(1)
-    if byte[0] != _IAC:
-        raise NotOffered("the server speaks before TLS", byte)
-    command = yield Bytes(1)
-    if command[0] in (_WILL, _WONT, _DO, _DONT):
-        return command + (yield Bytes(1))
-    if command[0] == _SB:
-        return command + (yield from _subnegotiation())
-    if command[0] == _NOP:
-        return command
-    raise BadReply("the server does not speak telnet", byte + command)
+    while True:
+        byte = yield Bytes(1)
+        if byte[0] == _IAC:
+            byte = yield Bytes(1)
+            if byte[0] != _IAC:
+                break
+        if not is_text_allowed:
+            raise NotOffered("the server speaks before TLS", byte)
+    if byte[0] in (_WILL, _WONT, _DO, _DONT):
+        return byte + (yield Bytes(1))
+    if byte[0] == _SB:
+        return byte + (yield from _subnegotiation())
+    if byte[0] in _ALONE:
+        return byte
+    raise BadReply("the server does not speak telnet", bytes([_IAC]) + byte)
 
 
-def _wait_for(wanted: bytes) -> Generator[Step, bytes, None]:
+def _wait_for(wanted: bytes, is_text_allowed: bool) -> Generator[Step, bytes, None]:
     """
     Wait for a command about START_TLS.
 
@@ -77,7 +93,7 @@ def _wait_for(wanted: bytes) -> Generator[Step, bytes, None]:
     would have to be forgotten as soon as TLS is there.
     """
     for _ in range(_MOST):
-        command = yield from _command()
+        command = yield from _command(is_text_allowed)
         if command == wanted:
             return
         if command == bytes([_DONT, _START_TLS]):
@@ -88,10 +104,15 @@ def _wait_for(wanted: bytes) -> Generator[Step, bytes, None]:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """DO START_TLS, WILL START_TLS, and FOLLOWS from both."""
-    yield from _wait_for(bytes([_DO, _START_TLS]))
-    yield Send(bytes([_IAC, _WILL, _START_TLS]) + _FOLLOWS)
-    yield from _wait_for(_FOLLOWS[1:4])
+    """
+    DO START_TLS, WILL START_TLS, and FOLLOWS from both.
+
+    A server that sends text, such as a prompt, before DO does not mean to start
+    TLS.  After it, text may be on its way that the server sent before our answer.
+    """
+    yield from _wait_for(bytes([_DO, _START_TLS]), is_text_allowed=False)
+    yield Send(bytes([_IAC, _WILL, _START_TLS]) + _FOLLOWS, _UNASKED)
+    yield from _wait_for(_FOLLOWS[1:4], is_text_allowed=True)
 
 
 # Where a server has something to say, it says it after TLS.

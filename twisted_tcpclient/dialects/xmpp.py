@@ -6,23 +6,60 @@ The stream is read up to each ``>``, where an element may end, and never beyond.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from twisted_tcpclient.dialects import (
+from twisted_tcpclient.dialects import Dialect, Parameters
+from twisted_tcpclient.dialogue import (
+    BadReply,
     Bytes,
-    Dialect,
     Dialogue,
-    Parameters,
+    NotOffered,
+    Refused,
     Send,
     Step,
 )
-from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 _STREAMS = "http://etherx.jabber.org/streams"
 _TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+
+#: The conditions of a stream error (RFC 6120, 4.9.3).
+_CONDITIONS = (
+    "bad-format",
+    "bad-namespace-prefix",
+    "conflict",
+    "connection-timeout",
+    "host-gone",
+    "host-unknown",
+    "improper-addressing",
+    "internal-server-error",
+    "invalid-from",
+    "invalid-namespace",
+    "invalid-xml",
+    "not-authorized",
+    "not-well-formed",
+    "policy-violation",
+    "remote-connection-failed",
+    "reset",
+    "resource-constraint",
+    "restricted-xml",
+    "see-other-host",
+    "system-shutdown",
+    "undefined-condition",
+    "unsupported-encoding",
+    "unsupported-feature",
+    "unsupported-stanza-type",
+    "unsupported-version",
+)
+
+#: White space may come between elements (RFC 6120, 4.6.1), and so behind the
+#: features.  It may not come between <starttls/> and <proceed/> (5.3.3), but what
+#: comes there may have been sent before the server had read <starttls/>.
+_WHITE_SPACE = re.compile(rb"[ \t\r\n]*")
 
 #: The most that a server may say; stanzas of 10000 bytes are to be expected
 #: (RFC 6120, 13.12).  A bound of its own keeps the parser's work small, too.
@@ -135,7 +172,7 @@ class Reader:
                 raise NotOffered("the server does not speak XMPP 1.0", self.text)
         element = self._stream.elements.pop()
         if element[0] == f"{_STREAMS} error":
-            raise Refused("the server sent a stream error", self.text)
+            raise Refused(_stream_error(element[1]), self.text)
         return element
 
     def _tag(self) -> Generator[Step, bytes, None]:
@@ -150,13 +187,27 @@ class Reader:
         self._stream.read(tag)
 
 
+def _stream_error(names: list[str]) -> str:
+    """
+    Return the message for a stream error, with its condition.
+
+    :param names: of the elements in the error.
+    """
+    for name in names:
+        space, _, condition = name.partition(" ")
+        if space == _ERRORS and condition in _CONDITIONS:
+            return f"the server sent a stream error: {condition}"
+    return "the server sent a stream error"
+
+
 def header(namespace: str, domain: str) -> bytes:
     """
     The beginning of our side of the stream (RFC 6120, 4.7).
 
-    :param domain: that of the service; its certificate has to be for it.
+    :param domain: that of the service; its certificate has to be for it.  Its
+        final dot is not part of an address (RFC 7622, 3.2).
     """
-    to = ""
+    to, domain = "", domain.removesuffix(".")
     if domain:
         for character, reference in (("&", "&amp;"), ("<", "&lt;"), ("'", "&apos;")):
             domain = domain.replace(character, reference)
@@ -180,7 +231,7 @@ def dialogue(namespace: str, parameters: Parameters) -> Dialogue:
         raise BadReply("the server sent what was not asked for", reader.text)
     if f"{_TLS} starttls" not in features:
         raise NotOffered("the server does not offer STARTTLS")
-    yield Send(f"<starttls xmlns='{_TLS}'/>".encode())
+    yield Send(f"<starttls xmlns='{_TLS}'/>".encode(), _WHITE_SPACE)
     name, _ = yield from reader.element()
     if name == f"{_TLS} failure":
         raise Refused("the server refused STARTTLS", reader.text)

@@ -1,0 +1,602 @@
+"""What parent and system give to a process: files, signals, a clock, a locale."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests import certificates, servers
+from tests.command import (
+    COMMAND,
+    ON_TERMINAL,
+    PATIENCE,
+    TCP,
+    TLS,
+    Kind,
+    Outcome,
+    Peer,
+    environment,
+    finish,
+    kill,
+    run,
+    server_context,
+    serving,
+    start,
+    terminal,
+    together,
+    trusting,
+)
+from tests.packages import find_program
+from tests.test_client_mode import running
+from tests.test_prog import QUICK, python, sh, until
+from tests.test_twist import TWIST
+
+#: Prog in the place of the command, and prog as a child.
+KINDS = (TCP, TLS)
+
+
+def greet(peer: Peer) -> None:
+    """Say one line, and end well."""
+    peer.send(b"hello\n")
+    peer.finish()
+
+
+# Files.
+
+
+def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
+    """Return what runs a command in a system where these directories are empty."""
+    if os.geteuid() != 0:
+        raise SkipTest("only root can hide directories")
+    hide = "".join(f"mount -t tmpfs none {directory}; " for directory in hidden)
+    unshare = find_program("unshare", "util-linux")
+    command = (unshare, "--mount", "sh", "-ec", f'{hide} {then} exec "$@"', "sh")
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        raise SkipTest("this container may not make namespaces")
+    return command
+
+
+class BareTests(SynchronousTestCase):
+    """A system without /proc, with an empty /dev, or both: a chroot, a container."""
+
+    def everywhere(self, check: Callable[[tuple[str, ...]], object]) -> None:
+        """Check each such system, given what runs a command there."""
+        together(
+            {
+                str(hidden): functools.partial(check, bare(*hidden))
+                for hidden in (("/proc",), ("/dev",), ("/dev", "/proc"))
+            }
+        )
+
+    def test_client(self) -> None:
+        """Client mode works as anywhere."""
+
+        def echo(peer: Peer) -> None:
+            peer.send(peer.line())
+            peer.finish()
+
+        def check(there: tuple[str, ...]) -> None:
+            command = (*there, *COMMAND)
+            for kind in KINDS:
+                with kind.serve(echo) as server:
+                    outcome = run(*server.arguments, command=command, data=b"hello\n")
+                    self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+        self.everywhere(check)
+
+    def test_prog(self) -> None:
+        """
+        Prog has its connection, and each descriptor that the command was given;
+        with TLS Twisted needs /dev/null for that, which the message names.
+        """
+
+        def lacks(kind: Kind, there: tuple[str, ...]) -> bool:
+            """Tell whether spawnProcess has no /dev/null there."""
+            return kind.secure and "/dev;" in " ".join(there)
+
+        def check(there: tuple[str, ...]) -> None:
+            command = (*there, *COMMAND)
+            for kind in KINDS:
+                if lacks(kind, there):
+                    with kind.serve(Peer.gone) as server:
+                        outcome = run(
+                            *QUICK, *server.arguments, "true", command=command
+                        )
+                    self.assertEqual(outcome.status, 111)
+                    self.assertEqual(
+                        outcome.complaint(),
+                        "unable to run true: /dev/null: file does not exist",
+                    )
+                    continue
+                reading, low = os.pipe()
+                # Out of the way of 6 and 7.
+                writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 20)
+                os.close(low)
+                code = f"import os; os.write({writing}, os.read(6, 100))"
+                with kind.serve(greet) as server, os.fdopen(reading, "rb") as given:
+                    words = (*QUICK, *server.arguments, *python(code))
+                    process = start(*words, command=command, pass_fds=(writing,))
+                    os.close(writing)
+                    self.assertEqual(finish(process), Outcome(0, b"", ""))
+                    self.assertEqual(given.read(), b"hello\n")
+
+        self.everywhere(check)
+
+    def test_closed(self) -> None:
+        """Closed input is empty input, closed output an error, and no socket either."""
+
+        def check(there: tuple[str, ...]) -> None:
+            for kind in KINDS:
+                for line in ("<&-", "<&- >&-", "<&- 2>&-", ">&-"):
+                    shell = ("sh", "-c", f'exec "$@" {line}', "sh")
+                    self.closed(kind, (*there, *shell, *COMMAND), " >&-" in f" {line}")
+
+        self.everywhere(check)
+
+    def closed(self, kind: Kind, command: tuple[str, ...], output: bool) -> None:
+        """Check a session of which stdin or stdout, and what else, is closed."""
+
+        def talk(peer: Peer) -> bytes:
+            peer.send(b"hello\n")
+            received = b""
+            with contextlib.suppress(Exception):
+                received = peer.rest()
+            peer.finish()
+            return received
+
+        with kind.serve(talk) as server:
+            outcome = run(*server.arguments, command=command)
+            self.assertEqual(server.result(), b"")
+        if output:
+            words = "unable to write standard output: bad file descriptor"
+            self.assertEqual((outcome.status, outcome.complaint()), (111, words))
+        else:
+            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
+
+    def test_typed(self) -> None:
+        """Without /dev/tty, too, Ctrl-C reaches prog once, and not from us as well."""
+        code = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+os.write(1, b"ready\\n")
+os.read(6, 1)
+signal.sigwait([signal.SIGINT])
+os.write(7, b"first\\n")
+os.read(6, 1)
+os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\n")
+"""
+        waiting = threading.Event()
+
+        def talk(peer: Peer) -> None:
+            waiting.wait(PATIENCE)
+            peer.send(b"x")
+            peer.line()
+            # What the command does about a signal comes before what comes after.
+            peer.send(b"x")
+            peer.finish()
+
+        # spawnProcess needs /dev/null.
+        without_tty = bare("/dev", then="mknod -m 666 /dev/null c 1 3;")
+        command = (*ON_TERMINAL[:2], *without_tty, *COMMAND)
+        with terminal() as (master, slave), TLS.serve(talk) as server:
+            words = (*QUICK, *server.arguments, *python(code))
+            process = start(*words, command=command, stdin=slave, session=False)
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            # Two signals at the same time would be one: ours is held back.
+            process.send_signal(signal.SIGSTOP)
+            until(process.pid, "T")
+            os.write(master, b"\x03")
+            waiting.set()
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(finish(process), Outcome(0, b"once\n", ""))
+
+    def test_passphrase(self) -> None:
+        """Where there is no terminal to ask on, the file that is missing is named."""
+        encrypted = str(certificates.shared().encrypted_client)
+        with terminal() as (_, slave), TLS.serve(Peer.gone) as server:
+            command = (*ON_TERMINAL[:2], *bare("/dev"), *COMMAND)
+            words = ("-n", encrypted, *server.arguments)
+            outcome = run(*words, command=command, stdin=slave, session=False)
+        self.assertEqual(outcome.status, 111)
+        complaint = outcome.complaint()
+        self.assertTrue(complaint.endswith("(/dev/tty: file does not exist)"))
+
+
+# Signals.
+
+
+class GivenSignalsTests(SynchronousTestCase):
+    """Signals that the parent has blocked, or ignores."""
+
+    NAMES = ("CHLD", "TERM", "INT", "HUP", "TSTP", "CONT", "TTIN", "TTOU", "USR1")
+    #: Prints what prog finds.
+    SHOW = ("grep", "Sig", "/proc/self/status")
+
+    def shown(self, kind: Kind, option: str, name: str) -> set[str]:
+        """Return the names of the signals that prog finds blocked, or ignored."""
+        with kind.serve(greet) as server:
+            command = ("env", f"--{option}-signal={name}", *COMMAND)
+            outcome = run(*QUICK, *server.arguments, *self.SHOW, command=command)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        lines = dict(line.split(":\t") for line in outcome.out.decode().splitlines())
+        mask = int(lines["SigBlk" if option == "block" else "SigIgn"], 16)
+        # Two more are the C library's own.
+        return {each.name for each in signal.Signals if mask >> each - 1 & 1}
+
+    def test_blocked(self) -> None:
+        """A session ends when prog ends, and prog has the mask that we got."""
+
+        def check(kind: Kind, name: str) -> None:
+            self.assertEqual(self.shown(kind, "block", name), {f"SIG{name}"})
+
+        together(
+            {
+                f"{kind.name} {name}": functools.partial(check, kind, name)
+                for kind in KINDS
+                for name in self.NAMES
+            }
+        )
+
+    def test_ignored(self) -> None:
+        """The same, and in clear prog ignores what we were told to ignore."""
+
+        def check(kind: Kind, name: str) -> None:
+            # spawnProcess sets ignored signals to their default.
+            expected = set() if kind.secure else {f"SIG{name}"}
+            self.assertEqual(self.shown(kind, "ignore", name), expected)
+
+        together(
+            {
+                f"{kind.name} {name}": functools.partial(check, kind, name)
+                for kind in KINDS
+                for name in self.NAMES
+            }
+        )
+
+    def test_default(self) -> None:
+        """What Python ignores for itself is at its default in prog."""
+        for kind in KINDS:
+            self.assertEqual(self.shown(kind, "ignore", "PIPE"), set())
+
+    def test_ended(self) -> None:
+        """A signal that was blocked ends a session all the same; an ignored one not."""
+
+        def talk(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            with contextlib.suppress(Exception):
+                peer.line()
+                peer.send(b"bye\n")
+            peer.leave()
+
+        def check(option: str, name: str) -> None:
+            number = signal.Signals[f"SIG{name}"]
+            command = ("env", f"--{option}-signal={name}", *COMMAND)
+            with (
+                TCP.serve(talk) as server,
+                running(*server.arguments, command=command) as process,
+            ):
+                assert process.stdout is not None and process.stdin is not None
+                self.assertEqual(process.stdout.readline(), b"hello\n")
+                process.send_signal(number)
+                if option == "block":
+                    outcome = finish(process, None)
+                    self.assertEqual(outcome, Outcome(128 + number, b"", ""))
+                else:
+                    self.assertEqual(finish(process, b"x\n").out, b"bye\n")
+
+        together(
+            {
+                f"{option} {name}": functools.partial(check, option, name)
+                for option in ("block", "ignore")
+                for name in ("TERM", "INT", "HUP")
+            }
+        )
+
+    def test_twist(self) -> None:
+        """Under ``twist``, too, prog's end is noticed where SIGCHLD is blocked."""
+        for option in ("block", "ignore"):
+            with TLS.serve(greet) as server:
+                command = ("env", f"--{option}-signal=CHLD", *TWIST)
+                words = (*QUICK, *server.arguments, *sh("read line <&6; exit 3"))
+                self.assertEqual(run(*words, command=command), Outcome(3, b"", ""))
+
+
+class BlockingTests(SynchronousTestCase):
+    """What may block, before anything is connected to or while it is reported."""
+
+    def test_files(self) -> None:
+        """A FIFO without a word in it can be named by an option; signals end that."""
+        with tempfile.TemporaryDirectory() as directory:
+            together(
+                {
+                    f"{option} {number.name}": functools.partial(
+                        self.ended,
+                        Path(directory, f"{option}-{number}"),
+                        option,
+                        number,
+                    )
+                    for option in ("-c", "-L", "-n", "-f")
+                    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+                }
+            )
+
+    def ended(self, fifo: Path, option: str, number: signal.Signals) -> None:
+        """Check that a signal ends the command while it reads a file."""
+        os.mkfifo(fifo)
+        words = ("--tls", option, str(fifo), "127.0.0.1", "1")
+        with running(*words) as process:
+            writing = servers.eventually(functools.partial(has_come, fifo), "a reader")
+            with os.fdopen(writing, "wb"):
+                process.send_signal(number)
+                self.assertEqual(finish(process, None), Outcome(-number, b"", ""))
+
+    def test_stalled(self) -> None:
+        """Who does not read a long message from stderr does not keep the command."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as stderr:
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 2 * page)
+            os.write(writing, b"x" * page)
+            missing = "/" + "x" * 3 * page
+            process = start("127.0.0.1", "1", missing, stderr=stderr)
+            self.assertEqual(finish(process), Outcome(111, b"", ""))
+
+    def test_long(self) -> None:
+        """A long message that is read is whole."""
+        missing = "/" + "x" * 20_000
+        outcome = run("127.0.0.1", "1", missing)
+        self.assertTrue(outcome.complaint().startswith(f"unable to run {missing}: "))
+
+
+def has_come(path: Path) -> int | None:
+    """Return a FIFO that is open for writing, if there is a reader already."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+# The terminal.
+
+#: Runs a command in the background of its terminal: in a process group of its own,
+#: which is orphaned, or else one that is watched, and continued in the foreground when
+#: it is stopped.
+BACKGROUND = """
+import os, signal, sys
+how, mail, until, *command = sys.argv[1:]
+go, ready = os.pipe()
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    if how == "orphaned" and os.fork():
+        os._exit(0)
+    os.dup2(int(mail), 0)
+    for each in (ready, int(mail), int(until)):
+        os.close(each)
+    os.read(go, 1)
+    os.execvp(command[0], command)
+if how == "orphaned":
+    os.waitpid(child, 0)
+    os.close(ready)
+    os.read(int(until), 1)
+    sys.exit()
+os.close(ready)
+_, status = os.waitpid(child, os.WUNTRACED)
+os.write(1, b"stopped %d\\n" % os.WSTOPSIG(status))
+os.tcsetpgrp(0, child)
+os.kill(child, signal.SIGCONT)
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+class BackgroundTests(SynchronousTestCase):
+    """A key under a passphrase, in the background of a terminal."""
+
+    @contextlib.contextmanager
+    def started(
+        self, how: str, *words: str, option: str = "--default-signal"
+    ) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+        """Start it; yield the process, the user's end of the terminal, and its mail."""
+        mail, mailing = os.pipe()
+        until, held = os.pipe()
+        with terminal() as (master, slave), os.fdopen(held, "wb"):
+            os.write(mailing, b"mail\n")
+            os.close(mailing)
+            process = start(
+                *(how, str(mail), str(until), "env", option, *COMMAND, *words),
+                command=(*ON_TERMINAL[:2], sys.executable, "-c", BACKGROUND),
+                stdin=slave,
+                session=False,
+                pass_fds=(mail, until),
+            )
+            os.close(until)
+            guard = threading.Timer(PATIENCE, kill, [process])
+            guard.start()
+            try:
+                yield process, master, mail
+            finally:
+                guard.cancel()
+                os.close(mail)
+
+    def test_orphaned(self) -> None:
+        """
+        A process group that no shell can continue gets an error, whatever SIGTTIN and
+        SIGTTOU do, and stdin is left as it is: it is a mail.
+        """
+        encrypted = str(certificates.shared().encrypted_client)
+
+        def check(option: str) -> None:
+            with self.started(
+                "orphaned", "-n", encrypted, "--tls", "127.0.0.1", "1", option=option
+            ) as (process, _, mail):
+                assert process.stderr is not None
+                said = process.stderr.readline().decode()
+                self.assertIn("no terminal to ask for the passphrase", said)
+                self.assertIn("(/dev/tty: input/output error)", said)
+                self.assertEqual(os.read(mail, 100), b"mail\n")
+            self.assertEqual(finish(process, None).err, "")
+
+        for option in ("--default-signal", "--ignore-signal=TTOU,TTIN"):
+            check(option)
+
+    def test_job_control(self) -> None:
+        """One that a shell can continue is stopped, and asks when it is continued."""
+        shared = certificates.shared()
+
+        def demand(peer: Peer) -> bytes:
+            peer.secure(server_context(client_ca=shared.ca))
+            data = peer.rest()
+            peer.finish()
+            return data
+
+        key = ("-n", str(shared.encrypted_client), *trusting())
+        with (
+            serving(demand) as server,
+            self.started("stopped", *key, *server.arguments) as (process, master, _),
+        ):
+            assert process.stdout is not None
+            stopped = process.stdout.readline()
+            self.assertEqual(stopped, b"stopped %d\n" % signal.SIGTTOU)
+            asked = b""
+            while not asked.endswith(b": "):
+                self.assertTrue(select.select([master], [], [], PATIENCE)[0], asked)
+                asked += os.read(master, 4096)
+            os.write(master, shared.passphrase.encode() + b"\n")
+            self.assertEqual(finish(process, None), Outcome(0, b"", ""))
+            self.assertEqual(server.result(), b"mail\n")
+
+
+# The clock.
+
+#: The command, on a computer whose clock is set at each look.
+RESTLESS = """
+import sys, time
+step, said = float(sys.argv[1]), time.time()
+def restless():
+    global said
+    said += step
+    return said
+time.time = restless
+from twisted_tcpclient.__main__ import main
+del sys.argv[1]
+sys.exit(main())
+"""
+
+
+class ClockTests(SynchronousTestCase):
+    """The time of day is set, by hours, again and again."""
+
+    def restless(self, check: Callable[[tuple[str, ...]], object]) -> None:
+        """Check the command while the clock goes forth, and while it goes back."""
+        steps = ("3600", "-3600")
+        commands = {s: (sys.executable, "-c", RESTLESS, s) for s in steps}
+        together({s: functools.partial(check, c) for s, c in commands.items()})
+
+    def test_idle(self) -> None:
+        """-a ends a session in which nothing moves."""
+
+        def check(command: tuple[str, ...]) -> None:
+            with TLS.serve(Peer.gone) as server:
+                words = ("-a", "1", *server.arguments)
+                outcome = run(*words, command=command, data=None)
+            self.assertEqual(outcome.status, 111)
+            self.assertIn("timed out: nothing was sent", outcome.complaint())
+
+        self.restless(check)
+
+    def test_whole(self) -> None:
+        """It ends no session that goes on, and close_notify is said in its time."""
+
+        def talk(peer: Peer) -> bytes:
+            for _ in range(20):
+                peer.send(b"ping\n")
+                assert peer.line() == b"pong\n"
+            # The client has ended its side when it has heard nothing for a while.
+            rest = peer.rest()
+            peer.finish()
+            return rest
+
+        def check(command: tuple[str, ...]) -> None:
+            for kind in KINDS:
+                with kind.serve(talk) as server:
+                    data = b"pong\n" * 20
+                    outcome = run(*server.arguments, command=command, data=data)
+                    self.assertEqual(outcome, Outcome(0, b"ping\n" * 20, ""))
+                    self.assertEqual(server.result(), b"")
+
+        self.restless(check)
+
+
+# The locale.
+
+
+class LocaleTests(SynchronousTestCase):
+    """Prog has the environment that the command got, LC_CTYPE included."""
+
+    #: Each makes Python set LC_CTYPE, but for the last two.
+    GIVEN: tuple[dict[str, str], ...] = (
+        {},
+        {"LC_CTYPE": "POSIX"},
+        {"LC_CTYPE": "C"},
+        {"LC_CTYPE": ""},
+        {"LC_CTYPE": "xx_YY.none"},
+        {"LANG": "C"},
+        {"LANG": "xx_YY.none", "LC_CTYPE": "POSIX"},
+        {"LC_CTYPE": "C.UTF-8"},
+        {"LC_ALL": "C", "LC_CTYPE": "C.UTF-8"},
+    )
+    MEANS_C = (None, "", "C", "POSIX", "xx_YY.none")
+
+    def found(
+        self, kind: Kind, given: dict[str, str], command: tuple[str, ...]
+    ) -> dict[str, str]:
+        """Return what prog finds of the locale."""
+        env = environment(**given, BIG="x" * 100_000)
+        with kind.serve(greet) as server:
+            words = (*QUICK, *server.arguments, "env")
+            outcome = run(*words, command=command, env=env)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
+        lines = outcome.out.decode().splitlines()
+        pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+        return {k: v for k, v in pairs.items() if k.startswith(("LC_", "LANG"))}
+
+    def test_as_given(self) -> None:
+        """Whatever Python makes of it, prog finds what was given."""
+
+        def check(kind: Kind, given: dict[str, str]) -> None:
+            self.assertEqual(self.found(kind, given, COMMAND), given)
+
+        together(
+            {
+                f"{kind.name} {given}": functools.partial(check, kind, given)
+                for kind in KINDS
+                for given in self.GIVEN
+            }
+        )
+
+    def test_guessed(self) -> None:
+        """Without /proc, prog finds what means the same."""
+        command = (*bare("/proc"), *COMMAND)
+
+        def check(given: dict[str, str]) -> None:
+            found = self.found(TLS, given, command)
+            if given.get("LC_CTYPE") in self.MEANS_C:
+                self.assertIn(found.pop("LC_CTYPE", None), self.MEANS_C)
+                given = {k: v for k, v in given.items() if k != "LC_CTYPE"}
+            self.assertEqual(found, given)
+
+        together({str(each): functools.partial(check, each) for each in self.GIVEN})

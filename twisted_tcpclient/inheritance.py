@@ -1,0 +1,81 @@
+"""
+What the parent of this process gave to it, and prog gets: environment and signals.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twisted_tcpclient.program import IGNORED_BY_PYTHON
+
+#: What Python puts into LC_CTYPE if the locale is C or cannot be used (PEP 538).
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """
+    What prog inherits.
+
+    :ivar environment: all of it.
+    :ivar blocked: the numbers of the signals that are blocked.
+    :ivar ignored: the numbers of the signals that are ignored.  Python ignores
+        SIGPIPE and SIGXFSZ before it runs a program, so that it is not known
+        whether they were: they are not among them.
+    """
+
+    environment: Mapping[bytes, bytes]
+    blocked: frozenset[int]
+    ignored: frozenset[int]
+
+
+def inherited(environ: Mapping[bytes, bytes]) -> Inheritance:
+    """
+    What this process was given, if it has changed nothing of it yet.
+
+    :param environ: the environment as Python has it.
+    """
+    return Inheritance(
+        _before_coercion(environ),
+        frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        frozenset(
+            number
+            for number in signal.valid_signals()
+            if number not in IGNORED_BY_PYTHON
+            and signal.getsignal(number) is signal.SIG_IGN
+        ),
+    )
+
+
+def _before_coercion(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The environment without what Python itself has changed: LC_CTYPE."""
+    given = dict(environ)
+    if given.get(b"LC_CTYPE") not in _COERCED:
+        return given
+    try:
+        # It shows the environment as it was at execve(2) (proc(5)).
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        ctype = _guess(environ)
+    else:
+        values = [e.partition(b"=")[2] for e in entries if e.startswith(b"LC_CTYPE=")]
+        ctype = values[0] if values else None
+    del given[b"LC_CTYPE"]
+    return given if ctype is None else given | {b"LC_CTYPE": ctype}
+
+
+def _guess(environ: Mapping[bytes, bytes]) -> bytes | None:
+    """
+    LC_CTYPE as it may have been, where /proc does not tell.
+
+    Python leaves it alone if there is LC_ALL (PEP 538).  It turns its UTF-8 mode on
+    where it coerces the locale, and not where LC_CTYPE was given as C.UTF-8 (PEP
+    540).  What was there before meant C, as no LC_CTYPE at all does without LANG.
+    """
+    if not sys.flags.utf8_mode or environ.keys() & {b"PYTHONUTF8", b"LC_ALL"}:
+        return environ[b"LC_CTYPE"]
+    return b"C" if b"LANG" in environ else None
