@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PLACES = (
     "/usr/lib/dovecot",
     "/usr/lib/news/bin",
     "/usr/lib/postgresql/15/bin",
+    "/usr/lib/git-core",
 )
 
 #: Where the installer unpacks packages that would replace others.
@@ -46,6 +48,16 @@ def find_program(name: str, package: str) -> str:
     if found is None:
         raise Missing(name, package)
     return found
+
+
+def service_port(name: str) -> int:
+    """Return the port of a service of TCP, by the system's list of services.
+
+    :raises Missing: there is no such list.
+    """
+    if not Path("/etc/services").exists():
+        raise Missing("/etc/services", "netbase")
+    return socket.getservbyname(name, "tcp")
 
 
 def find_unpacked(package: str) -> Path:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -248,6 +249,22 @@ class UrgentTests(PumpTestCase):
                 said = server.result()
             os.close(hold)
             self.assertEqual(digest(drained.result(PATIENCE)), digest(said))
+
+    def test_described(self) -> None:
+        """It arrives with -E as well, where Twisted reads."""
+
+        def speak(parts: Parts, peer: Peer) -> bytes:
+            said = self.say(peer.socket, parts)
+            peer.finish()
+            return said
+
+        for parts in self.PARTS:
+            with TCP.serve(functools.partial(speak, parts)) as server:
+                port = server.arguments[-1]
+                outcome = run("-E", f"tcp:127.0.0.1:{port}", stdin=subprocess.DEVNULL)
+                said = server.result()
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertEqual(digest(outcome.out), digest(said))
 
     def test_open(self) -> None:
         """It arrives though nothing comes after it, and the connection stays open."""

@@ -467,9 +467,8 @@ README_RECIPES = {
     "tcpclient --crlf --tls mail.example.org 993": Recipe(
         dovecot, b"a CAPABILITY\nb LOGOUT\n", b"b OK"
     ),
-    "printf 'EHLO me\\nQUIT\\n' | tcpclient --crlf -s smtp mail.example.org 25": Recipe(
-        postfix, out=b"221 "
-    ),
+    "printf 'a CAPABILITY\\nb LOGOUT\\n' |"
+    " tcpclient --crlf -s imap mail.example.org 143": Recipe(dovecot, out=b"b OK"),
     "tcpclient -s imap mail.example.org 143 sh -c"
     " 'printf \"a LOGOUT\\r\\n\" >&7; cat <&6'": Recipe(dovecot, out=b"a OK"),
     "tcpclient -s smtp mail.example.org 25 python3 doc/examples/hello.py": Recipe(
@@ -479,7 +478,7 @@ README_RECIPES = {
     "tcpclient --tls files.example.org 7001 </dev/null >copy.img": following(
         files, "files.example.org 7001"
     ),
-    "tcpclient -s imap --greeting mail.example.org 143": Recipe(
+    "tcpclient -a 0 -s imap --greeting mail.example.org 143": Recipe(
         dovecot, b"a LOGOUT\r\n", b"* OK ready\r\n"
     ),
     GET: Recipe(www, out=b"HTTP/1.0 200 OK\r\n"),

@@ -172,14 +172,18 @@ def tells_of_readers(fd: int) -> bool:
 
 def has_reader(fd: int) -> bool:
     """
-    Return whether a process can read what is written to a descriptor.
+    Return whether a process may still read what is written to a descriptor.
 
-    poll(2) reports POLLERR for a pipe without readers, and POLLHUP for a UNIX socket
-    whose peer is closed; a file and a TCP socket never tell.
+    poll(2) reports POLLERR for a pipe that has lost its last reader, and POLLHUP for a
+    UNIX socket whose peer is closed.  Of a TCP socket only a reset is known: FIN comes
+    from a peer that has closed it and from one that still reads.
     """
-    ready = poll()
-    ready.register(fd, 0)
-    return not ready.poll(0)
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return True
+    asked = poll()
+    asked.register(fd, 0)
+    return not asked.poll(0)
 
 
 def _nothing() -> None:

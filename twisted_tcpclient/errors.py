@@ -52,6 +52,9 @@ __all__ = [
     "VerificationFailed",
 ]
 
+#: What is likely to be wrong where a server asked for a client certificate in vain.
+NO_CERTIFICATE = "the server asked for a client certificate (-n)"
+
 
 class SettingsError(TCPClientError):
     """A file or a value the user named cannot be used."""

@@ -39,6 +39,9 @@ class Lent(Wire, Watch):
         self._later: IDelayedCall | None = None
         self._closed: Callable[[], None] = lambda: None
         self._below = None if secure else _socket_below(transport)
+        if self._below is not None:
+            # For recv, which leaves urgent data out otherwise (RFC 6093, 3.3).
+            self._below.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     # From Twisted.
 

@@ -96,7 +96,11 @@ class Relay:
 
     :ivar finished: fires with None after an orderly end, or fails with a
         :class:`twisted_tcpclient.errors.TCPClientError`.
+    :ivar snubbed: whether the server ended the session, in order or not, before it was
+        told of the end of input, and without having sent a byte.
     """
+
+    snubbed = False
 
     def __init__(
         self,
@@ -175,7 +179,7 @@ class Relay:
         if self._up.taken != taken:
             self._tail = 0
         if (self._up.taken, self._up.given) != (taken, given):
-            self._heard = self._down.taken
+            self._heard = self._received
 
     def _receive(self) -> None:
         """Move what the server has to say."""
@@ -192,6 +196,8 @@ class Relay:
 
     def _network_ended(self, error: Exception | None) -> None:
         """The server will send no more, and all that it has sent is delivered."""
+        if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
+            self.snubbed = not self._received
         meant = None if error is None else endings.of_socket(error)
         if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
             self._manner.note("the server has closed TLS without close_notify")
@@ -294,16 +300,25 @@ class Relay:
             unsent=self._up.held if self._owed else 0,
             unacknowledged=left,
             undelivered=self._down.held,
-            heard=self._down.taken,
+            heard=self._received,
             sent=self._up.given,
-            answered=self._down.taken > self._heard,
+            answered=self._received > self._heard,
         )
 
+    @property
+    def _received(self) -> int:
+        """How many bytes the server has sent, with those that came before the relay."""
+        return self._down.given + self._down.held
+
     def _is_read(self) -> bool:
-        """Whether a process reads the output."""
-        if self._abandoned or not self._listens:
+        """
+        Return whether a process may read the output.
+
+        What is held is written next, and fails if there is none.
+        """
+        if not self._listens or self._abandoned:
             return False
-        return has_reader(self._local.writing)
+        return self._down.held > 0 or has_reader(self._local.writing)
 
     def _unacknowledged(self) -> int:
         """How many bytes of the input the kernel holds for the server."""

@@ -17,6 +17,7 @@ from tests.servers.mta import aiosmtpd, exim, opensmtpd
 from tests.servers.network import Ident, Network, identd, network
 from tests.servers.news import innd, nnrpd
 from tests.servers.smtp import Postfix, postfix
+from tests.servers.ssh import sshd
 from tests.servers.ucspi import tcpserver, unixserver
 from tests.servers.web import (
     Nginx,
@@ -64,6 +65,7 @@ __all__ = [
     "prosody",
     "pure_ftpd",
     "slapd",
+    "sshd",
     "started_dovecot",
     "stunnel",
     "tcpserver",

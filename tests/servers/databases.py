@@ -20,8 +20,11 @@ from tests.servers.daemon import (
 
 
 @functools.cache
-def slapd() -> Server:
-    """Start slapd: LDAP, with nothing in it but its root."""
+def slapd(client_certificates: str = "never") -> Server:
+    """Start slapd, with GnuTLS: LDAP, with nothing in it but its root.
+
+    :param client_certificates: never, allow or demand.
+    """
     program = find_program("slapd", "slapd")
     directory = make_directory("slapd")
     shared = certificates.shared()
@@ -30,6 +33,7 @@ def slapd() -> Server:
 TLSCertificateFile {shared.server}
 TLSCertificateKeyFile {shared.server}
 TLSCACertificateFile {shared.ca}
+TLSVerifyClient {client_certificates}
 pidfile {directory}/pid
 """)
     return serve(

@@ -1,4 +1,4 @@
-"""Servers of INN: nnrpd, and innd."""
+"""INN: its server innd, and nnrpd, the part of it that readers talk to."""
 
 from __future__ import annotations
 
