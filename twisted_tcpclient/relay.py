@@ -342,12 +342,10 @@ class Relay:
                     self._wire.end()
                 self._up.finish(self._close)
             case Step.LEAVE:
-                self._let_go()
-                self._wire.leave()
-                self._finish()
+                self._leave()
             case Step.LEFT_UNSENT:
-                # With RST, as FIN would make half an upload look whole.
-                self._fail(LeftUnsent(self._local.reads))
+                self._error = self._error or LeftUnsent(self._local.reads)
+                self._leave()
             case Step.NOT_TAKEN:
                 self._fail(ConnectionBroken("the server does not take what was sent"))
             case Step.NO_READER:
@@ -414,6 +412,18 @@ class Relay:
         if self._connected:
             self._let_go()
             self._wire.close(self._finish)
+
+    def _leave(self) -> None:
+        """
+        Close the connection without waiting for the server.
+
+        What the kernel was given is still sent: of a file, the next process to read
+        begins behind it.
+        """
+        self._close_sink()
+        self._let_go()
+        self._wire.leave()
+        self._finish()
 
     def _abort(self) -> None:
         """The same without delay, even where it is closing already."""
