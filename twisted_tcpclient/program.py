@@ -60,9 +60,10 @@ class Command:
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
     """Return the error for a prog; spawnProcess may lack a file of the system."""
-    lacking = error.filename
-    what = f"{printable(lacking)}: " if lacking == "/dev/null" else ""
-    return LocalFailure(f"unable to run {printable(name)}: {what}{os_reason(error)}")
+    reason = os_reason(error)
+    if error.filename == os.devnull:
+        reason = f"{os.devnull}: {reason}"
+    return LocalFailure(f"unable to run {printable(name)}: {reason}")
 
 
 def find(name: bytes, search: bytes) -> bytes:

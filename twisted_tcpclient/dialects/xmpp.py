@@ -64,8 +64,7 @@ _WHITE_SPACE = re.compile(rb"[ \t\r\n]*")
 #: The most that a server may say; stanzas of 10000 bytes are to be expected
 #: (RFC 6120, 13.12).  A bound of its own keeps the parser's work small, too.
 _LONGEST = 16384
-#: How often a ``>`` may be in an attribute or in text: the parser begins anew
-#: with each.
+#: How often a ``>`` may be in text: the parser is called for each.
 _MOST_IN_VAIN = 32
 
 
@@ -176,15 +175,33 @@ class Reader:
         return element
 
     def _tag(self) -> Generator[Step, bytes, None]:
-        """Wait for the end of what may be a tag."""
-        tag = b""
-        while not tag.endswith(b">"):
-            if self._length == _LONGEST:
-                raise BadReply("the server speaks without end before TLS", self.text)
-            tag += yield Bytes(1)
-            self._length += 1
+        """
+        Wait for a ``>`` outside of attribute values: there a tag may end.
+
+        Expat must not be given half a tag: it may put off what it could not finish
+        until it has twice as much (CVE-2023-52425), and only newer versions of Python
+        can tell it not to.
+        """
+        tag, quote, within = b"", b"", False
+        while True:
+            byte = yield from self._byte()
+            tag += byte
+            if quote:
+                quote = b"" if byte == quote else quote
+            elif within and byte in (b"'", b'"'):
+                quote = byte
+            elif byte == b">":
+                break
+            within = within or byte == b"<"
         self.text += tag
         self._stream.read(tag)
+
+    def _byte(self) -> Generator[Step, bytes, bytes]:
+        """Wait for one byte more, within the bound of all."""
+        if self._length == _LONGEST:
+            raise BadReply("the server speaks without end before TLS", self.text)
+        self._length += 1
+        return (yield Bytes(1))
 
 
 def _stream_error(names: list[str]) -> str:
