@@ -68,7 +68,7 @@ def reference(name: str) -> Identity:
 
 def server_name(host: str) -> bytes | None:
     """
-    The name of a host as SNI has it (RFC 6066, 3), None for an IP address.
+    Return the name of a host for SNI (RFC 6066, 3), None for an IP address.
 
     :raises ValueError: if it is neither.
     """

@@ -40,7 +40,7 @@ class Lent(Wire, Watch):
         self._closed: Callable[[], None] = lambda: None
         self._below = None if secure else _socket_below(transport)
         if self._below is not None:
-            # For recv, which leaves urgent data out otherwise (RFC 6093, 3.3).
+            # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
             self._below.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     # From Twisted.
@@ -167,14 +167,14 @@ class Lent(Wire, Watch):
         """It is gone: nothing more comes than what has come."""
 
     def hang_up(self) -> None:
-        """Twisted sends FIN once the server has answered close_notify."""
+        """Do nothing: Twisted sends FIN once the server has answered close_notify."""
 
     def refused(self) -> bool:
-        """Whether the server's kernel has answered with RST, where that is known."""
+        """Return whether a RST has come, as far as the socket is known."""
         return self._below is not None and has_refused(self._below)
 
     def leave(self) -> None:
-        """Close, though the server has not: Twisted would wait for it."""
+        """Close without waiting for the server, as ``loseConnection`` would."""
         self.abort()
 
     def unsent(self) -> int:

@@ -41,7 +41,7 @@ def not_empty(text: str, what: str) -> str:
 
 
 def name(text: str, what: str) -> str:
-    """A DNS name or an IP address; what was typed is kept."""
+    """A DNS name or an IP address, returned as typed."""
     not_empty(text, f"{what}: the name")
     try:
         read_host(text)
@@ -73,7 +73,7 @@ def timeouts(text: str, what: str) -> tuple[float, float]:
 
 
 def shutdown(text: str, what: str) -> Shutdown:
-    """When the server is told of the end of input: now, never, or after seconds."""
+    """``now``, ``never``, or seconds of silence before the server is told."""
     if text in ("now", "never"):
         return Shutdown.after(0.0 if text == "now" else inf)
     if not (text.isascii() and text.isdigit() and len(text) < 10):

@@ -29,7 +29,7 @@ class Records(typing.Protocol):
         """All that can be read once these bytes have come."""
 
     def encrypt(self, data: bytes) -> bytes:
-        """The records for that, or none as long as it is kept."""
+        """Return the records for clear text; none as long as it is kept."""
 
     def close_notify(self) -> bytes:
         """What tells the server that nothing more will be sent."""
@@ -51,7 +51,7 @@ class Wire:
         """:param connected: does not block."""
         self._socket = connected
         with suppress(OSError):
-            # recv leaves urgent data out otherwise (RFC 6093, 3.3).
+            # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     def fileno(self) -> int:
@@ -93,7 +93,7 @@ class Wire:
         self._shut(socket.SHUT_WR)
 
     def refused(self) -> bool:
-        """Whether the server's kernel has answered with RST, after FIN too."""
+        """Return whether a RST has come, even after the server's FIN."""
         return has_refused(self._socket)
 
     def unsent(self) -> int:
@@ -107,7 +107,7 @@ class Wire:
         then()
 
     def leave(self) -> None:
-        """Close after FIN, though the server has not."""
+        """Close without waiting for the server to close."""
         self._socket.close()
 
     def abort(self) -> None:
@@ -158,9 +158,10 @@ class Secure(Wire):
 
     def _encrypted(self, read: Read) -> bytes:
         """
-        What is read, as records.
+        Read clear text, and return it as records.
 
-        :raises Withheld: until the server says more, as TLS keeps what was read before.
+        :raises Withheld: while TLS keeps what was read; see :class:`Records` of
+            :mod:`twisted_tcpclient.tls.records`.
         """
         if not self._records.kept:
             records = self._records.encrypt(*read())
@@ -192,7 +193,7 @@ class Secure(Wire):
         return pieces
 
     def _say(self, records: bytes) -> None:
-        """Have records sent, if there are any."""
+        """Push records to the server, if there are any."""
         if records:
             self._push(records)
 
