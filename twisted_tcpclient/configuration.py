@@ -73,7 +73,7 @@ def _ciphers(
     value: str | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
     """
-    The cipher list and the TLS 1.3 suites.
+    Return the cipher list and the TLS 1.3 suites.
 
     :raises SettingsError: if the file named for them cannot be read, or there are
         none.
@@ -169,7 +169,7 @@ def _reference_identity(options: Options, host: str) -> str | None:
 
 
 def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings:
-    """What is asked for, and what is found."""
+    """Return the settings for TLS, from options, environment and directory."""
     folder = _folder(options, environ)
     name = _reference_identity(options, host)
     ciphers, suites = _ciphers(options["ciphers"], environ)
@@ -349,7 +349,7 @@ def _ignores_eof(options: Options) -> bool:
 
 def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     """
-    The settings for parsed options.
+    Return the settings for parsed options.
 
     :raises UsageError: if the command line is wrong.
     :raises SettingsError: if it names a port or a file that is not there.

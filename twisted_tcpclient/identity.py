@@ -41,7 +41,7 @@ _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 def _identity(name: str) -> Identity:
     """
-    A DNS name or an IP address, as it is.
+    Return the identity for a DNS name or an IP address, as it is.
 
     :raises ValueError: if it is neither.
     """

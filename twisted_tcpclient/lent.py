@@ -51,7 +51,7 @@ class Lent(Wire, Watch):
         self._look()
 
     def ended(self, error: Exception | None) -> None:
-        """Nothing more will come."""
+        """Handle the end of what comes from the server."""
         broken = of_kernel(self._below) if self._below is not None else None
         self._end = self._end or error or broken or EOFError()
         self._look()

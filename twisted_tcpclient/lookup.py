@@ -82,7 +82,7 @@ def addresses(
     host: str, port: int, types: Sequence[type[IAddress]]
 ) -> list[IPv4Address | IPv6Address]:
     """
-    The addresses of a host, in the order that the system prefers (RFC 6724).
+    Return the addresses of a host in the order that the system prefers (RFC 6724).
 
     Blocks.  Twisted's endpoints pass names on as typed, so each name is converted here:
     the C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.

@@ -306,7 +306,7 @@ def mover(source: int, sink: int, copy: Copy) -> Mover:
 
 
 def _patient(fd: int) -> bool:
-    """Whether taking from it more than there is does not block."""
+    """Return whether splice(2) from a descriptor does not wait for more bytes."""
     if is_socket(fd):
         return not _blocks(fd)
     return stat.S_ISFIFO(os.fstat(fd).st_mode)

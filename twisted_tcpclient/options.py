@@ -230,7 +230,7 @@ class Options(usage.Options):
     opt_a = opt_idle_timeout
 
     def opt_shutdown(self, value: str) -> None:
-        """When the server is told of the end of input."""
+        """When to tell the server of the end of input."""
         self["shutdown"] = values.shutdown(value, "--shutdown")
 
     def opt_lookup_timeout(self, value: str) -> None:

@@ -70,7 +70,7 @@ _KINDS: dict[int, tuple[type[Address], ...]] = {
 
 def literals(name: str, port: int) -> list[Address]:
     """
-    The addresses that a host stands for without any look-up.
+    Return the addresses that a host stands for without any look-up.
 
     ``0`` is this machine, in both families.
 
@@ -168,7 +168,7 @@ def resolve(
     reactor: Any, host: str, name: str, port: int, settings: ConnectSettings
 ) -> Deferred[list[Address]]:
     """
-    The addresses of a host, in the order in which to try them.
+    Look up the addresses of a host, in the order in which to try them.
 
     :param host: as typed, for messages.
     :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.

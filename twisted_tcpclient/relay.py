@@ -159,13 +159,13 @@ class Relay:
     # Bytes.
 
     def _input(self) -> list[bytes]:
-        """Read from our side."""
+        """Read the input, and translate it."""
         pieces = self._read()
         translate = self._manner.translate
         return pieces if translate is None else [*map(translate, pieces)]
 
     def _send(self) -> None:
-        """Move what our side has to say."""
+        """Move input to the server."""
         self._upward(self._up.turn)
 
     def _upward(self, move: Callable[[], None]) -> None:
@@ -178,7 +178,7 @@ class Relay:
             self._heard = self._down.taken
 
     def _receive(self) -> None:
-        """Move what the server has to say."""
+        """Move bytes from the server to the output."""
         self._down.turn()
 
     def _reply(self, data: bytes) -> None:
@@ -211,7 +211,7 @@ class Relay:
             self._close()
 
     def _unsendable(self, error: OSError | TCPClientError) -> None:
-        """The server takes no more.  What it has said before is delivered."""
+        """Stop sending, as the server takes no more; deliver what it has sent."""
         if self._farewell.phase is Phase.OVER:
             self._close()
             return
@@ -251,7 +251,7 @@ class Relay:
             )
 
     def _deserted(self) -> None:
-        """The last reader of a pipe has gone."""
+        """Handle the loss of the last reader of the output, if that is a pipe."""
         self._sink.reading(False)
         if self._listens and self._down.held:
             self._sink_failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
@@ -312,7 +312,7 @@ class Relay:
         return max(0, self._wire.unsent() - self._tail)
 
     def _act(self, step: Step) -> None:
-        """Do what the farewell has decided."""
+        """Take the step that the farewell has decided."""
         match step:
             case Step.TELL:
                 self._manner.note("the server is told that no more will be sent")

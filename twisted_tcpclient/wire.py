@@ -26,13 +26,13 @@ class Records(typing.Protocol):
     kept: bytes
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """All that can be read once these bytes have come."""
+        """Return the clear text that can be read once these bytes have come."""
 
     def encrypt(self, data: bytes) -> bytes:
         """Return the records for clear text; none as long as it is kept."""
 
     def close_notify(self) -> bytes:
-        """What tells the server that nothing more will be sent."""
+        """Return close_notify as a record."""
 
     def pending(self) -> bytes:
         """What TLS has to send."""
@@ -148,7 +148,7 @@ class Secure(Wire):
         return Copy(self._decrypted, writer(sink), self._early)
 
     def upload(self, source: int, read: Read, fast: bool) -> Mover:
-        """What sends what is read, encrypted, and first what is left of a handshake."""
+        """Return a copy that encrypts, and first sends the rest of a handshake."""
         left = self._records.pending()
         return Copy(
             lambda: [self._encrypted(read)],
@@ -174,7 +174,7 @@ class Secure(Wire):
         self._push = push
 
     def end(self) -> None:
-        """Say close_notify: a FIN alone would say "cut short"."""
+        """Send close_notify: FIN alone would mean truncation."""
         self._say(self._records.close_notify())
 
     def _decrypted(self) -> list[bytes]:

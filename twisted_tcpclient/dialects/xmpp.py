@@ -202,7 +202,7 @@ def _stream_error(names: list[str]) -> str:
 
 def header(namespace: str, domain: str) -> bytes:
     """
-    The beginning of our side of the stream (RFC 6120, 4.7).
+    Return the beginning of our side of the stream (RFC 6120, 4.7).
 
     :param domain: that of the service; its certificate has to be for it.  A final
         dot is left out, as it is not part of an address (RFC 7622, 3.2).

@@ -40,7 +40,7 @@ class Records:
         self.kept = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """All that can be read once these bytes have come."""
+        """Return the clear text that can be read once these bytes have come."""
         self._connection.bio_write(data)
         receive = self._connection.recv
         pieces: list[bytes] = []
