@@ -23,6 +23,7 @@ $(shell test -x $(BIN)/python || test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV))
 help:
 	@echo "make demo      see it work, on this machine alone"
 	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
+	@echo "make servers   install what the tests talk to (Debian, as root)"
 	@echo "make torture   run all of the tests of hard use, of which test runs a share"
 	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
 	@echo "make lint      look for mistakes without running anything"
@@ -37,6 +38,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m tests.run $(TESTS)
+
+servers:
+	@tests/install-servers
 
 torture: $(VENV)/.test
 	TORTURE=1 $(BIN)/python -m tests.run $(or $(TESTS),tests.torture)
@@ -107,7 +111,7 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test torture fuzz lint docs coverage clean bench bench-quick
+.PHONY: help demo test servers torture fuzz lint docs coverage clean bench bench-quick
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

@@ -1,5 +1,7 @@
 """
-Runs the tests with trial, and ends with one line that counts them.
+Runs the tests with trial, and ends with one line that counts them.  If a test was
+skipped for want of a Debian package, the lines before it name the packages and the
+command that installs them.
 
 ``python -m tests.run [name ...]``: names of packages, modules, classes or tests,
 as for ``trial``; all tests by default.
@@ -14,12 +16,15 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
+
+from tests import packages
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,23 @@ def run(names: Sequence[str]) -> Any:
         return runner.run(TestLoader().loadByNames(list(names), recurse=True))
 
 
+def advice(reasons: Iterable[str]) -> str:
+    """
+    Return which packages the skipped tests need, and how to install them; nothing
+    if they were skipped for other reasons.
+    """
+    missing = packages.missing(reasons)
+    if not missing:
+        return ""
+    named = textwrap.fill(
+        ", ".join(missing), initial_indent="  ", subsequent_indent="  "
+    )
+    return (
+        f"\nSome of the skipped tests need Debian packages that are not installed:\n"
+        f"{named}\nmake servers (Debian, as root) installs them.\n"
+    )
+
+
 def heed_signals() -> None:
     """
     Undo what nohup, and a shell that starts us in the background, have done.
@@ -93,6 +115,7 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
         print("\nSkipped, which CI does not allow:")
         for test, reason in result.skips:
             print(f"  {test.id()}: {reason}")
+    print(advice(str(reason) for _, reason in result.skips), end="")
     print(counted, flush=True)
     return status(counted, strict)
 

@@ -38,6 +38,7 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.packages import Missing
 
 #: Python's own doing in the C locale (PEP 538), and coverage's, are not ours.
 FOREIGN = ("LC_CTYPE", "COVERAGE")
@@ -507,7 +508,7 @@ class HostTests(SynchronousTestCase):
         try:
             port = socket.getservbyname("tcpmux", "tcp")
         except OSError:
-            raise SkipTest("no /etc/services: install netbase") from None
+            raise Missing("/etc/services", "netbase") from None
         self.assertIn(f" port {port}: ", run("127.0.0.1", "tcpmux").complaint())
 
     def test_paths(self) -> None:

@@ -119,10 +119,13 @@ class ConnectionTestCase(TestCase):
         """What the script returns; asked for elsewhere, as that blocks."""
         return deferToThread(server.result)
 
-    def run_python(self, connection: Connection, code: str) -> Deferred[int]:
+    def run_python(
+        self, connection: Connection, code: str, shutdown: Shutdown = NOW
+    ) -> Deferred[int]:
         """Run a program on a connection."""
         told = environment(os.environb, connection.facts)
-        return connection.run([sys.executable, "-c", code], told, shutdown=NOW)
+        command = [sys.executable, "-c", code]
+        return connection.run(command, told, shutdown=shutdown)
 
 
 class RunTests(ConnectionTestCase):
@@ -176,6 +179,7 @@ class RunTests(ConnectionTestCase):
             connection,
             "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n"
             "assert open(6, 'rb').read().startswith(b'221 ')",
+            Shutdown(),
         )
         self.assertEqual(status, 0)
 

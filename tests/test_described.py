@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests import certificates, servers
 from tests.certificates import EXPIRED
@@ -39,6 +39,7 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.packages import find_program
 from tests.test_client_mode import finishing, noise, same
 from tests.test_command import refusing
 from tests.test_prog import LOOK, QUICK, python, sh
@@ -369,13 +370,11 @@ class ClientModeTests(SynchronousTestCase):
 def openssl(*options: str) -> Iterator[int]:
     """Run OpenSSL's server, on a port of its choice."""
     server = str(certificates.shared().server)
-    command = ("openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", server)
-    try:
-        process = subprocess.Popen(
-            (*command, *options), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        raise SkipTest("openssl is missing: install the package openssl") from None
+    program = find_program("openssl", "openssl")
+    command = (program, "s_server", "-accept", "127.0.0.1:0", "-cert", server)
+    process = subprocess.Popen(
+        (*command, *options), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert process.stdout is not None
     try:
         with process.stdout as announcement:

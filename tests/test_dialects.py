@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from socket import getservbyname
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.packages import service_port
 from tests.transcripts import (
     DOMAIN,
     FTP,
@@ -1312,7 +1312,7 @@ class RegistryTests(SynchronousTestCase):
                 "xmpp": "xmpp-client",
             }.get(dialect.name, dialect.name)
             if service is not None:
-                self.assertEqual(dialect.port, getservbyname(service, "tcp"), service)
+                self.assertEqual(dialect.port, service_port(service), service)
         self.assertEqual(dialects.find("lmtp").port, 24)
 
     def test_greetings(self) -> None:

@@ -266,6 +266,13 @@ class ReaderTests(Table):
         self.show(read=False)
         self.assertEqual(self.steps, [Step.TELL, Step.HANG_UP])
 
+    def test_no_event(self) -> None:
+        """A look finds that out where no event tells, as with a socket."""
+        self.begin(Shutdown.after(0))
+        self.show(over=True)
+        self.sight = replace(self.sight, read=False)
+        self.assertIs(self.wait(LOOK), Phase.LINGERING)
+
     def test_deaf_server(self) -> None:
         """A server that does not close keeps no one waiting."""
         self.show(over=True, read=False)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests import servers
 from tests.command import Outcome, environment, run, together
+from tests.packages import find_program
 
 HOST, INFO, LOCAL = "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST"
 
@@ -193,7 +194,7 @@ class ConnectTests(SynchronousTestCase):
     def test_zone(self) -> None:
         """A link-local address is reached through its zone, in brackets or not."""
         network = servers.network()
-        ip = servers._program("ip", "iproute2")
+        ip = find_program("ip", "iproute2")
         added = run(
             *("address", "replace", "fe80::1/64", "dev", "lo", "nodad"),
             command=tuple(network.inside(ip)),

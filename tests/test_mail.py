@@ -312,7 +312,7 @@ class GreetingTests(SynchronousTestCase):
         tunnel = f"{shlex.join(COMMAND)} {options} localhost {server.imap}"
         program = (sys.executable, "-c", IMAPLIB, tunnel)
         outcome = run(server.user, server.password, command=program)
-        self.assertEqual(outcome.status, 0, outcome.err)
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
         self.assertIn(b"Subject: Welcome", outcome.out)
 
     def test_gateway(self) -> None:

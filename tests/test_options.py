@@ -19,6 +19,7 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.packages import service_port
 from tests.transcripts import patient
 from twisted_tcpclient import __version__, configuration, dialects
 from twisted_tcpclient.errors import SettingsError
@@ -193,7 +194,10 @@ class ArgumentTests(Parsing):
 
     def test_ports(self) -> None:
         """Ports are numbers, or names that the system knows."""
-        for text, number in (("1", 1), ("65535", 65535), ("00025", 25), ("smtp", 25)):
+        for text, number in (
+            *(("1", 1), ("65535", 65535), ("00025", 25)),
+            ("smtp", service_port("smtp")),
+        ):
             self.assertEqual(self.parse("h", text).port, number)
 
     def test_wrong_ports(self) -> None:

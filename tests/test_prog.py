@@ -41,6 +41,7 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.packages import find_program
 from tests.test_client_mode import MIB, SLACK, finishing, noise, running, same
 
 #: No look-ups, so that nothing depends on the machine.
@@ -721,7 +722,7 @@ class ToolTests(SynchronousTestCase):
 
     def test_mconnect(self) -> None:
         """Djb's mconnect-io is a prog: it adds CR to what is typed."""
-        program = servers._program("mconnect-io", "ucspi-tcp")
+        program = find_program("mconnect-io", "ucspi-tcp")
 
         def greet(peer: Peer) -> bytes:
             peer.send(b"220 ready\r\n")

@@ -839,23 +839,50 @@ class LentTests(PumpTestCase):
 
 
 class ReaderTests(PumpTestCase):
-    """Whether a process can read what is written."""
+    """Whether a process may still read what is written."""
 
-    def test_table(self) -> None:
-        """A pipe and a UNIX socket tell; a file and half a socket do not."""
+    def test_pipe(self) -> None:
+        """A pipe has none once its reading end is closed, whatever it holds."""
         reading, writing = os.pipe()
+        os.write(writing, b"x")
         self.assertTrue(has_reader(writing))
         os.close(reading)
         self.assertFalse(has_reader(writing))
         os.close(writing)
+
+    def test_unix(self) -> None:
+        """A UNIX socket has one until it is closed; a half-close is not the end."""
         ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                theirs.shutdown(socket.SHUT_WR)
+                ours.send(b"x")
+                self.assertTrue(has_reader(ours.fileno()))
+            self.assertFalse(has_reader(ours.fileno()))
+
+    def test_tcp(self) -> None:
+        """Of a TCP socket it is known only if the peer has reset it."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
         with ours, theirs:
             theirs.shutdown(socket.SHUT_WR)
+            self.assertEqual(ours.recv(1), b"")
             self.assertTrue(has_reader(ours.fileno()))
+            no_linger = b"\1\0\0\0\0\0\0\0"
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
             theirs.close()
             self.assertFalse(has_reader(ours.fileno()))
-        with tempfile.TemporaryFile() as file:
+
+    def test_others(self) -> None:
+        """What keeps its bytes needs no reader: a file, a device, a terminal."""
+        with open(os.devnull, "wb") as null, tempfile.TemporaryFile() as file:
+            self.assertTrue(has_reader(null.fileno()))
             self.assertTrue(has_reader(file.fileno()))
+        master, slave = os.openpty()
+        os.close(slave)
+        self.assertTrue(has_reader(master))
+        os.close(master)
 
 
 class RestTests(PumpTestCase):

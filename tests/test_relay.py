@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
 from twisted_tcpclient.farewell import LOOK
+from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.relay import Local, Manner, Relay, crlf
 from twisted_tcpclient.settings import Shutdown
 from twisted_tcpclient.wire import Wire
@@ -86,6 +87,41 @@ class CRLFTests(SynchronousTestCase):
         self.assertNotIn(b"\n", result.replace(b"\r\n", b""))
         self.assertEqual(result.replace(b"\r\n", b"\n"), text.replace(b"\r\n", b"\n"))
         self.assertEqual(translated(result), result)
+
+
+class Greeting(Wire):
+    """A connection over which something has come before the relay reads it."""
+
+    def download(self, sink: int, fast: bool) -> Mover:
+        """Move that, and what comes."""
+        return Copy(self._receive, writer(sink), [b"220 ready\r\n"])
+
+
+class GreetedTests(SynchronousTestCase):
+    """What has come with the end of the handshake."""
+
+    def test_answered(self) -> None:
+        """
+        It counts as an answer: a server that has said something since our last byte
+        has 5 s, not 15.
+        """
+        clock = MemoryReactorClock()
+        ours, server = socket.socketpair()
+        ours.setblocking(False)
+        heard, sink = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        local = Local(nothing, sink, "nothing", "pipe", needed=True)
+        relay = Relay(clock, Greeting(ours), local, Manner())
+        self.assertEqual(os.read(heard, 100), b"220 ready\r\n")
+        server.setblocking(False)
+        clock.pump([LOOK] * (round(5 / LOOK) - 1))
+        self.assertRaises(BlockingIOError, server.recv, 1)
+        clock.advance(LOOK)
+        self.assertEqual(server.recv(1), b"")
+        server.close()
+        relay.finished.cancel()
+        self.failureResultOf(relay.finished, CancelledError)
+        os.close(heard)
 
 
 class Noting(Wire):

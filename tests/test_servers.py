@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import imaplib
 import json
 import os
 import poplib
+import shutil
 import smtplib
 import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -19,7 +22,7 @@ from unittest import mock
 from cryptography import x509
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests import certificates, servers
+from tests import certificates, packages, servers
 from tests.certificates import CLIENT, EXPIRED, FUTURE, Authority, Identity
 
 PATIENCE = 10
@@ -374,6 +377,7 @@ class UcspiTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """A server that cannot start says why."""
+        packages.find_program("tcpserver", "ucspi-tcp")
         error = self.assertRaises(
             RuntimeError, servers.tcpserver, "true", host="192.0.2.1"
         )
@@ -585,7 +589,7 @@ class IdentTests(SynchronousTestCase):
 
 
 START_ALL = """
-from tests import certificates, servers
+from tests import certificates, packages, servers
 
 network = servers.network()
 postfix, dovecot = servers.postfix(), servers.dovecot()
@@ -625,7 +629,9 @@ class SkipTests(SynchronousTestCase):
 
     def test_missing_program(self) -> None:
         """The reason names the Debian package that is missing."""
-        self.patch(servers, "PLACES", ())
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(packages, "PLACES", ())
+        self.patch(packages, "BESIDE", Path(self.mktemp()))
         start = {
             "postfix": servers.postfix,
             "dovecot-imapd": servers.started_dovecot,
@@ -633,16 +639,46 @@ class SkipTests(SynchronousTestCase):
             "oidentd": servers.identd,
             "ucspi-tcp": servers.tcpserver,
             "ucspi-unix": servers.unixserver,
+            "cyrus-common": servers.cyrus,
+            "ejabberd": servers.ejabberd,
+            "exim4-daemon-light": servers.exim,
+            "lighttpd": servers.lighttpd,
+            "nodejs": servers.node,
+            "opensmtpd": servers.opensmtpd,
+            "pure-ftpd": servers.pure_ftpd,
         }
         with mock.patch.dict(os.environ, {"PATH": ""}):
             for package, server in start.items():
-                # What is cached would be found without a look.
-                skip = self.assertRaises(SkipTest, server.__wrapped__)
-                self.assertIn(f"the Debian package {package}", str(skip))
+                # The cache is passed by: it may hold a server that has started.
+                skip = self.assertRaises(packages.Missing, server.__wrapped__)
+                self.assertEqual(packages.missing([str(skip)]), [package])
 
     def test_not_root(self) -> None:
-        """Who is not root cannot start the servers that give up root."""
+        """Only root can start the servers that give up root, installed or not."""
         self.patch(os, "geteuid", lambda: 1)
+        self.patch(shutil, "which", lambda name, path: f"/usr/sbin/{name}")
         for server in (servers.postfix, servers.started_dovecot, servers.network):
             skip = self.assertRaises(SkipTest, server.__wrapped__)
             self.assertIn("only root", str(skip))
+
+    def test_installer(self) -> None:
+        """The installer installs each package that a test is skipped without."""
+        listed = subprocess.check_output([packages.INSTALLER, "--list"], text=True)
+        named = set(packages_named())
+        self.assertIn("postfix", named)
+        self.assertEqual(named - set(listed.split()), set())
+
+
+#: Which argument of these is the name of a package.
+NAMES = {"find_program": 1, "Missing": 1, "find_unpacked": 0}
+
+
+def packages_named() -> Iterator[str]:
+    """Yield the packages that calls in the tests name, as what may be missing."""
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                place = NAMES.get(node.func.id, len(node.args))
+                for word in node.args[place:]:
+                    if isinstance(word, ast.Constant):
+                        yield str(word.value)

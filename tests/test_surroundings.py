@@ -38,6 +38,7 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.packages import find_program
 from tests.test_client_mode import running
 from tests.test_prog import QUICK, python, sh, until
 from tests.test_twist import TWIST
@@ -60,7 +61,7 @@ def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
     if os.geteuid() != 0:
         raise SkipTest("only root can hide directories")
     hide = "".join(f"mount -t tmpfs none {directory}; " for directory in hidden)
-    unshare = servers._program("unshare", "util-linux")
+    unshare = find_program("unshare", "util-linux")
     command = (unshare, "--mount", "sh", "-ec", f'{hide} {then} exec "$@"', "sh")
     if subprocess.run([*command, "true"], capture_output=True).returncode:
         raise SkipTest("this container may not make namespaces")

@@ -586,9 +586,13 @@ class ClientCertificateTests(Trust):
                 self.assertEqual(server.clients, [])
 
     def test_missing(self) -> None:
-        """TLS 1.2: a server that insists on one fails the handshake without."""
+        """
+        TLS 1.2: a server that insists on one fails the handshake without, and the
+        error names what it wants, and the option for it.
+        """
         server = TLSServer(insists=True, versions=TLS1_2)
-        self.refuses("handshake", server, HandshakeFailed)
+        words = "failure: the server asked for a client certificate (-n)"
+        self.refuses(words, server, HandshakeFailed)
 
     def test_missing_in_1_3(self) -> None:
         """
@@ -599,6 +603,35 @@ class ClientCertificateTests(Trust):
         (error,) = handshake.result.diagnoses
         self.assertIs(type(error), ConnectionBroken)
         self.assertIn("certificate required", str(error))
+
+    def test_asked(self) -> None:
+        """
+        It is known of each connection whether the server asked for a certificate
+        that it did not get, whatever the version and the names of its CAs.
+        """
+        client = str(shared().client)
+        for versions in (TLS1_2, TLS1_3):
+            for server, settings, lacks in (
+                (TLSServer(versions=versions), {}, False),
+                (TLSServer(asks=True, versions=versions), {}, True),
+                (TLSServer(asks=True, versions=versions), {"verify": False}, True),
+                (
+                    TLSServer(asks=True, versions=versions),
+                    {"certificate": client},
+                    False,
+                ),
+            ):
+                handshake = self.accepts(server, **settings)
+                connection = handshake.result.transport.getHandle()
+                self.assertIs(self.creator.lacks_certificate(connection), lacks)
+
+    def test_verification_first(self) -> None:
+        """A certificate of the server's that is not good is the whole error."""
+        server = TLSServer(
+            self.authority.server(["evil.test"]), asks=True, versions=TLS1_2
+        )
+        error = self.refuses("not for localhost", server, NameMismatch)
+        self.assertNotIn("client certificate", str(error))
 
     def test_refused_in_1_3(self) -> None:
         """The same for a certificate that the server does not like."""

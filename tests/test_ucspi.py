@@ -5,7 +5,6 @@ Descriptors 6 and 7 as a connection.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 import tty
@@ -33,12 +32,13 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests import servers
 from tests.certificates import shared
+from tests.packages import find_program
 from tests.programs import TCPCLIENT, Outcome, spawn
 from tests.transcripts import TLSServer
 from twisted_tcpclient.errors import LocalFailure
@@ -342,9 +342,7 @@ class UnderTcpclient(TestCase):
 
     def other_tcpclient(self) -> str:
         """The tcpclient of ucspi-tcp, where its tcpserver is."""
-        tcpserver = shutil.which("tcpserver")
-        if tcpserver is None:
-            raise SkipTest("tcpserver is missing: install the Debian package ucspi-tcp")
+        tcpserver = find_program("tcpserver", "ucspi-tcp")
         return os.path.join(os.path.dirname(tcpserver), "tcpclient")
 
     @inlineCallbacks

@@ -12,10 +12,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     INegotiated,
     ISSLTransport,
@@ -229,7 +231,9 @@ class Connection:
         try:
             return await child.exited
         except BaseException:
-            child.signal(signal.SIGTERM)
+            assert child.transport is not None
+            with suppress(ProcessExitedAlready):
+                child.transport.signalProcess(signal.SIGTERM)
             raise
 
     async def _relay(self, reading: int, writing: int, manner: Manner) -> None:

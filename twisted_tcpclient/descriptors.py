@@ -172,15 +172,18 @@ def tells_of_readers(fd: int) -> bool:
 
 def has_reader(fd: int) -> bool:
     """
-    Return whether a process can read what is written to a descriptor.
+    Return whether a process may still read what is written to a descriptor.
 
-    poll(2) reports POLLERR for a pipe without readers, POLLHUP for a UNIX socket whose
-    peer is closed, and both for a TCP socket after RST.  It reports neither for a file,
-    nor for a TCP socket after FIN.
+    poll(2) reports POLLERR for a pipe that has lost its last reader, POLLHUP for a UNIX
+    socket whose peer is closed, and both for a TCP socket after RST.  FIN says nothing:
+    it comes from a peer that has closed its socket, and from one that still reads.
     """
-    ready = poll()
-    ready.register(fd, 0)
-    return not ready.poll(0)
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return True
+    asked = poll()
+    asked.register(fd, 0)
+    return not asked.poll(0)
 
 
 def _nothing() -> None:

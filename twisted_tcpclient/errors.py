@@ -52,6 +52,10 @@ __all__ = [
     "VerificationFailed",
 ]
 
+#: The likely reason for a failure after a server asked for a client certificate that
+#: is not configured.
+NO_CERTIFICATE = "the server asked for a client certificate (-n)"
+
 
 class SettingsError(TCPClientError):
     """A file or a value the user named cannot be used."""

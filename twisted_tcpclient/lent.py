@@ -20,6 +20,9 @@ from twisted_tcpclient.endings import has_refused, of_kernel
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
+#: Seconds between two looks for a close_notify that Twisted has not reported.
+LOOK = 1.0
+
 
 @implementer(IPushProducer)
 class Lent(Wire, Watch):
@@ -37,6 +40,7 @@ class Lent(Wire, Watch):
         self._full = self._gone = False
         self._reads = self._writes = False
         self._later: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
         self._closed: Callable[[], None] = lambda: None
         self._below = None if secure else _socket_below(transport)
         if self._below is not None:
@@ -94,7 +98,30 @@ class Lent(Wire, Watch):
         """Be that."""
         self._readable, self._writable = readable, writable
         self._transport.registerProducer(self, True)
+        if self.secure:
+            self._look_for_close(False)
         return self
+
+    def _look_for_close(self, closed: bool) -> None:
+        """
+        Look for close_notify from time to time.
+
+        Twisted's TLS reports it only when all that it was given is sent, which a server
+        that has closed may never take.
+
+        :param closed: whether the last look has found it.  A fatal alert looks the same,
+            but Twisted reports an alert within an iteration of the reactor.
+        """
+        from twisted_tcpclient.tls.sessions import has_been_closed
+
+        self._looking = None
+        now_closed = bool(has_been_closed(self._transport))
+        if closed and now_closed:
+            self.ended(None)
+        elif not self._gone:
+            self._looking = self._clock.callLater(
+                LOOK, self._look_for_close, now_closed
+            )
 
     def reading(self, wanted: bool) -> None:
         """Tell from now on, or no longer, when something has come."""
@@ -203,9 +230,10 @@ class Lent(Wire, Watch):
         """Tell nothing more."""
         self._forget()
         self._reads = self._writes = False
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        for call in (self._later, self._looking):
+            if call is not None and call.active():
+                call.cancel()
+        self._later = self._looking = None
 
 
 def _socket_below(transport: Any) -> socket.socket | None:

@@ -96,7 +96,11 @@ class Relay:
 
     :ivar finished: fires with None after an orderly end, or fails with a
         :class:`twisted_tcpclient.errors.TCPClientError`.
+    :ivar snubbed: whether the server ended the session, in order or not, before it was
+        told of the end of input, and without having sent a byte.
     """
+
+    snubbed = False
 
     def __init__(
         self,
@@ -175,7 +179,7 @@ class Relay:
         if self._up.taken != taken:
             self._tail = 0
         if (self._up.taken, self._up.given) != (taken, given):
-            self._heard = self._down.taken
+            self._heard = self._received
 
     def _receive(self) -> None:
         """Move bytes from the server to the output."""
@@ -192,6 +196,8 @@ class Relay:
 
     def _network_ended(self, error: Exception | None) -> None:
         """Handle the end of the server's side; all that it sent is delivered."""
+        if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
+            self.snubbed = not self._received
         meant = None if error is None else endings.of_socket(error)
         if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
             self._manner.note("the server has closed TLS without close_notify")
@@ -294,16 +300,25 @@ class Relay:
             unsent=self._up.held if self._owed else 0,
             unacknowledged=left,
             undelivered=self._down.held,
-            heard=self._down.taken,
+            heard=self._received,
             sent=self._up.given,
-            answered=self._down.taken > self._heard,
+            answered=self._received > self._heard,
         )
 
+    @property
+    def _received(self) -> int:
+        """How many bytes the server has sent, with those that came before the relay."""
+        return self._down.given + self._down.held
+
     def _is_read(self) -> bool:
-        """Return whether a process reads the output."""
-        if self._abandoned or not self._listens:
+        """
+        Return whether a process may read the output.
+
+        If bytes are held, the next write shows whether there is a reader.
+        """
+        if not self._listens or self._abandoned:
             return False
-        return has_reader(self._local.writing)
+        return self._down.held > 0 or has_reader(self._local.writing)
 
     def _unacknowledged(self) -> int:
         """Return how many bytes of the input the server has not acknowledged."""
@@ -327,12 +342,10 @@ class Relay:
                     self._wire.end()
                 self._up.finish(self._close)
             case Step.LEAVE:
-                self._let_go()
-                self._wire.leave()
-                self._finish()
+                self._leave()
             case Step.LEFT_UNSENT:
-                # With RST, as FIN would make half an upload look whole.
-                self._fail(LeftUnsent(self._local.reads))
+                self._error = self._error or LeftUnsent(self._local.reads)
+                self._leave()
             case Step.NOT_TAKEN:
                 self._fail(ConnectionBroken("the server does not take what was sent"))
             case Step.NO_READER:
@@ -399,6 +412,18 @@ class Relay:
         if self._connected:
             self._let_go()
             self._wire.close(self._finish)
+
+    def _leave(self) -> None:
+        """
+        Close the connection without waiting for the server.
+
+        The kernel still sends what it was given: the next process that reads a file
+        begins behind these bytes.
+        """
+        self._close_sink()
+        self._let_go()
+        self._wire.leave()
+        self._finish()
 
     def _abort(self) -> None:
         """The same without delay, even where it is closing already."""

@@ -17,12 +17,18 @@ from twisted.python.failure import Failure
 from twisted_tcpclient import lookup, program
 from twisted_tcpclient.complaint import complain
 from twisted_tcpclient.connection import local, observe
-from twisted_tcpclient.errors import DescriptionError, LocalFailure, TimedOut
+from twisted_tcpclient.errors import (
+    NO_CERTIFICATE,
+    ConnectionBroken,
+    DescriptionError,
+    LocalFailure,
+    TimedOut,
+)
 from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.idle import IDLED
 from twisted_tcpclient.inheritance import Inheritance
 from twisted_tcpclient.network import Network
-from twisted_tcpclient.relay import Manner, Relay, crlf
+from twisted_tcpclient.relay import Local, Manner, Relay, crlf
 from twisted_tcpclient.report import PROGRESS, Report, os_reason
 from twisted_tcpclient.settings import Settings, read_host
 from twisted_tcpclient.target import target
@@ -71,6 +77,7 @@ class Session:
         self._running: Deferred[int] | None = None
         self._ended_by = 0
         self._peer: object | None = None
+        self._lacks_certificate = False
 
     def run(self) -> Deferred[int]:
         """
@@ -138,6 +145,9 @@ class Session:
         network: Any = await endpoint.connect(factory)
         transport: Any = network.transport
         self._peer = transport.getPeer()
+        if self._creator is not None:
+            handle = transport.getHandle()
+            self._lacks_certificate = self._creator.lacks_certificate(handle)
         self._announce(transport)
         self._warn(transport)
         return network
@@ -241,10 +251,28 @@ class Session:
             why = os_reason(error)
             raise LocalFailure(f"no standard input or output: {why}") from None
         try:
-            await Relay(self._reactor, wire, ours, self._manner()).finished
+            await self._relay(wire, ours)
         finally:
             restore()
         return 0
+
+    async def _relay(self, wire: Wire, ours: Local) -> None:
+        """
+        Join the network and our side until both are done.
+
+        A server may show only by the end that it insists on a client certificate: in
+        TLS 1.3 the handshake has succeeded on this side by then (RFC 8446, 4.4.2.4).
+        """
+        relay = Relay(self._reactor, wire, ours, self._manner())
+        try:
+            await relay.finished
+        except ConnectionBroken as error:
+            if relay.snubbed and self._lacks_certificate:
+                raise ConnectionBroken(f"{error}: {NO_CERTIFICATE}") from None
+            raise
+        if relay.snubbed and self._lacks_certificate:
+            where = self._target.where(self._peer)
+            self._report.warning(f"{where}{NO_CERTIFICATE}")
 
     def _manner(self) -> Manner:
         """Return what the user asked of the relay."""
@@ -262,10 +290,10 @@ class Session:
         wire = await self._wire(network)
         child, local = program.pipes(self._reactor, command)
         self._program = child
-        relay = Relay(self._reactor, wire, local, self._manner())
-        relaying = relay.finished.addCallbacks(lambda _: 0, self._explain)
+        relaying = Deferred.fromCoroutine(self._relay(wire, local))
+        explained = relaying.addCallbacks(lambda _: 0, self._explain)
         status = await child.exited
-        relayed = await relaying
+        relayed = await explained
         return status or relayed
 
     def _child(self, command: program.Command, connection: int) -> Deferred[int]:

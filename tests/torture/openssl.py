@@ -4,18 +4,14 @@ The program `openssl`, which has its own opinion.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
-from twisted.trial.unittest import SkipTest
+from tests.packages import find_program
 
 
 def program() -> str:
     """Return where it is."""
-    found = shutil.which("openssl")
-    if found is None:
-        raise SkipTest("openssl is missing: install the Debian package openssl")
-    return found
+    return find_program("openssl", "openssl")
 
 
 def verifies(*arguments: str) -> bool:

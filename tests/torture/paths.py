@@ -32,6 +32,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests import servers
 from tests.command import Script, Server, listening
+from tests.packages import find_program
 
 T = TypeVar("T")
 
@@ -80,14 +81,14 @@ class Place:
 
     def ip(self, *words: str) -> None:
         """Change the network, as by hand."""
-        self.tool(servers._program("ip", "iproute2"), *words)
+        self.tool(find_program("ip", "iproute2"), *words)
 
     def cover(self, **files: str) -> File:
         """Put other files over those of /etc, and return the directory they are in.
 
         In a name `_` stands for the dot.  They may be written to later.
         """
-        directory = servers._directory("etc")
+        directory = servers.make_directory("etc")
         for name, text in files.items():
             cover = directory / name.replace("_", ".")
             cover.write_text(text)

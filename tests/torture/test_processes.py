@@ -606,7 +606,7 @@ class LimitTests(SynchronousTestCase):
 
         down = noise(4 * MIB)
         island = _island()
-        disk = servers._directory("disk")
+        disk = servers.make_directory("disk")
         island.tool("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk))
 
         def check(kind: Kind, name: str, command: tuple[str, ...], words: str) -> None:

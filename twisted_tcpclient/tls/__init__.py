@@ -53,16 +53,20 @@ from twisted_tcpclient.tls.sessions import observe_session
 
 _CODES = SSL.X509VerificationCodes
 
+#: OpenSSL's name for the state in which it has read a CertificateRequest.
+_ASKED = b"SSLv3/TLS read server certificate request"
+
 #: An error as OpenSSL has them in its queue.
 _CLOSED = ("SSL routines", "", "closed by the server")
 
 
 @dataclass
 class Verdict:
-    """What the verification callback found out about one connection."""
+    """What OpenSSL's callbacks found out about one connection."""
 
     issuers: list[crypto.X509] = field(default_factory=list)
     judged: bool = False
+    asked: bool = False
     error: VerificationFailed | None = None
 
 
@@ -114,7 +118,7 @@ class ConnectionCreator:
             raise SettingsError(f"no certificate can have the name {name!r}") from None
         # A connection's own app data is taken by Twisted.
         self._verdicts: WeakKeyDictionary[SSL.Connection, Verdict] = WeakKeyDictionary()
-        self._context = client_context(settings, self._judge)
+        self._context = client_context(settings, self._judge, self._observe)
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """
@@ -146,12 +150,27 @@ class ConnectionCreator:
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, in our words."""
         verdict = self._verdicts[connection]
-        return verdict.error or handshake_failed(reason)
+        return verdict.error or handshake_failed(reason, verdict.asked)
+
+    def lacks_certificate(self, connection: SSL.Connection) -> bool:
+        """
+        Return whether the server asked for a client certificate that it did not get.
+
+        True only where the settings name no certificate.  A server that insists on
+        one refuses in the handshake (TLS 1.2, RFC 5246, 7.4.6), or afterwards, when
+        the handshake has succeeded on this side (TLS 1.3, RFC 8446, 4.4.2.4).
+        """
+        return self._verdicts[connection].asked
 
     def observe(self, connection: SSL.Connection) -> TLSFacts:
         """What is known of an established session, and of what we had offered."""
         offered = self._settings.maximum.replace("_", ".")
         return replace(observe_session(connection), offered=offered)
+
+    def _observe(self, connection: SSL.Connection, where: int, result: int) -> None:
+        """OpenSSL's information callback: nothing may be raised from here."""
+        if where & SSL.SSL_CB_LOOP and connection.get_state_string() == _ASKED:
+            self._verdicts[connection].asked = True
 
     @unwarned()
     def _judge(

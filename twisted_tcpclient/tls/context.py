@@ -27,8 +27,19 @@ _CERTIFICATE = re.compile(
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
-def client_context(settings: TLSSettings, judge: Callable[..., bool]) -> SSL.Context:
-    """A context with everything in it that the settings name."""
+def client_context(
+    settings: TLSSettings,
+    judge: Callable[..., bool],
+    observe: Callable[[SSL.Connection, int, int], None],
+) -> SSL.Context:
+    """
+    Return a context with everything in it that the settings name.
+
+    :param judge: OpenSSL's verification callback.
+    :param observe: OpenSSL's information callback, set only where no client
+        certificate is configured.
+    :raises SettingsError: if a file cannot be used, or no cipher is left.
+    """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -37,6 +48,8 @@ def client_context(settings: TLSSettings, judge: Callable[..., bool]) -> SSL.Con
     _set_ciphers(context, settings)
     if settings.certificate is not None:
         _use_certificate(context, settings.certificate, settings.private_key)
+    else:
+        context.set_info_callback(observe)
     if settings.verify:
         context.set_verify(SSL.VERIFY_PEER, judge)
         _trust(context, settings.authorities)

@@ -12,6 +12,7 @@ from service_identity.hazmat import DNS_ID, ServiceID
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import (
+    NO_CERTIFICATE,
     ConnectionBroken,
     HandshakeFailed,
     NameMismatch,
@@ -99,9 +100,17 @@ def broken(error: BaseException | None) -> ConnectionBroken:
     return ConnectionBroken(f"TLS failed: {explain(error)}")
 
 
-def handshake_failed(reason: Failure) -> HandshakeFailed:
-    """The error for a handshake that failed, and not for the certificate."""
-    return HandshakeFailed(f"TLS handshake failed: {explain(reason.value)}")
+def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
+    """
+    Return the error for a handshake that failed, and not for the certificate.
+
+    :param asked: whether the server asked for a client certificate that it did not
+        get.
+    """
+    told = explain(reason.value)
+    if asked:
+        told += f": {NO_CERTIFICATE}"
+    return HandshakeFailed(f"TLS handshake failed: {told}")
 
 
 def verification_failed(

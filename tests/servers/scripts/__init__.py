@@ -1,0 +1,1 @@
+"""Servers that are programs of our own, run by the modules above."""
