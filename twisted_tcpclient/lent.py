@@ -109,8 +109,8 @@ class Lent(Wire, Watch):
         Twisted's TLS reports it only when all that it was given is sent, which a server
         that has closed may never take.
 
-        :param closed: whether the last look has found it.  A fatal alert looks the same,
-            but Twisted reports an alert within an iteration of the reactor.
+        :param closed: whether the last look has found it.  A fatal alert looks the
+            same, but Twisted reports an alert within an iteration of the reactor.
         """
         from twisted_tcpclient.tls.sessions import has_been_closed
 

@@ -60,9 +60,10 @@ class Command:
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
     """Return the error for a prog; spawnProcess opens /dev/null as well."""
-    lacking = error.filename
-    what = f"{printable(lacking)}: " if lacking == "/dev/null" else ""
-    return LocalFailure(f"unable to run {printable(name)}: {what}{os_reason(error)}")
+    why = os_reason(error)
+    if error.filename == "/dev/null":
+        why = f"/dev/null: {why}"
+    return LocalFailure(f"unable to run {printable(name)}: {why}")
 
 
 def find(name: bytes, search: bytes) -> bytes:
