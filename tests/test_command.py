@@ -390,7 +390,7 @@ class ProgressTests(SynchronousTestCase):
             outcome = run("-v", *server.arguments)
         place = f"127.0.0.1 port {server.address[1]}"
         self.assertEqual(
-            outcome.err.splitlines(),
+            outcome.err.splitlines()[:3],
             [
                 "tcpclient: using un-encrypted connection",
                 f"tcpclient: trying {place}",
@@ -413,9 +413,9 @@ class ProgressTests(SynchronousTestCase):
         """A UNIX socket is announced by its path."""
         with UNIX.serve(greet) as server:
             outcome = run("-v", *server.arguments)
-        self.assertEqual(
-            outcome.err.splitlines()[-1],
+        self.assertIn(
             f"tcpclient: connected to socket {server.address}",
+            outcome.err.splitlines(),
         )
 
     def test_tls(self) -> None:
@@ -425,10 +425,10 @@ class ProgressTests(SynchronousTestCase):
             outcome = run("-v", "-n", client, *server.arguments)
         lines = outcome.err.splitlines()
         self.assertEqual(lines[0], f"tcpclient: using certificate {client}")
-        self.assertEqual(
-            lines[-1],
+        self.assertIn(
             "tcpclient: secured with TLSv1.3 TLS_AES_256_GCM_SHA384,"
             " verified as 127.0.0.1: CN=localhost",
+            lines,
         )
 
     def test_insecure(self) -> None:
@@ -543,7 +543,7 @@ class HostTests(SynchronousTestCase):
             outcome = run("-v", "0", port)
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
         self.assertEqual(
-            outcome.err.splitlines()[1:],
+            outcome.err.splitlines()[1:4],
             [
                 f"tcpclient: trying host 0 ip ::1 port {port}",
                 f"tcpclient: trying host 0 ip 127.0.0.1 port {port}",

@@ -73,7 +73,7 @@ def _ciphers(
     value: str | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
     """
-    The cipher list and the TLS 1.3 suites.
+    Return the cipher list and the TLS 1.3 suites.
 
     :raises SettingsError: if the file named for them cannot be read, or there are
         none.
@@ -81,7 +81,7 @@ def _ciphers(
     if value is None:
         lists = environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
         return lists[0] or None, lists[1] or None
-    # No list has a slash in it.  HIGH is one, whatever lies in the current directory.
+    # No cipher list contains a slash.  HIGH is a list, even if a file has that name.
     if "/" in value:
         value = _first_word(value)
     names = value.split(":")
@@ -107,9 +107,10 @@ def _first_word(path: str) -> str:
 
 def _folder(options: Options, environ: Mapping[str, str]) -> str:
     """
-    The certificate directory.
+    Return the certificate directory.
 
-    :raises SettingsError: if it was named and is none: only the default may be absent.
+    :raises SettingsError: if it was named and is not a directory: only the default may
+        be absent.
     """
     named: str | None = options["certificate-directory"] or environ.get("CERTDIR")
     if not named:
@@ -129,11 +130,11 @@ def _certificate_file(
     given: str | None, variable: str | None, default: str, folder: str
 ) -> str | None:
     """
-    The file for one purpose: as given, else from the environment, else the
+    Return the file for one purpose: as given, else from the environment, else the
     default in the certificate directory if there is one.
 
-    :raises SettingsError: if that cannot be known: a list of revoked certificates
-        behind a directory that may not be searched is not an absent one.
+    :raises SettingsError: if the directory cannot be searched: it may hold a list of
+        revoked certificates that must not be left out.
     """
     if given:
         return given
@@ -141,7 +142,7 @@ def _certificate_file(
         return variable if variable[0] in "./" else os.path.join(folder, variable)
     path = os.path.join(folder, default)
     try:
-        # Not stat(): a symbolic link that leads nowhere was put there to be used.
+        # lstat(), not stat(): a dangling symbolic link is not an absent file.
         os.lstat(path)
     except FileNotFoundError:
         return None
@@ -168,7 +169,7 @@ def _reference_identity(options: Options, host: str) -> str | None:
 
 
 def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings:
-    """What is asked for, and what is found."""
+    """Return the settings for TLS, from options, environment and directory."""
     folder = _folder(options, environ)
     name = _reference_identity(options, host)
     ciphers, suites = _ciphers(options["ciphers"], environ)
@@ -245,7 +246,7 @@ def _destination(options: Options) -> tuple[str, int | None, tuple[str, ...]]:
 
 def _check_program(options: Options, program: tuple[str, ...]) -> None:
     """
-    Refuse what has no effect on prog, which writes to the server by itself.
+    Refuse options that have no effect on prog, which writes to the server itself.
 
     :raises UsageError: if there is any such option.
     """
@@ -263,7 +264,7 @@ _OF_THE_STREAM = {
     "nodelay": "-d or -D",
     "tcp": "--tcp",
 }
-#: These have a meaning only with TLS of ours.
+#: Options that have a meaning only with TLS that this package does.
 _OF_OUR_TLS = {
     "match": "-m",
     "ca-file": "-c",
@@ -302,7 +303,7 @@ def _no_tls(options: Options) -> str:
 
 def _check_endpoint(options: Options) -> None:
     """
-    Refuse what does not go with -E.
+    Refuse options that do not go with -E.
 
     :raises UsageError: if there is any such option, or if TLS has no name to verify.
     """
@@ -335,7 +336,7 @@ def _greeting(options: Options, dialect: str | None) -> bool:
 
 def _ignores_eof(options: Options) -> bool:
     """
-    Whether FIN without close_notify is an orderly end of TLS.
+    Return whether FIN without close_notify is an orderly end of TLS.
 
     :raises UsageError: if there is no TLS.
     """
@@ -348,7 +349,7 @@ def _ignores_eof(options: Options) -> bool:
 
 def settings(options: Options, environ: Mapping[str, str]) -> Settings:
     """
-    The settings for parsed options.
+    Return the settings for parsed options.
 
     :raises UsageError: if the command line is wrong.
     :raises SettingsError: if it names a port or a file that is not there.

@@ -130,7 +130,7 @@ class Connection:
         :param idle: with TLS, seconds without progress after which the
             connection is given up; None for no limit.
         :param shutdown: with TLS, when the server is told that the program has
-            closed 7; by default as the command does.
+            closed 7; the command's default if not given.
         :param ignore_unexpected_eof: whether FIN without close_notify, which an
             attacker can send, is an orderly end of TLS.
         :returns: fires with the exit status, or 128 plus the number of the signal
@@ -154,17 +154,17 @@ class Connection:
         """
         Join the connection and two descriptors, until both are done.
 
-        The end of what is read is told to the server (FIN, or close_notify over
-        TLS) once it has been quiet, and what it still sends is written in full.
-        The descriptors may be of any kind, and stay open.  Cancelling gives the
-        connection up, and fails with :class:`twisted.internet.defer.CancelledError`.
+        At the end of input the server is told (FIN, or close_notify over TLS) once it
+        has been quiet, and all that it still sends is written.  The descriptors may be
+        of any kind, and stay open.  Cancelling gives the connection up, and fails with
+        :class:`twisted.internet.defer.CancelledError`.
 
         :param reading: the descriptor to read from.
         :param writing: the descriptor to write to.
         :param idle: seconds without progress after which the connection is given
             up; None for no limit.
-        :param shutdown: when the server is told of the end of input; by default as
-            the command does.
+        :param shutdown: when the server is told of the end of input; the command's
+            default if not given.
         :param ignore_unexpected_eof: whether FIN without close_notify, which an
             attacker can send, is an orderly end of TLS.
         :returns: fires when the server has ended the connection in good order.

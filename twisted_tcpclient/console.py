@@ -33,17 +33,17 @@ _SIGNALS = (
 )
 
 
-#: Signals that are of no use while they are blocked: those above, those of job
-#: control, and SIGCHLD, which the reactor handles.
+#: Signals that must not stay blocked: those above, those of job control, and SIGCHLD,
+#: by which the reactor learns that a child has ended.
 _NEEDED_SIGNALS = (*_SIGNALS, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
 
 
 def occupy_standard_descriptors() -> None:
     """
-    Give 0, 1 and 2 something where they are closed, lest a socket become one.
+    Open 0, 1 and 2 where they are closed, so that no socket gets these numbers.
 
-    Closed input is empty input.  Closed output stays an error: what is open
-    there cannot be written to.  Neither needs anything in /dev.
+    Closed input becomes empty input.  Closed output stays an error: the new descriptor
+    is open for reading only.  No file in /dev is needed.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -53,12 +53,12 @@ def occupy_standard_descriptors() -> None:
 
 
 def _occupy(descriptor: int) -> None:
-    """Open something at the lowest descriptor that is free, which is this one."""
+    """Open a descriptor that is the lowest free one, without using /dev."""
     if descriptor == 0:
         _, writing = os.pipe()
         os.close(writing)
     else:
-        # Not a pipe: in /proc that could be opened anew, for writing.
+        # Not a pipe: through /proc/self/fd it could be opened anew for writing.
         os.open("/", os.O_RDONLY)
 
 
@@ -83,14 +83,14 @@ def _typed(number: int) -> bool:
     """
     if number not in (signal.SIGINT, signal.SIGTSTP):
         return False
-    # In a chroot there may be no /dev/tty, and still a terminal on one of these.
+    # A chroot may lack /dev/tty while one of these descriptors is the terminal.
     return any(_in_foreground(descriptor) for descriptor in (0, 1, 2)) or (
         _in_foreground_of_its_terminal()
     )
 
 
 def _in_foreground(terminal: int) -> bool:
-    """Whether a descriptor is our terminal, and we are in the foreground there."""
+    """Return whether a descriptor is a terminal with this process in its foreground."""
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:
@@ -98,7 +98,7 @@ def _in_foreground(terminal: int) -> bool:
 
 
 def _in_foreground_of_its_terminal() -> bool:
-    """The same, on the terminal that the process belongs to."""
+    """Return whether this process is in the foreground of /dev/tty."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -118,7 +118,7 @@ class Console:
         self._reactor = reactor
         self._session = Session(reactor, options.settings, inheritance, self._hand_over)
         self._status = TEMPORARY
-        # A signal that the parent ignores, as nohup does, stays ignored.
+        # A signal that the parent has set to be ignored, as nohup does, stays ignored.
         self._ignored = inheritance.ignored
         self._pending: list[int] = []
         #: What to become once the reactor has ended.
@@ -131,15 +131,15 @@ class Console:
         return self._status
 
     def _start(self) -> None:
-        # The session begins by reading files, in which OpenSSL, or open(2) of a FIFO,
-        # may block: Python would not run a handler then.
+        # The session first reads files.  OpenSSL, or open(2) of a FIFO, may block then,
+        # and Python runs no handler meanwhile: the default action ends the process.
         self._handle(signal.SIG_DFL)
         running = self._session.run()
         self._handle(self._signalled)
         running.addCallback(self._over)
 
     def _handle(self, handler: Any) -> None:
-        """Do this on a signal, unless it is to be ignored."""
+        """Set the handler of each signal that is not ignored."""
         for number in _SIGNALS:
             ignored = number in self._ignored
             signal.signal(number, signal.SIG_IGN if ignored else handler)

@@ -33,8 +33,8 @@ from zope.interface import implementer
 #: Bytes that are taken at a time, and that pipes are made to hold where they can.
 CHUNK = 2**18
 
-#: What poll(2) is asked for to tell of the end of a socket (Linux); it always tells of
-#: that of a pipe.
+#: The event of poll(2) for the end of a socket (Linux).  The end of a pipe is POLLHUP,
+#: which poll(2) reports without being asked.
 _HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 #: Reads what there is, which may be nothing yet.
@@ -42,12 +42,11 @@ _HANG_UP = getattr(select, "POLLRDHUP", 0)
 Read = Callable[[], "list[bytes]"]
 
 
-#: Devices that give a terminal which depends on the process and the time: /dev/tty,
-#: /dev/console and /dev/ptmx by their major number, and /dev/tty0 (Linux,
-#: admin-guide/devices).
+#: Devices whose terminal depends on the process and the time: /dev/tty, /dev/console
+#: and /dev/ptmx by their major number, and /dev/tty0 (Linux, admin-guide/devices).
 _ALIASES = 5
 _FOREGROUND = os.makedev(4, 0)
-#: What each master of a pseudo-terminal shows (/dev/ptmx).
+#: The device number of each master of a pseudo-terminal, that of /dev/ptmx.
 _MASTER = os.makedev(_ALIASES, 2)
 
 
@@ -62,10 +61,11 @@ class Borrowed(socket.socket):
 @dataclass(frozen=True)
 class Opened:
     """
-    A descriptor to use what others may use as well.
+    A descriptor for a pipe, terminal, socket or file that other processes may share.
 
-    :ivar fd: to be closed.
-    :ivar restore: to be called in the end, before what it was made of is closed.
+    :ivar fd: the caller closes it.
+    :ivar restore: the caller calls it at the end, before it closes the descriptor that
+        this one was made from.
     """
 
     fd: int
@@ -74,12 +74,12 @@ class Opened:
 
 def output(fd: int) -> Opened:
     """
-    Return a descriptor to write to what other processes may have, without blocking.
+    Return a descriptor for writing without blocking to one that may be shared.
 
     A terminal or a pipe is opened anew where that is possible (Linux), as O_NONBLOCK
-    would be set for all who have it: a shell reads from the same terminal.  A
-    socket is left as it is: :func:`twisted_tcpclient.movers.writer` says
-    MSG_DONTWAIT.  Otherwise O_NONBLOCK is set, and cleared by ``restore``.
+    affects all processes that share the description: a shell reads from the same
+    terminal.  A socket is left as it is, as :func:`twisted_tcpclient.movers.writer`
+    uses MSG_DONTWAIT.  Otherwise O_NONBLOCK is set, and cleared by ``restore``.
 
     :raises OSError: if it is not open.
     """
@@ -88,7 +88,7 @@ def output(fd: int) -> Opened:
         return Opened(anew, _nothing)
     ours = os.dup(fd)
     if is_socket(fd) or not os.get_blocking(fd):
-        # Of two commands that share it, the first sets and clears O_NONBLOCK.
+        # If two commands share it, only the first sets and clears O_NONBLOCK.
         return Opened(ours, _nothing)
     os.set_blocking(ours, False)
     return Opened(ours, lambda: os.set_blocking(fd, True))
@@ -96,12 +96,12 @@ def output(fd: int) -> Opened:
 
 def source(fd: int) -> Opened:
     """
-    Return a descriptor to read what other processes may read, without blocking.
+    Return a descriptor for reading without blocking from one that may be shared.
 
-    Of two readers of a pipe or a terminal both find it readable, and one waits for
-    more in read(2).  So it is opened anew, and does not block, where that is possible
-    (Linux).  A socket delivers urgent data in line until ``restore`` is called, as
-    recv leaves it out otherwise.
+    If two processes read a pipe or a terminal, both find it readable, and one blocks in
+    read(2).  So it is opened anew with O_NONBLOCK where that is possible (Linux).  A
+    socket delivers urgent data in line until ``restore`` is called, as recv(2) leaves
+    it out otherwise.
 
     :raises OSError: if it is not open.
     """
@@ -117,7 +117,7 @@ def source(fd: int) -> Opened:
 
 
 def _in_line(shared: socket.socket) -> Callable[[], None]:
-    """Deliver urgent data in line (RFC 6093, 3.3); return what undoes that."""
+    """Set SO_OOBINLINE (RFC 6093, 3.3); return a function that undoes that."""
     if shared.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):
         return _nothing
     change = partial(shared.setsockopt, socket.SOL_SOCKET, socket.SO_OOBINLINE)
@@ -127,17 +127,17 @@ def _in_line(shared: socket.socket) -> Callable[[], None]:
 
 def _opened_anew(fd: int, access: int) -> int | None:
     """
-    Open the same pipe or terminal once more, for a description that does not block.
+    Open the same pipe or terminal once more, with O_NONBLOCK.
 
     :param access: O_RDONLY or O_WRONLY.
-    :returns: None where there cannot be one.
+    :returns: the new descriptor; None if there cannot be one.
     :raises OSError: if the descriptor is not open.
     """
     status = os.fstat(fd)
     if not (stat.S_ISFIFO(status.st_mode) or _is_itself(fd, status.st_rdev)):
         return None
     if fcntl(fd, F_GETFL) & os.O_ACCMODE not in (access, os.O_RDWR):
-        # EBADF is the answer to a use that it is not open for.
+        # A read or write that the descriptor is not open for stays EBADF.
         return None
     with suppress(OSError):
         return os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
@@ -145,7 +145,7 @@ def _opened_anew(fd: int, access: int) -> int | None:
 
 
 def _is_itself(fd: int, device: int) -> bool:
-    """Return whether it is a terminal that its device opens once more."""
+    """Return whether opening the device of a descriptor gives the same terminal."""
     alias = os.major(device) == _ALIASES or device == _FOREGROUND
     return os.isatty(fd) and not alias
 
@@ -154,7 +154,7 @@ def _hung_up(fd: int) -> bool:
     """
     Return whether a pipe has no writer.
 
-    Of a FIFO that had none when it was opened, poll never tells the end (fifo(7)).
+    poll(2) never reports the end of a FIFO that had none when it was opened (fifo(7)).
     """
     asked = poll()
     asked.register(fd, 0)
@@ -174,9 +174,9 @@ def has_reader(fd: int) -> bool:
     """
     Return whether a process may still read what is written to a descriptor.
 
-    poll(2) reports POLLERR for a pipe that has lost its last reader, and POLLHUP for a
-    UNIX socket whose peer is closed.  Of a TCP socket only a reset is known: FIN comes
-    from a peer that has closed it and from one that still reads.
+    poll(2) reports POLLERR for a pipe that has lost its last reader, POLLHUP for a UNIX
+    socket whose peer is closed, and both for a TCP socket after RST.  FIN says nothing:
+    it comes from a peer that has closed its socket, and from one that still reads.
     """
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
@@ -187,18 +187,18 @@ def has_reader(fd: int) -> bool:
 
 
 def _nothing() -> None:
-    """Nothing was changed."""
+    """Restore nothing, as nothing was changed."""
 
 
 def is_socket(fd: int) -> bool:
-    """Return whether it is a socket; False if it is not open."""
+    """Return whether a descriptor is a socket; False if it is not open."""
     with suppress(OSError):
         return stat.S_ISSOCK(os.fstat(fd).st_mode)
     return False
 
 
 def is_direct(fd: int) -> bool:
-    """Return whether it is open with O_DIRECT (Linux)."""
+    """Return whether a descriptor is open with O_DIRECT (Linux)."""
     return bool(fcntl(fd, F_GETFL) & getattr(os, "O_DIRECT", 0))
 
 
@@ -221,7 +221,7 @@ def remaining(fd: int) -> int:
 class Rest(Enum):
     """What is known of the input that was not read."""
 
-    #: There is some.
+    #: There is unread input.
     SOME = auto()
     #: There is none, and none will come.
     NONE = auto()
@@ -247,21 +247,21 @@ def rest(fd: int) -> Rest:
 
 def _is_before_end(fd: int) -> bool:
     """
-    Return whether a file or a block device has more where it stands.
+    Return whether a file or a block device has bytes behind its current offset.
 
-    Only reading tells: files of /proc, and block devices, have the size 0.  The buffer
-    is a page of its own, as O_DIRECT demands (open(2)).
+    Only a read tells: files of /proc, and block devices, have the size 0.  The buffer
+    is a page of its own, as O_DIRECT demands aligned memory (open(2)).
     """
     with mmap(-1, PAGESIZE) as page:
         return os.preadv(fd, [page], os.lseek(fd, 0, os.SEEK_CUR)) > 0
 
 
 def _of_stream(fd: int) -> Rest:
-    """Return the same for a pipe or a socket."""
+    """Return what is known of the unread input of a pipe or a socket."""
     ready = poll()
     ready.register(fd, _HANG_UP)
     hung_up = bool(ready.poll(0))
-    # Asked in this order, as a writer may write and go between the two.
+    # After poll(2), as a writer may write and close between the two calls.
     if _amount(fd, FIONREAD) > 0:
         return Rest.SOME
     return Rest.NONE if hung_up else Rest.UNKNOWN
@@ -285,7 +285,7 @@ def reader(fd: int) -> Read:
     """
     Return a function that reads a descriptor without blocking.
 
-    It may be in blocking mode, which is not changed: other processes may have it.
+    Its blocking mode is left as it is, as other processes may share it.
     """
     fetch = _fetcher(fd)
 
@@ -320,7 +320,7 @@ def _fetcher(fd: int) -> Callable[[], bytes]:
         try:
             return read()
         except OSError as error:
-            # A master says EIO once all its slaves are closed (Linux).
+            # read(2) of a master fails with EIO once all slaves are closed (Linux).
             if ends and error.errno == errno.EIO:
                 return b""
             raise
@@ -329,24 +329,24 @@ def _fetcher(fd: int) -> Callable[[], bytes]:
 
 
 def _waits_in_read(fd: int, mode: int) -> bool:
-    """Return whether read(2) may wait where preadv2(2) need not."""
+    """Return whether read(2) may block where preadv2(2) with RWF_NOWAIT does not."""
     blocking = stat.S_ISFIFO(mode) and os.get_blocking(fd)
     return blocking and hasattr(os, "RWF_NOWAIT")
 
 
 def _paged(fd: int) -> Callable[[], bytes]:
-    """Return what reads into memory that begins with a page, as O_DIRECT demands."""
+    """Return a function that reads into page-aligned memory, as O_DIRECT demands."""
     page = mmap(-1, CHUNK)
     return lambda: page[: os.readv(fd, [page])]
 
 
 def _instant(fd: int) -> Callable[[], bytes]:
-    """Return what reads a pipe in blocking mode without waiting (Linux 6.4)."""
+    """Return a function that reads a blocking pipe without waiting (Linux 6.4)."""
     page = mmap(-1, CHUNK)
 
     def read() -> bytes:
         try:
-            # At the current offset (-1), as read(2): a pipe has none.
+            # -1 is the current offset (preadv2(2)), the only one of a pipe.
             return page[: os.preadv(fd, [page], -1, os.RWF_NOWAIT)]
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:

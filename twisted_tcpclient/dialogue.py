@@ -3,17 +3,16 @@ Dialogues before TLS, and the engine that drives them, without I/O.
 
 A dialogue is a generator that reads like the transcript in its RFC.  It yields
 :class:`Send` to say something; :data:`LINE` to wait for a line, which it is sent
-without its line end; :class:`Bytes` to wait for so many bytes.  It returns when
-the server has said all that the dialogue is about, and raises a
-:class:`NegotiationFailed` otherwise.
+without its line end; :class:`Bytes` to wait for so many bytes.  It returns when it
+has succeeded, and raises a :class:`NegotiationFailed` otherwise.
 
-:class:`Conversation` drives any dialogue.  It keeps the bounds, refuses what the
-server may not have said when something is sent, and ends with a leftover: the
-bytes behind the last one that the dialogue has consumed.  The caller decides what
-the leftover means.
+:class:`Conversation` drives any dialogue.  It enforces the bounds, refuses bytes that
+the server may not have sent before a :class:`Send`, and ends with a leftover: the
+bytes after the last one that the dialogue has consumed.  The caller decides what the
+leftover means.
 
 The failures of dialogues are defined here, as dialogues import no Twisted;
-:mod:`twisted_tcpclient.errors` hands them on.
+:mod:`twisted_tcpclient.errors` re-exports them.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class TCPClientError(Exception):
 
 class NegotiationFailed(TCPClientError):
     """
-    STARTTLS did not come about.
+    STARTTLS has failed.
 
     :ivar server_text: what the server said, unauthenticated and unescaped,
         with its reply code where it has one.  It may come from an attacker
@@ -56,7 +55,7 @@ class NegotiationFailed(TCPClientError):
     def __init__(self, message: str, server_text: bytes = b"") -> None:
         """
         :param message: in our own words.
-        :param server_text: in the server's.
+        :param server_text: the server's words.
         """
         super().__init__(message)
         self.server_text = server_text
@@ -75,7 +74,7 @@ class Preauthenticated(NegotiationFailed):
 
 
 class InjectedData(NegotiationFailed):
-    """Bytes came in clear where none may come: someone tampers with the line."""
+    """Bytes came in clear where none may come: an attacker may have sent them."""
 
 
 class BadReply(NegotiationFailed):
@@ -96,11 +95,11 @@ class Send:
     Bytes to be sent.
 
     :ivar data: all of them, one at least, line end included.
-    :ivar unasked: matches, as a whole, what the server may have said by now
-        without being asked, cut off anywhere.  It stays unread, and is read after
-        this step as if it had come later, so that the outcome does not depend on
-        TCP segments.  None where nothing may be unread: a reply that is there
-        before its command is forged.
+    :ivar unasked: matches, as a whole, all that the server may have sent unasked by
+        now, cut off at any byte.  These bytes stay unread, and are read after this
+        step as if they had come later, so that the outcome does not depend on TCP
+        segments.  None if no byte may be unread: a reply that comes before its
+        command is forged.
     """
 
     data: bytes
@@ -109,7 +108,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Line:
-    """The wish for one more line from the server."""
+    """The step that waits for one more line from the server."""
 
 
 LINE = Line()
@@ -118,7 +117,7 @@ LINE = Line()
 @dataclass(frozen=True)
 class Bytes:
     """
-    The wish for exactly so many bytes from the server.
+    The step that waits for exactly so many bytes from the server.
 
     :ivar count: how many, one at least.
     """
@@ -146,17 +145,17 @@ class State(Enum):
 
 class Conversation:
     """
-    Drives one dialogue.
+    The engine that drives one dialogue.
 
-    Give it what the server says: :meth:`receive` takes bytes in any segments,
+    Give it the bytes of the server: :meth:`receive` takes them in any segments,
     :meth:`hear` takes what the state asks for from a caller that splits lines and
-    counts bytes itself.  Both return the bytes to send, also where the
-    conversation has failed behind them.
+    counts bytes itself.  Both return the bytes to send, even if the conversation
+    fails after them.
 
-    :ivar state: what is waited for.
-    :ivar missing: how many bytes, where the state is BYTES; else 0.
-    :ivar leftover: all that has arrived behind the last byte consumed.
-    :ivar error: why the conversation has failed, where the state is FAILED.
+    :ivar state: what the conversation waits for.
+    :ivar missing: how many bytes, if the state is BYTES; else 0.
+    :ivar leftover: all bytes that have arrived after the last byte consumed.
+    :ivar error: why the conversation has failed, if the state is FAILED.
     """
 
     def __init__(
@@ -164,7 +163,7 @@ class Conversation:
     ) -> None:
         """
         :param begin: makes the dialogue.
-        :param name: what to call it in an error that is its own fault.
+        :param name: names the dialogue in a :class:`DialectFailed`.
         :param most: how much either side may say, in bytes.
         """
         self.state = State.NEW
@@ -200,8 +199,8 @@ class Conversation:
         Take what the state asks for, and return what is to be sent now.
 
         :param said: a line with its LF, or ``missing`` bytes.  A line that is
-            longer than it may be needs no LF.
-        :param unread: all that has arrived behind it.
+            longer than LONGEST_LINE needs no LF.
+        :param unread: all bytes that have arrived after it.
         """
         self.leftover = unread
         self._received += len(said)
@@ -217,7 +216,7 @@ class Conversation:
         return self._advance(lambda: self._dialogue.send(said))
 
     def _piece(self) -> bytes:
-        """The next line or bytes if they are there in whole; else nothing."""
+        """Return the next line or bytes if they are complete; else nothing."""
         length = self.missing
         if self.state is State.LINE:
             length = self.leftover.find(b"\n") + 1
@@ -249,7 +248,7 @@ class Conversation:
         return said
 
     def _say(self, wish: Send) -> bytes:
-        """Check that something may be sent now, and return it."""
+        """Check that the dialogue may send now, and return the bytes."""
         if not isinstance(wish.data, bytes) or not wish.data:
             raise self._no_step(wish)
         if self.leftover and not (
@@ -265,7 +264,7 @@ class Conversation:
         return wish.data
 
     def _await(self, wish: object) -> None:
-        """Wait for a line, or for bytes unless there are too many to wait for."""
+        """Set the state for a line, or for bytes within the bounds."""
         match wish:
             case Line():
                 self.state = State.LINE
@@ -283,7 +282,7 @@ class Conversation:
         return DialectFailed(f"{self._name} yields what is no step: {kind}")
 
     def _fail(self, error: NegotiationFailed) -> bytes:
-        """Give up: there is nothing to be sent, and the rest is never looked at."""
+        """Record the error, drop the leftover, and return nothing to send."""
         self.state, self.error = State.FAILED, error
         self.missing, self.leftover = 0, b""
         return b""

@@ -6,7 +6,8 @@ A server ends a connection in order with FIN in clear, and with close_notify ove
 RST is an error, except after an orderly end: a server that closes its socket while
 bytes of the client are unread sends RST after its last word (RFC 1122, 4.2.2.13).
 
-Every function returns None for an orderly end, and an error otherwise.
+:func:`of_socket` and :func:`of_transport` return None for an orderly end, and an error
+otherwise.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def of_transport(transport: Any, reason: Failure) -> TCPClientError | None:
         return _of_stream(reason)
     from twisted_tcpclient.tls import sessions
 
-    # OpenSSL marks a fatal alert as a shutdown too, so alerts come first.
+    # OpenSSL sets SSL_RECEIVED_SHUTDOWN for a fatal alert too, so check alerts first.
     alert = sessions.alert(reason)
     if alert is not None:
         return alert

@@ -85,7 +85,7 @@ class SocketEndpoint:
                 connected: IProtocol = await self._endpoint.connect(factory)
                 return connected
             except (ConnectError, OSError) as error:
-                # The server has as many waiting as it allows (unix(7)).
+                # EAGAIN of a UNIX socket: the server's queue is full (connect(2)).
                 if not said_again(error):
                     raise self._failed(explain(error)) from None
             if self._reactor.seconds() >= end:

@@ -4,7 +4,7 @@ What can go wrong, as a hierarchy one can catch.
 The text of an error is made of our own words and of addresses.  Words of a
 server that has not proved who it is are kept apart, in ``server_text``.
 
-The root, and the failures of dialogues, are those of
+The root, and the failures of dialogues, are defined in
 :mod:`twisted_tcpclient.dialogue`.
 """
 
@@ -52,7 +52,8 @@ __all__ = [
     "VerificationFailed",
 ]
 
-#: What is likely to be wrong where a server asked for a client certificate in vain.
+#: The likely reason for a failure after a server asked for a client certificate that
+#: is not configured.
 NO_CERTIFICATE = "the server asked for a client certificate (-n)"
 
 

@@ -1,13 +1,12 @@
 """
-How a session ends: who has ended, what is still on its way, and what is done next.
+The state machine that decides how a session ends, without I/O.
 
-The farewell decides and does no I/O.  It is shown a :class:`Sight` of the session, at
-each event and at regular looks, and answers with a :class:`Step`.  The rules are the
-table ``_TABLE``; in words:
+:class:`Farewell` is shown a :class:`Sight` of the session, at each event and at regular
+looks, and answers with a :class:`Step`.  The rules are the table ``_TABLE``; in words:
 
-- The end of input is told to the server (FIN, or close_notify over TLS) once the kernel
-  has an acknowledgement for all that was sent, and the server has been quiet for some
-  time.  Many servers take it for a hang-up and drop the answer that they owe.
+- The server is told of the end of input (FIN, or close_notify over TLS) once it has
+  acknowledged all that was sent and has been quiet for some time.  Many servers take
+  FIN and close_notify for a hang-up and drop the answer that they owe.
 - When no process reads the server's words any more, close_notify is followed by FIN as
   soon as all is acknowledged, and what the server does then is not judged.
 - After an orderly end of the server, the session is whole if no input is left and
@@ -31,8 +30,8 @@ LOOK = 0.1
 #: Seconds in which the writer of a pipe can show, after the server's end, that it has
 #: more to send.
 PENDING = 0.2
-#: Seconds without an acknowledgement after which an ended server counts as one that
-#: takes no more.
+#: Seconds without an acknowledgement after which the rest counts as never to be
+#: acknowledged.
 STUCK = 5.0
 #: Seconds in which the end of input can follow the loss of the reader of the output.
 DESERTED = 1.0
@@ -41,7 +40,7 @@ LINGER = 1.0
 
 
 class Phase(Enum):
-    """How far the end has come."""
+    """The phases of the end of a session."""
 
     #: Input may still come, and the server may still send.
     OPEN = auto()
@@ -62,16 +61,16 @@ class Phase(Enum):
 
 
 class Step(Enum):
-    """What is to be done."""
+    """What the caller of the farewell has to do."""
 
     NOTHING = auto()
     #: Tell the server that no more will be sent: FIN, or close_notify over TLS.
     TELL = auto()
-    #: The same, and FIN below TLS: no process reads what the server still sends.
+    #: Tell the server, then send FIN below TLS: no process reads its words any more.
     HANG_UP = auto()
     #: Close the connection in order: the session was whole.
     CLOSE = auto()
-    #: Close the connection as it is: the server does not.
+    #: Close the connection without waiting any longer for the server to close it.
     LEAVE = auto()
     #: Close the connection: the server ended before it had taken everything.
     LEFT_UNSENT = auto()
@@ -84,7 +83,7 @@ class Step(Enum):
 @dataclass(frozen=True)
 class Sight:
     """
-    A session at one moment.  Counters are bytes since its begin.
+    A session at one moment.  Counters are bytes since its beginning.
 
     :ivar over: whether the end of input has been read.
     :ivar rest: what is known of the input that was not read.
@@ -118,7 +117,7 @@ class Sight:
 
 
 class Cause(Enum):
-    """Why a phase is left."""
+    """The conditions that end a phase."""
 
     #: The server has ended in order.
     SERVER_ENDED = auto()
@@ -134,19 +133,19 @@ class Cause(Enum):
     QUIET = auto()
     #: All that was read is acknowledged.
     SETTLED = auto()
-    #: The same, and no more input is to be expected.
+    #: All that was read is acknowledged, and no more input is expected.
     WHOLE = auto()
     #: The server has refused what is not acknowledged.
     REFUSED = auto()
-    #: For too long nothing of what is not acknowledged has moved.
+    #: Bytes are unacknowledged, and nothing has moved for ``STUCK`` seconds.
     STUCK = auto()
-    #: The time of the phase is over.
+    #: Nothing has moved for the time limit of the phase.
     EXPIRED = auto()
 
 
 _Row = tuple[Cause, Phase, Step]
 
-#: What leads from one phase to the next; the first cause that holds counts.
+#: The transitions of each phase: the first row whose cause holds is taken.
 _TABLE: Mapping[Phase, tuple[_Row, ...]] = {
     Phase.OPEN: (
         (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
@@ -197,7 +196,7 @@ _AT_REST = (Phase.OPEN, Phase.OVER)
 
 class Farewell:
     """
-    Decides how a session ends.
+    The state machine for the end of one session.
 
     Time is counted in looks, not read from a clock: a process that was stopped by
     SIGSTOP must not take that time for the server's silence.
@@ -246,7 +245,7 @@ class Farewell:
         self._schedule()
 
     def stop(self) -> None:
-        """The session is over for another reason: decide nothing more."""
+        """Decide nothing more: the session is over for another reason."""
         self.phase = Phase.OVER
         self._schedule()
 
@@ -257,7 +256,7 @@ class Farewell:
         return self._shutdown.answered if sight.answered else self._shutdown.unanswered
 
     def _observe(self) -> Sight:
-        """See the session; what has moved since the last look begins a new silence."""
+        """Return the session as it is now; count looks anew if it has changed."""
         sight = self._see()
         if sight != self._seen:
             self._looks = 0
@@ -295,11 +294,11 @@ class Farewell:
         return sight.settled and not sight.undelivered and self._still(patience)
 
     def _still(self, seconds: float) -> bool:
-        """Return whether nothing has moved in so many seconds of looks."""
+        """Return whether nothing has moved for so many seconds, counted in looks."""
         return seconds != inf and self._looks >= ceil(seconds / LOOK)
 
     def _schedule(self) -> None:
-        """Look again in time, in the phases that time can end."""
+        """Schedule the next look, in the phases that time can end."""
         if self._call is not None and self._call.active():
             if self.phase not in _AT_REST:
                 return
@@ -309,6 +308,7 @@ class Farewell:
             self._call = self._clock.callLater(LOOK, self._tick)
 
     def _tick(self) -> None:
+        """Count one look, and look at the session."""
         self._call = None
         self._looks += 1
         self.look()

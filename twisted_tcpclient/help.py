@@ -44,9 +44,9 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "endpoint",
                 "DESCRIPTION",
                 "connect this Twisted endpoint, such as tls:HOST:PORT;"
-                " of the options of this group only -a goes with it",
+                " of this group only -a and --shutdown go with it",
             ),
-            Entry("", "tcp", "", "HOST and PORT follow; a socket is an error"),
+            Entry("", "tcp", "", "HOST and PORT follow; a UNIX socket is an error"),
             Entry(
                 "T",
                 "connect-timeout",
@@ -123,7 +123,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "",
                 "ignore-unexpected-eof",
                 "",
-                "accept an end of TLS without close_notify, which anyone can forge",
+                "accept FIN without close_notify, which an attacker can forge",
             ),
             Entry("z", "provider", "", "give prog TLS_PROVIDER"),
         ),

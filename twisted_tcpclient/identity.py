@@ -41,7 +41,7 @@ _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 def _identity(name: str) -> Identity:
     """
-    A DNS name or an IP address, as it is.
+    Return the identity for a DNS name or an IP address, as it is.
 
     :raises ValueError: if it is neither.
     """
@@ -68,7 +68,7 @@ def reference(name: str) -> Identity:
 
 def server_name(host: str) -> bytes | None:
     """
-    The name of a host as SNI has it (RFC 6066, 3), None for an IP address.
+    Return the name of a host for SNI (RFC 6066, 3), None for an IP address.
 
     :raises ValueError: if it is neither.
     """

@@ -8,20 +8,19 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: What is said of a session in which nothing has moved for too long.
+#: The message for a session in which nothing has moved for too long.
 IDLED = "timed out: nothing was sent or received"
 
 
 class Idle:
     """
-    Calls when nothing has moved for a while.
+    A timer that calls when nothing has moved for some time.
 
-    It looks now and then at what has been done instead of being told of each
-    byte: that costs the bytes nothing, and sees those move that the kernel
-    still holds.
+    It compares the progress at intervals, instead of being called for each byte:
+    that costs nothing per byte, and also shows movement in the kernel's send queue.
     """
 
-    #: How often to look in the time that is waited for.
+    #: How many looks there are in the time limit.
     LOOKS = 8
 
     def __init__(
@@ -32,8 +31,9 @@ class Idle:
         expired: Callable[[], None],
     ) -> None:
         """
-        :param seconds: None never to call.
-        :param progress: returns something else whenever something has moved.
+        :param seconds: the time limit; None for no limit.
+        :param progress: returns a value that differs once something has moved.
+        :param expired: called when nothing has moved for the time limit.
         """
         self._clock = clock
         self._seconds = seconds
@@ -51,8 +51,8 @@ class Idle:
 
     def _look(self) -> None:
         seen = self._progress()
-        # Looks are counted, not time: a time in which we were stopped, as by a shell,
-        # is one look, and what has come meanwhile is read before the next.
+        # Looks are counted, not time: a time in which the process was stopped (SIGSTOP)
+        # is one look, and bytes that came meanwhile are read before the next look.
         self._still = self._still + 1 if seen == self._seen else 0
         self._seen = seen
         if self._still == self.LOOKS:
@@ -61,7 +61,7 @@ class Idle:
             self._wait()
 
     def stop(self) -> None:
-        """Never call."""
+        """Stop looking, and never call."""
         self._seconds = None
         if self._call is not None and self._call.active():
             self._call.cancel()

@@ -1,5 +1,5 @@
 """
-What the parent of this process gave to it, and prog gets: environment and signals.
+The environment and the signals that prog inherits from the parent of this process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Inheritance:
     """
     What prog inherits.
 
-    :ivar environment: all of it.
+    :ivar environment: all variables.
     :ivar blocked: the numbers of the signals that are blocked.
-    :ivar ignored: the numbers of the signals that are ignored.  Python ignores
-        SIGPIPE and SIGXFSZ before it runs a program, so that it is not known
-        whether they were: they are not among them.
+    :ivar ignored: the numbers of the signals that are ignored.  SIGPIPE and SIGXFSZ
+        are never among them: Python ignores both at its start, so that their
+        earlier state is unknown.
     """
 
     environment: Mapping[bytes, bytes]
@@ -34,7 +34,7 @@ class Inheritance:
 
 def inherited(environ: Mapping[bytes, bytes]) -> Inheritance:
     """
-    What this process was given, if it has changed nothing of it yet.
+    Return what this process was given, provided that it has changed nothing of it yet.
 
     :param environ: the environment as Python has it.
     """
@@ -51,12 +51,12 @@ def inherited(environ: Mapping[bytes, bytes]) -> Inheritance:
 
 
 def _before_coercion(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The environment without what Python itself has changed: LC_CTYPE."""
+    """Return the environment as it was before Python changed LC_CTYPE."""
     given = dict(environ)
     if given.get(b"LC_CTYPE") not in _COERCED:
         return given
     try:
-        # It shows the environment as it was at execve(2) (proc(5)).
+        # This file shows the environment as it was at execve(2) (proc(5)).
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
     except OSError:
@@ -70,11 +70,12 @@ def _before_coercion(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _guess(environ: Mapping[bytes, bytes]) -> bytes | None:
     """
-    LC_CTYPE as it may have been, where /proc does not tell.
+    Return LC_CTYPE as it may have been, where /proc does not tell.
 
-    Python leaves it alone if there is LC_ALL (PEP 538).  It turns its UTF-8 mode on
-    where it coerces the locale, and not where LC_CTYPE was given as C.UTF-8 (PEP
-    540).  What was there before meant C, as no LC_CTYPE at all does without LANG.
+    Python does not change LC_CTYPE if LC_ALL is set (PEP 538).  It turns its UTF-8
+    mode on when it coerces the locale, and leaves it off when LC_CTYPE was given as
+    C.UTF-8 (PEP 540).  Coercion means that the locale was C.  Without LANG, no
+    LC_CTYPE at all has the same effect.
     """
     if not sys.flags.utf8_mode or environ.keys() & {b"PYTHONUTF8", b"LC_ALL"}:
         return environ[b"LC_CTYPE"]

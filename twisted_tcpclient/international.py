@@ -35,7 +35,7 @@ def _label(label: str) -> str:
     try:
         return idna.alabel(label).decode("ascii")
     except (idna.InvalidCodepoint, idna.InvalidCodepointContext):
-        # IDNA 2008 does not have symbols, such as emoji, of which there are names.
+        # IDNA 2008 excludes symbols, such as emoji, but registered names contain them.
         return _symbolic(label)
 
 

@@ -20,7 +20,7 @@ from twisted_tcpclient.endings import has_refused, of_kernel
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
-#: Seconds between two looks for a close_notify that Twisted has not told of.
+#: Seconds between two looks for a close_notify that Twisted has not reported.
 LOOK = 1.0
 
 
@@ -44,7 +44,7 @@ class Lent(Wire, Watch):
         self._closed: Callable[[], None] = lambda: None
         self._below = None if secure else _socket_below(transport)
         if self._below is not None:
-            # For recv, which leaves urgent data out otherwise (RFC 6093, 3.3).
+            # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
             self._below.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     # From Twisted.
@@ -55,7 +55,7 @@ class Lent(Wire, Watch):
         self._look()
 
     def ended(self, error: Exception | None) -> None:
-        """Nothing more will come."""
+        """Handle the end of what comes from the server."""
         broken = of_kernel(self._below) if self._below is not None else None
         self._end = self._end or error or broken or EOFError()
         self._look()
@@ -106,11 +106,11 @@ class Lent(Wire, Watch):
         """
         Look for close_notify from time to time.
 
-        Twisted's TLS tells of it only when all that it was given is sent, which a
-        server that has closed may never take.
+        Twisted's TLS reports it only when all that it was given is sent, which a server
+        that has closed may never take.
 
-        :param closed: whether it was there a look before: a fatal alert looks the
-            same, but Twisted tells of that within an iteration of the reactor.
+        :param closed: whether the last look has found it.  A fatal alert looks the
+            same, but Twisted reports an alert within an iteration of the reactor.
         """
         from twisted_tcpclient.tls.sessions import has_been_closed
 
@@ -194,14 +194,14 @@ class Lent(Wire, Watch):
         """It is gone: nothing more comes than what has come."""
 
     def hang_up(self) -> None:
-        """Twisted sends FIN once the server has answered close_notify."""
+        """Do nothing: Twisted sends FIN once the server has answered close_notify."""
 
     def refused(self) -> bool:
-        """Whether the server's kernel has answered with RST, where that is known."""
+        """Return whether a RST has come, as far as the socket is known."""
         return self._below is not None and has_refused(self._below)
 
     def leave(self) -> None:
-        """Close, though the server has not: Twisted would wait for it."""
+        """Close without waiting for the server, as ``loseConnection`` would."""
         self.abort()
 
     def unsent(self) -> int:

@@ -82,10 +82,10 @@ def addresses(
     host: str, port: int, types: Sequence[type[IAddress]]
 ) -> list[IPv4Address | IPv6Address]:
     """
-    The addresses of a host, in the order that the system prefers (RFC 6724).
+    Return the addresses of a host in the order that the system prefers (RFC 6724).
 
-    Blocks.  Endpoints of Twisted ask for names as typed, so each name is read here: the
-    C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
+    Blocks.  Twisted's endpoints pass names on as typed, so each name is converted here:
+    the C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
 
     :raises socket.gaierror: if there is none, or the look-up failed.
     """
@@ -101,7 +101,7 @@ def addresses(
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     found = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM)
     return [
-        # Address, port, and of IPv6 also the flow label and the number of the zone.
+        # Address and port; for IPv6 also the flow label and the number of the zone.
         families[socket.AddressFamily(family)]("TCP", *sockaddr)
         for family, _, _, _, sockaddr in found
         if family in families

@@ -1,8 +1,8 @@
 """
-The reactor of the command, whose clock nobody sets.
+The reactor of the command, with the monotonic clock.
 
-Twisted's reactors use the time of day.  When that is set back an hour, whatever
-waits for a second waits for an hour more.
+Twisted's reactors use time.time().  When the system clock is set back by an hour, each
+of their timers comes an hour late.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.python.runtime import platform
 
 
 def _kind() -> Any:
-    """The class of the reactor that Twisted chooses for this system."""
+    """Return the class of the reactor that Twisted chooses for this system."""
     if platform.isMacOSX():
         from twisted.internet.selectreactor import SelectReactor
 
@@ -33,9 +33,9 @@ def _kind() -> Any:
 
 def install() -> None:
     """
-    Make such a reactor the global one.
+    Install a reactor with the monotonic clock as the global one.
 
-    A plugin of another package may have installed one before, which stays.
+    If a plugin of another package has installed a reactor before, that one stays.
     """
     kind = type("MonotonicReactor", (_kind(),), {"seconds": staticmethod(monotonic)})
     with suppress(ReactorAlreadyInstalledError):

@@ -6,10 +6,10 @@ There are three.  :class:`SendFile` has the kernel send a file (sendfile(2), Lin
 our own (splice(2), Linux).  :class:`Copy` has them come through this process: where
 somebody has to see them, as over TLS, and wherever the kernel does neither.
 
-What splice and sendfile say is no proof that nothing can be moved: a seccomp filter
-answers with any errno it likes, and splice stops at TCP's urgent data (RFC 6093) as
-it does at the end.  Neither has moved anything when it fails, so copying goes on
-where they stopped, and its answer counts.  :func:`is_final` names the exception.
+A failure of splice or sendfile does not prove that nothing can be moved: a seccomp
+filter may return any errno, and splice stops at TCP's urgent data (RFC 6093) as it does
+at the end.  The failed call has moved nothing, so :class:`Copy` goes on where it
+stopped, and its result counts.  :func:`is_final` names the exception.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SENT = 2**22
 #: Pieces that are written at a time: the kernel takes no more (IOV_MAX of Linux).
 _VECTOR = 1024
 
-#: What a socket says of a connection that is gone, beside ConnectionError.
+#: The errors of a lost connection that Python does not map to ConnectionError.
 _GONE = {
     errno.ETIMEDOUT,
     errno.EHOSTUNREACH,
@@ -53,15 +53,15 @@ Write = Callable[["list[bytes]"], int]
 
 
 class Withheld(BlockingIOError):
-    """Nothing may be taken until something has been pushed (:meth:`Pump.push`)."""
+    """The source may not be read until something has been pushed (``Pump.push``)."""
 
 
 def is_final(error: OSError) -> bool:
     """
-    Whether an error of splice or sendfile is the fate of a connection.
+    Return whether an error of splice or sendfile is the loss of a connection.
 
-    Linux tells that once: after it recv returns 0 as at the end in good order.  So
-    copying would not meet it again.
+    Linux reports the loss once: after it recv(2) returns 0 as at an orderly end, so
+    that a copy would not meet the error again.
     """
     return isinstance(error, ConnectionError) or error.errno in _GONE
 
@@ -153,9 +153,9 @@ class Splice:
     """
     Moves bytes within the kernel, through a pipe of our own.
 
-    Where splice finds nothing though there is something, or the end, the copy reads
-    once in its place.  At most one of the pipe and the copy holds bytes, as more is
-    taken only when all is given: so their order is kept.
+    If splice returns 0, or EAGAIN twice in a row, the copy reads once in its place.
+    The pipe and the copy never hold bytes at the same time, as more is taken only when
+    all is given.  So the order of bytes is kept.
     """
 
     def __init__(self, source: int, sink: int, copy: Copy) -> None:
@@ -179,10 +179,10 @@ class Splice:
 
     def take(self) -> int:
         """
-        From the source into our pipe, which is empty.
+        Move bytes from the source into our pipe, which is empty.
 
-        :raises BlockingIOError: if one has to wait for more.
-        :raises EOFError: at the end, as the copy has found it.
+        :raises BlockingIOError: if the source has no bytes yet.
+        :raises EOFError: if the copy has found the end.
         """
         try:
             self._piped = _splice(self._source, self._in, CHUNK)
@@ -194,7 +194,7 @@ class Splice:
         return self._piped or self._copy.take()
 
     def give(self) -> int:
-        """From our pipe to the sink, or what the copy has read."""
+        """Move bytes from our pipe, or from the copy, to the sink."""
         if not self._piped:
             return self._copy.give()
         given = _splice(self._out, self._sink, self._piped)
@@ -306,14 +306,14 @@ def mover(source: int, sink: int, copy: Copy) -> Mover:
 
 
 def _patient(fd: int) -> bool:
-    """Whether taking from it more than there is does not block."""
+    """Return whether splice(2) from a descriptor does not wait for more bytes."""
     if is_socket(fd):
         return not _blocks(fd)
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def _blocks(fd: int) -> bool:
-    """Whether it is a socket in blocking mode, on which splice waits for its turn."""
+    """Return whether it is a socket in blocking mode, on which splice blocks."""
     return is_socket(fd) and os.get_blocking(fd)
 
 

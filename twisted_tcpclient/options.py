@@ -72,9 +72,9 @@ class Options(usage.Options):
             *("ciphers", "interface", "shutdown", "tcp"),
         ):
             self[name] = None
-        # getopt takes any prefix of a long name that no other has, so that each new
-        # option might break a script.  With each name twice no prefix is unique.
-        # Twisted adds the letters as long names, which are prefixes, too.
+        # getopt accepts any unique prefix of a long name, so that a new option could
+        # break a script.  With each name listed twice no prefix is unique.  Twisted
+        # also lists each letter as a long name; these are prefixes, too.
         self._names = [name for name in self.longOpt if len(name.rstrip("=")) > 1]
         self.longOpt = self._names * 2
 
@@ -82,8 +82,8 @@ class Options(usage.Options):
         """
         Parse a command line.
 
-        :raises UsageError: if it is wrong; where a long option is cut short, the
-            error names all that it may be.
+        :raises UsageError: if it is wrong; for an abbreviated long option, the error
+            names the full options.
         """
         try:
             super().parseOptions(options)
@@ -95,10 +95,10 @@ class Options(usage.Options):
             raise usage.UsageError(meant) from None
 
     def _meant(self, error: GetoptError) -> str:
-        """The message for a long option that is cut short, "" for any other error."""
+        """Return the message for an abbreviated option, "" for any other error."""
         word = error.opt
         names = [name.rstrip("=") for name in self._names]
-        # Of a letter getopt's message has one dash before it.
+        # In getopt's message a letter has one dash before it.
         if not word or word in names or f"--{word}" not in error.msg:
             return ""
         full = sorted(f"--{name}" for name in names if name.startswith(word))
@@ -190,7 +190,7 @@ class Options(usage.Options):
     opt_R = opt_no_remote_info
 
     def opt_tcp(self) -> None:
-        """HOST is a host, whatever it looks like."""
+        """HOST is never a UNIX socket."""
         self["tcp"] = True
 
     def opt_endpoint(self, value: str) -> None:
@@ -230,7 +230,7 @@ class Options(usage.Options):
     opt_a = opt_idle_timeout
 
     def opt_shutdown(self, value: str) -> None:
-        """When the server is told of the end of input."""
+        """When to tell the server of the end of input."""
         self["shutdown"] = values.shutdown(value, "--shutdown")
 
     def opt_lookup_timeout(self, value: str) -> None:

@@ -33,7 +33,7 @@ READ, WRITE = 6, 7
 #: Python ignores these; a program expects the default.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
-#: How many descriptors are asked for one by one where no directory lists them.
+#: How many descriptor numbers are tried where no directory lists the open ones.
 _MOST = 2**16
 
 
@@ -45,10 +45,10 @@ class Command:
     :ivar path: where it is.
     :ivar arguments: its own name first.
     :ivar environment: all of it.
-    :ivar blocked: the signals that it finds blocked; None for those that are
+    :ivar blocked: the signals that are blocked in prog; None for those that are
         blocked in the calling thread.
-    :ivar ignored: signals that it finds ignored if the process becomes it.  A
-        child finds none ignored: spawnProcess sets them to their default.
+    :ivar ignored: the signals that are ignored if this process becomes prog.  In a
+        child none is ignored: spawnProcess sets them to their default.
     """
 
     path: bytes
@@ -59,11 +59,11 @@ class Command:
 
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
-    """Return the error for a prog; spawnProcess may lack a file of the system."""
-    reason = os_reason(error)
+    """Return the error for a prog; spawnProcess opens /dev/null as well."""
+    why = os_reason(error)
     if error.filename == os.devnull:
-        reason = f"{os.devnull}: {reason}"
-    return LocalFailure(f"unable to run {printable(name)}: {reason}")
+        why = f"{os.devnull}: {why}"
+    return LocalFailure(f"unable to run {printable(name)}: {why}")
 
 
 def find(name: bytes, search: bytes) -> bytes:
@@ -122,7 +122,7 @@ class Program(ProcessProtocol):
     def signal(self, number: int) -> None:
         """Pass a signal on to prog, if it is still there."""
         if not self.exited.called and self.transport is not None:
-            # It may have ended, and the reactor not know it yet.
+            # prog may have ended before the reactor has handled SIGCHLD.
             with suppress(ProcessLookupError):
                 os.kill(self.transport.pid, number)
 
@@ -143,7 +143,7 @@ def _inherited() -> dict[int, int]:
 
 
 def _numbers() -> Iterable[int]:
-    """Return the numbers of open descriptors; of all, without /proc and /dev/fd."""
+    """Return the numbers of open descriptors; without /dev/fd, all numbers."""
     try:
         return [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
@@ -154,10 +154,10 @@ def _numbers() -> Iterable[int]:
 @contextmanager
 def _blocked(wanted: frozenset[int] | None) -> Iterator[None]:
     """
-    Let a child inherit this mask of signals.
+    Set the mask of signals that a child inherits, and then restore ours.
 
-    Afterwards SIGCHLD is not blocked, whatever was before: without it the reactor is
-    not told that a child has ended.
+    Afterwards SIGCHLD is unblocked in any case: by it the reactor learns that a child
+    has ended.
     """
     how = signal.SIG_BLOCK if wanted is None else signal.SIG_SETMASK
     before = signal.pthread_sigmask(how, wanted or ())

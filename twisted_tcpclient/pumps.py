@@ -178,8 +178,9 @@ class Pump:
 
     def _cannot(self, error: Exception) -> bool:
         """
-        Whether copying goes on in place of splice or sendfile, of which only a copy
-        tells why they failed, and at which end.
+        Return whether copying goes on in place of splice or sendfile.
+
+        Only a copy tells why they have failed, and at which end.
         """
         if isinstance(self._mover, Copy) or not isinstance(error, OSError):
             return False

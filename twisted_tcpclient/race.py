@@ -70,7 +70,7 @@ _KINDS: dict[int, tuple[type[Address], ...]] = {
 
 def literals(name: str, port: int) -> list[Address]:
     """
-    The addresses that a host stands for without any look-up.
+    Return the addresses that a host stands for without any look-up.
 
     ``0`` is this machine, in both families.
 
@@ -168,7 +168,7 @@ def resolve(
     reactor: Any, host: str, name: str, port: int, settings: ConnectSettings
 ) -> Deferred[list[Address]]:
     """
-    The addresses of a host, in the order in which to try them.
+    Look up the addresses of a host, in the order in which to try them.
 
     :param host: as typed, for messages.
     :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
@@ -212,10 +212,10 @@ _NO_SOCKET = {
 
 def said_again(error: BaseException | None) -> bool:
     """
-    Whether connect() has returned EAGAIN.
+    Return whether connect() has returned EAGAIN.
 
-    Twisted takes it for EINPROGRESS.  The socket then reports a hang-up, and the error
-    carries no errno but a Failure.
+    Twisted takes EAGAIN for EINPROGRESS.  The socket then reports a hang-up, and the
+    error carries a Failure but no errno.
     """
     return type(error) is ConnectError and error.osError is None
 
@@ -294,7 +294,7 @@ class _Entrant(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if _is_looped(self._connector):
             self._looped = True
-            # Without waiting for TIME-WAIT, in which the next attempt could not bind.
+            # RST leaves no TIME-WAIT, during which the next attempt could not bind.
             self._connector.transport.abortConnection()
             return None
         if self._nodelay:
@@ -457,14 +457,14 @@ def _has_socket(connector: Any) -> bool:
 
 def _is_looped(connector: Any) -> bool:
     """
-    Whether both ends of a connection are the same socket.
+    Return whether both ends of a connection are the same socket.
 
-    A socket that connects to the port that it is bound to meets its own SYN, which TCP
-    takes for a simultaneous open (RFC 9293, 3.5).
+    If a socket connects to the port that it is bound to, it gets its own SYN, and TCP
+    takes that for a simultaneous open (RFC 9293, 3.5).
     """
     transport = getattr(connector, "transport", None)
     if transport is None:
-        # A reactor in memory, which connects nothing.
+        # A reactor in memory (Twisted's doubles for tests) has no transport here.
         return False
     return bool(transport.getHost() == transport.getPeer())
 

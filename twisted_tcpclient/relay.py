@@ -49,12 +49,12 @@ UNHEARD = 2**20
 @dataclass(frozen=True)
 class Local:
     """
-    Our own side.
+    The local side of a relay: two descriptors.
 
-    :ivar reading: the descriptor to read from; closed in the end.
-    :ivar writing: the one to write to, non-blocking; closed in the end.
-    :ivar reads: what is read from, for messages.
-    :ivar writes: what is written to, for messages.
+    :ivar reading: the descriptor to read from; closed at the end.
+    :ivar writing: the descriptor to write to, non-blocking; closed at the end.
+    :ivar reads: the name of the input, for messages.
+    :ivar writes: the name of the output, for messages.
     :ivar needed: whether it is an error if no process reads what the server sends.
         A prog may close 6 and go on writing to 7.
     """
@@ -67,20 +67,20 @@ class Local:
 
 
 def _ignore(note: str) -> None:
-    """Tell no one."""
+    """Drop a note."""
 
 
 @dataclass(frozen=True)
 class Manner:
     """
-    How a session is to be held.
+    The options of a relay.
 
-    :ivar idle: seconds without progress until it is given up; None for no limit.
+    :ivar idle: seconds without progress until it gives up; None for no limit.
     :ivar shutdown: when the server is told of the end of input.
     :ivar ignore_unexpected_eof: whether FIN without close_notify is an orderly end of
         TLS.
     :ivar translate: applied to what is read before it is sent.
-    :ivar note: called with what happens, in words.
+    :ivar note: called with a message for each step towards the end.
     """
 
     idle: float | None = None
@@ -118,11 +118,11 @@ class Relay:
         self._error: Exception | None = None
         self._connected = self._reads = self._listens = True
         self._abandoned = self._ended = self._refused = False
-        #: Whether the server may not have acknowledged all of the input.
+        #: Whether some of the input may be unacknowledged.
         self._owed = True
-        #: How many bytes of TLS's own follow the last byte of input.
+        #: How many bytes of TLS itself, or FIN, follow the last byte of input.
         self._tail = 0
-        #: How much the server had said at the last byte to it.
+        #: How many bytes had come from the server when the last byte was sent to it.
         self._heard = 0
         self._read = reader(local.reading)
         self.finished: Deferred[None] = Deferred(self._cancelled)
@@ -163,17 +163,17 @@ class Relay:
     # Bytes.
 
     def _input(self) -> list[bytes]:
-        """Read from our side."""
+        """Read the input, and translate it."""
         pieces = self._read()
         translate = self._manner.translate
         return pieces if translate is None else [*map(translate, pieces)]
 
     def _send(self) -> None:
-        """Move what our side has to say."""
+        """Move input to the server."""
         self._upward(self._up.turn)
 
     def _upward(self, move: Callable[[], None]) -> None:
-        """Move bytes to the server, and keep what the end of the session asks for."""
+        """Move bytes to the server, and record what :meth:`_see` needs."""
         taken, given = self._up.taken, self._up.given
         move()
         if self._up.taken != taken:
@@ -182,11 +182,11 @@ class Relay:
             self._heard = self._received
 
     def _receive(self) -> None:
-        """Move what the server has to say."""
+        """Move bytes from the server to the output."""
         self._down.turn()
 
     def _reply(self, data: bytes) -> None:
-        """Send what TLS has to say of its own accord: answers, close_notify, alerts."""
+        """Send the records of TLS itself: answers, close_notify, alerts."""
         self._tail += len(data)
         self._upward(lambda: self._up.push(data))
         if self._up.held > UNHEARD:
@@ -195,7 +195,7 @@ class Relay:
     # The end of the server's side.
 
     def _network_ended(self, error: Exception | None) -> None:
-        """The server will send no more, and all that it has sent is delivered."""
+        """Handle the end of the server's side; all that it sent is delivered."""
         if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
             self.snubbed = not self._received
         meant = None if error is None else endings.of_socket(error)
@@ -205,19 +205,19 @@ class Relay:
         if meant is None:
             self._ended = True
             self._manner.note("the server has ended the connection")
-            # Nothing may be taken once close_notify is said: it could not be sent.
+            # After close_notify nothing can be sent, so nothing more may be taken.
             self._up.finish(self._farewell.look)
             self._farewell.look()
         elif self._farewell.phase is Phase.LINGERING:
             self._close()
         else:
-            # An alert tells more than the failure to send that it has caused.
+            # An alert is the cause of a failure to send, so it is the error to report.
             tells = meant is error and not isinstance(error, CutShort)
             self._error = meant if tells else self._error or meant
             self._close()
 
     def _unsendable(self, error: OSError | TCPClientError) -> None:
-        """The server takes no more.  What it has said before is delivered."""
+        """Stop sending, as the server takes no more; deliver what it has sent."""
         if self._farewell.phase is Phase.OVER:
             self._close()
             return
@@ -248,7 +248,7 @@ class Relay:
             self._note_waiting()
 
     def _note_waiting(self) -> None:
-        """Say what is waited for, where something is."""
+        """Note how long the server has to be quiet, if the farewell waits for that."""
         if self._farewell.phase is Phase.WAITING:
             seconds = self._farewell.patience(self._see())
             self._manner.note(
@@ -257,7 +257,7 @@ class Relay:
             )
 
     def _deserted(self) -> None:
-        """The last reader of a pipe has gone."""
+        """Handle the loss of the last reader of the output, if that is a pipe."""
         self._sink.reading(False)
         if self._listens and self._down.held:
             self._sink_failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
@@ -271,14 +271,14 @@ class Relay:
             self._abandon()
 
     def _abandon(self) -> None:
-        """No process reads the output; the server may be listening still."""
+        """Go on without a reader of the output; the server may still take input."""
         self._abandoned = True
         if not self._local.needed:
             self._discard()
         self._farewell.look()
 
     def _discard(self) -> None:
-        """Throw away what the server still says."""
+        """Discard what the server still sends."""
         self._close_sink()
         self._down.discard()
 
@@ -287,7 +287,7 @@ class Relay:
     def _see(self) -> Sight:
         """Return the session as it is now."""
         if self._connected and self._farewell.phase is Phase.WAITING:
-            # What has come while the process was stopped counts.
+            # Bytes that came while the process was stopped (SIGSTOP) count as heard.
             self._down.turn()
         left = self._unacknowledged()
         refused = self._refused or bool(left and self._ended and self._wire.refused())
@@ -314,20 +314,20 @@ class Relay:
         """
         Return whether a process may read the output.
 
-        What is held is written next, and fails if there is none.
+        If bytes are held, the next write shows whether there is a reader.
         """
         if not self._listens or self._abandoned:
             return False
         return self._down.held > 0 or has_reader(self._local.writing)
 
     def _unacknowledged(self) -> int:
-        """How many bytes of the input the kernel holds for the server."""
+        """Return how many bytes of the input the server has not acknowledged."""
         if not (self._owed and self._connected):
             return 0
         return max(0, self._wire.unsent() - self._tail)
 
     def _act(self, step: Step) -> None:
-        """Do what the farewell has decided."""
+        """Take the step that the farewell has decided."""
         match step:
             case Step.TELL:
                 self._manner.note("the server is told that no more will be sent")
@@ -353,7 +353,7 @@ class Relay:
                 self._fail(endings.unwritable(self._local.writes, gone))
 
     def _tell(self) -> None:
-        """Say FIN, or close_notify over TLS, where FIN would say "cut short"."""
+        """Send FIN, or close_notify over TLS, where FIN alone means truncation."""
         self._owed = bool(self._up.held or self._unacknowledged())
         if not self._wire.secure:
             # The kernel counts FIN as a byte.
@@ -386,7 +386,7 @@ class Relay:
         """
         Read no more.
 
-        What was read of a file and not sent is there for the next process that reads.
+        What was read of a file and not sent is left to the next process that reads it.
         """
         if not self._reads:
             return
@@ -417,8 +417,8 @@ class Relay:
         """
         Close the connection without waiting for the server.
 
-        What the kernel was given is still sent: of a file, the next process to read
-        begins behind it.
+        The kernel still sends what it was given: the next process that reads a file
+        begins behind these bytes.
         """
         self._close_sink()
         self._let_go()

@@ -106,7 +106,7 @@ _PATIENCE = 1000
 
 def _write(fd: int, line: bytes) -> None:
     """
-    Write a line, or as much of it as its reader takes soon.
+    Write a line, or as much of it as the reader takes in time.
 
     A pipe that poll(2) reports as writable takes ``PIPE_BUF`` bytes without
     blocking (POSIX), and no more.

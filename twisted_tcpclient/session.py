@@ -117,7 +117,7 @@ class Session:
             raise
 
     def _command(self) -> program.Command:
-        """Prog, and what it inherits."""
+        """Return prog with what it inherits."""
         given = self._inheritance
         command = program.command(self._settings.program, given.environment)
         return replace(command, blocked=given.blocked, ignored=given.ignored)
@@ -275,7 +275,7 @@ class Session:
             self._report.warning(f"{where}{NO_CERTIFICATE}")
 
     def _manner(self) -> Manner:
-        """How the session is to be held."""
+        """Return what the user asked of the relay."""
         settings = self._settings
         return Manner(
             idle=settings.idle,

@@ -1,5 +1,5 @@
 """
-What the user asked for: frozen values, and the one reading of a host.
+What the user asked for, as frozen values, and the conversion of a host.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
 def read_host(typed: str) -> str:
     """
-    Read a host as typed, and return what is looked up, sent as SNI and verified.
+    Convert a host as typed to the name that is looked up, sent as SNI and verified.
 
     An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name becomes
-    lower case and ASCII by UTS 46, non-transitional.  Reading the result once more
+    lower case and ASCII by UTS 46, non-transitional.  Converting the result once more
     changes nothing.
 
     :raises ValueError: if the text is neither an IP address nor a name.
@@ -39,7 +39,8 @@ def read_host(typed: str) -> str:
     undotted = name.removesuffix(".")
     if not _NAME.fullmatch(name) or len(undotted) > LONGEST_NAME:
         raise ValueError(typed)
-    # An address has no final dot.  "0" is this machine, but only where it was typed so.
+    # An IP address has no final dot.  "0" means this machine only if it was typed so,
+    # not if UTS 46 has mapped another digit to it.
     if is_ip(undotted) or name == "0" != typed:
         raise ValueError(typed)
     return name
@@ -58,7 +59,7 @@ def reference_identity(host: str) -> str:
 
 
 def is_ip(name: str) -> bool:
-    """Whether a name is an IP address; one of IPv6 may have a zone, in ASCII."""
+    """Return whether a name is an IP address; an IPv6 zone has to be ASCII."""
     try:
         ip_address(name)
     except ValueError:
@@ -94,8 +95,8 @@ class TLSSettings:
         to check the chain only, as over a UNIX socket.
     :ivar common_name: whether a certificate without any DNS or IP name may
         match by its CN: only for a name the user gave for that purpose.
-    :ivar server_name: the host whose name to send as SNI, as typed; None to send
-        none.  None is sent for an IP address (RFC 6066, 3).
+    :ivar server_name: the host whose name to send as SNI, as typed; None for no SNI.
+        An IP address is never sent as SNI (RFC 6066, 3).
     :ivar verify: False to trust whoever answers.
     """
 
@@ -158,9 +159,9 @@ class Shutdown:
     After the end of input the server has to be quiet for some time, in seconds; 0 is
     at once, and infinity is never.
 
-    :ivar answered: where it has sent something since our last byte.
-    :ivar unanswered: where it has not: it may owe an answer.
-    :ivar typed: where the input is a terminal.
+    :ivar answered: if the server has sent something since our last byte.
+    :ivar unanswered: if it has not, so that it may owe an answer.
+    :ivar typed: if the input is a terminal.
     """
 
     answered: float = 5.0

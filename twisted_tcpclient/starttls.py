@@ -44,12 +44,11 @@ def client_name(host: IAddress) -> bytes:
 @implementer(IPullProducer)
 class LastWords:
     """
-    Writes bytes to a transport, and tells when they have left its buffer.
+    A producer of bytes that calls when they have left the transport's buffer.
 
-    A consumer asks a pull producer for bytes as it is registered, and again when
-    it has written all that it had.  So what is written by then is in a system call
-    of its own, and in a TCP segment of its own unless the send queue of the kernel
-    is full.
+    A transport asks a pull producer for bytes when it is registered, and again when
+    the buffer is empty.  By then the bytes have been written in a system call of their
+    own, and are in a TCP segment of their own unless the kernel's send queue is full.
     """
 
     def __init__(self, transport: Any, words: bytes, left: Callable[[], None]) -> None:
@@ -70,7 +69,7 @@ class LastWords:
             self._left()
 
     def resumeProducing(self) -> None:
-        """Write the bytes, or tell that they have left."""
+        """Write the bytes, or call once they have left the buffer."""
         if self._words:
             words, self._words = self._words, b""
             self._transport.write(words)
@@ -79,7 +78,7 @@ class LastWords:
             self._left()
 
     def stopProducing(self) -> None:
-        """The connection is lost; its protocol is told by connectionLost."""
+        """Do nothing: ``connectionLost`` tells the protocol of the loss."""
 
 
 class Negotiation(LineReceiver, Stage):
@@ -89,7 +88,7 @@ class Negotiation(LineReceiver, Stage):
 
     # Lines end in CRLF; some servers are content with LF.
     delimiter = b"\n"
-    #: From here on a line is given to the engine without its end, which refuses it.
+    #: A longer line goes to the engine before its end has come; the engine refuses it.
     MAX_LENGTH = LONGEST_LINE
 
     awaited = "STARTTLS"
@@ -127,7 +126,7 @@ class Negotiation(LineReceiver, Stage):
             self._hear(piece, rest)
 
     def lost(self, reason: Failure) -> Exception:
-        """The server or the network has ended the connection."""
+        """Return the error for a connection that ended within the dialogue."""
         return Disconnected("the server closed the connection before TLS")
 
     def refuse(self, error: Exception) -> None:
@@ -161,7 +160,7 @@ class Negotiation(LineReceiver, Stage):
 
     def _finish(self, words: bytes, leftover: bytes) -> None:
         """
-        The server has agreed: open the connection for TLS.
+        Open the connection for TLS, as the server has agreed; refuse a leftover.
 
         :param words: the last request, where it has no answer, as in MySQL.  Some
             servers lose a ClientHello that comes in the segment of that request.

@@ -37,7 +37,7 @@ class Source(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; left as it was, and closed, at the end.
+        :param fd: of any kind; its flags are restored and it is closed at the end.
         :param received: called with what was read.
         :param ended: called once: with None at the end of input, or with what
             went wrong.  Not called if :meth:`close` was.
@@ -110,7 +110,7 @@ class Sink(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; left as it was, and closed, at the end.
+        :param fd: of any kind; its flags are restored and it is closed at the end.
         :param ended: called once: with None when ``loseConnection`` was
             called and all is written, or with what went wrong.  Not called if
             :meth:`close` was.

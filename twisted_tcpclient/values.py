@@ -41,7 +41,7 @@ def not_empty(text: str, what: str) -> str:
 
 
 def name(text: str, what: str) -> str:
-    """A DNS name or an IP address; what was typed is kept."""
+    """Return a DNS name or an IP address, as typed."""
     not_empty(text, f"{what}: the name")
     try:
         read_host(text)
@@ -53,7 +53,7 @@ def name(text: str, what: str) -> str:
 
 
 def address(text: str, what: str) -> str:
-    """An IP address."""
+    """Return an IP address."""
     if not is_ip(text):
         raise UsageError(f"{what}: not an IP address: {printable(text)!r}")
     return text
@@ -73,7 +73,7 @@ def timeouts(text: str, what: str) -> tuple[float, float]:
 
 
 def shutdown(text: str, what: str) -> Shutdown:
-    """When the server is told of the end of input: now, never, or after seconds."""
+    """Return the silence to wait for: none (now), endless (never), or seconds."""
     if text in ("now", "never"):
         return Shutdown.after(0.0 if text == "now" else inf)
     if not (text.isascii() and text.isdigit() and len(text) < 10):

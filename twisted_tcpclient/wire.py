@@ -26,13 +26,13 @@ class Records(typing.Protocol):
     kept: bytes
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """All that can be read once these bytes have come."""
+        """Return the clear text that can be read once these bytes have come."""
 
     def encrypt(self, data: bytes) -> bytes:
-        """The records for that, or none as long as it is kept."""
+        """Return the records for clear text; none as long as it is kept."""
 
     def close_notify(self) -> bytes:
-        """What tells the server that nothing more will be sent."""
+        """Return close_notify as a record."""
 
     def pending(self) -> bytes:
         """What TLS has to send."""
@@ -51,7 +51,7 @@ class Wire:
         """:param connected: does not block."""
         self._socket = connected
         with suppress(OSError):
-            # recv leaves urgent data out otherwise (RFC 6093, 3.3).
+            # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     def fileno(self) -> int:
@@ -93,7 +93,7 @@ class Wire:
         self._shut(socket.SHUT_WR)
 
     def refused(self) -> bool:
-        """Whether the server's kernel has answered with RST, after FIN too."""
+        """Return whether a RST has come, even after the server's FIN."""
         return has_refused(self._socket)
 
     def unsent(self) -> int:
@@ -107,7 +107,7 @@ class Wire:
         then()
 
     def leave(self) -> None:
-        """Close after FIN, though the server has not."""
+        """Close without waiting for the server to close."""
         self._socket.close()
 
     def abort(self) -> None:
@@ -148,7 +148,7 @@ class Secure(Wire):
         return Copy(self._decrypted, writer(sink), self._early)
 
     def upload(self, source: int, read: Read, fast: bool) -> Mover:
-        """What sends what is read, encrypted, and first what is left of a handshake."""
+        """Return a copy that encrypts, and first sends the rest of a handshake."""
         left = self._records.pending()
         return Copy(
             lambda: [self._encrypted(read)],
@@ -158,9 +158,10 @@ class Secure(Wire):
 
     def _encrypted(self, read: Read) -> bytes:
         """
-        What is read, as records.
+        Read clear text, and return it as records.
 
-        :raises Withheld: until the server says more, as TLS keeps what was read before.
+        :raises Withheld: while TLS keeps what was read; see :class:`Records` of
+            :mod:`twisted_tcpclient.tls.records`.
         """
         if not self._records.kept:
             records = self._records.encrypt(*read())
@@ -173,7 +174,7 @@ class Secure(Wire):
         self._push = push
 
     def end(self) -> None:
-        """Say close_notify: a FIN alone would say "cut short"."""
+        """Send close_notify: FIN alone would mean truncation."""
         self._say(self._records.close_notify())
 
     def _decrypted(self) -> list[bytes]:
@@ -192,7 +193,7 @@ class Secure(Wire):
         return pieces
 
     def _say(self, records: bytes) -> None:
-        """Have records sent, if there are any."""
+        """Push records to the server, if there are any."""
         if records:
             self._push(records)
 

@@ -5,8 +5,8 @@ A dialect is one generator, written like the transcript in its RFC: a dialogue a
 :mod:`twisted_tcpclient.dialogue` describes it, which returns once the server has
 agreed to start TLS.
 
-Dialects know no Twisted and do no input or output.  Those of other packages are
-found by :mod:`twisted_tcpclient.registry`, and are made of the same.
+Dialects import no Twisted and do no input or output.  Dialects of other packages use
+the same steps; :mod:`twisted_tcpclient.registry` finds them.
 """
 
 from __future__ import annotations

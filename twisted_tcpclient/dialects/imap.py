@@ -19,8 +19,9 @@ from twisted_tcpclient.dialogue import (
     Step,
 )
 
-#: Lines that a server may send at any time (RFC 9051, 7), the last one perhaps in
-#: part.  A reply is not among them: it has our tag, which is not known before.
+#: Lines that a server may send at any time (RFC 9051, 7), the last one perhaps
+#: incomplete.  A reply is not among them: its tag is random (``Parameters.tag``), so
+#: that the server does not know it before the command.
 _UNTAGGED = re.compile(rb"(?:\*[^\n]*\n)*(?:\*[^\n]*)?")
 #: The announcement of a literal (RFC 9051, 4.3).
 _LITERAL = re.compile(rb"\{[0-9]+\+?\}\Z")

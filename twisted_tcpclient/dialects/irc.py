@@ -20,10 +20,10 @@ from twisted_tcpclient.dialogue import (
 _AGREED = b"670"
 #: Unknown command, and "register first", from servers that know no STARTTLS.
 _UNKNOWN = (b"421", b"451")
-#: STARTTLS failed, and the end of the connection.
+#: STARTTLS has failed, and the server ends the connection.
 _REFUSED = (b"691", b"ERROR")
-#: What a server may say before it has read anything: any numeric that does not
-#: decide, such as 439, with which networks make a client wait.
+#: What a server may send before it has read STARTTLS.  Numerics that do not answer
+#: STARTTLS are among it, such as 439, by which networks make a client wait.
 _PASSED_OVER = re.compile(rb"NOTICE|PING|[0-9]{3}")
 
 

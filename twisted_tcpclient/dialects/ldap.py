@@ -100,7 +100,7 @@ class Response:
 
     @property
     def is_unsolicited(self) -> bool:
-        """Whether it is a notification (RFC 4511, 4.4) that decides nothing."""
+        """Whether it is a notification (RFC 4511, 4.4) that does not concern TLS."""
         decisive = (b"", _START_TLS, _DISCONNECTION)
         return self.number == 0 and self.name not in decisive
 
@@ -125,7 +125,7 @@ class Response:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """The request, its response; notices of other things are passed over."""
+    """The request and its response; unsolicited notifications are skipped."""
     yield Send(_request())
     response = Response.parse(message := (yield from _message()))
     while response.is_unsolicited:

@@ -33,8 +33,8 @@ UTF8MB4 = 45
 #: The longest greeting to wait for; those of real servers are of 80 to 120 bytes.
 _LONGEST = 1024
 
-#: An error: its code, a SQLSTATE where the server takes the client for one of
-#: version 4.1, and its text.
+#: An error: its code, a SQLSTATE if the server assumes a client of version 4.1, and
+#: its text.
 _ERROR = re.compile(
     rb"\xff(?P<code>.{0,2})(?:#(?P<state>[0-9A-Z]{5}))?(?P<text>.*)", re.DOTALL
 )
@@ -60,7 +60,7 @@ def _greeting() -> Generator[Step, bytes, bytes]:
 
 
 def _told(error: re.Match[bytes]) -> bytes:
-    """The code, the SQLSTATE if there is one, and the text of an error."""
+    """Return the code, the SQLSTATE if there is one, and the text of an error."""
     code = b"%d" % int.from_bytes(error["code"], "little")
     state = b" (%b)" % error["state"] if error["state"] else b""
     return code + state + b" " + error["text"]

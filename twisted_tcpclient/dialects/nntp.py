@@ -28,6 +28,7 @@ _WRONG_MODE = 401
 
 
 def _refused(what: str, answer: Reply) -> str:
+    """Return the message for a refusal."""
     return refused(what, answer.code == _UNAVAILABLE)
 
 
@@ -44,8 +45,8 @@ def capabilities() -> Generator[Step, bytes, list[bytes] | None]:
     """
     Ask for the capabilities (RFC 3977, 5.2), and wait for the list.
 
-    Returns None if the server does not know the command: one of before RFC 3977
-    may still know STARTTLS.
+    :returns: the names in upper case.  None if the server does not know the command:
+        a server older than RFC 3977 may still know STARTTLS.
     """
     yield Send(b"CAPABILITIES\r\n")
     if (yield from reply()).code != 101:
@@ -60,7 +61,7 @@ def mode_reader() -> Generator[Step, bytes, None]:
     """
     Ask for the mode in which the server serves readers (RFC 3977, 5.3).
 
-    :raises Refused: if there is none.
+    :raises Refused: if the server does not switch to it.
     """
     yield Send(b"MODE READER\r\n")
     answer = yield from reply()
@@ -72,9 +73,10 @@ def start_tls(
     names: list[bytes] | None, switched: bool
 ) -> Generator[Step, bytes, bool]:
     """
-    Ask for TLS, where the capabilities allow it.
+    Ask for TLS, unless the capabilities show that the server does not offer it.
 
-    :param switched: whether MODE READER has been asked for.
+    :param names: the capabilities; None if the server does not list them.
+    :param switched: whether MODE READER has been sent.
     :returns: whether the server has agreed; if not, MODE READER may help.
     """
     if names is not None and b"STARTTLS" not in names:
@@ -91,7 +93,7 @@ def start_tls(
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, CAPABILITIES, STARTTLS; if need be once more after MODE READER."""
+    """Greeting, CAPABILITIES, STARTTLS; the last two again after MODE READER."""
     welcome = yield from reply()
     if welcome.code not in _WELCOMES:
         raise Refused(_refused("the connection", welcome), welcome.text)

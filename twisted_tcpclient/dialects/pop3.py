@@ -19,7 +19,7 @@ from twisted_tcpclient.dialogue import (
 
 
 def _status() -> Generator[Step, bytes, tuple[bool, bytes]]:
-    """Wait for a status line: whether it is positive, and the line."""
+    """Wait for a status line; return whether it is positive, and the line."""
     line = yield LINE
     indicator = line.partition(b" ")[0]
     if indicator.upper() not in (b"+OK", b"-ERR"):

@@ -19,7 +19,7 @@ class Reply:
     A reply of one or more lines, all of the same code.
 
     :ivar code: three digits, as a number.
-    :ivar lines: what stands behind the code in each.
+    :ivar lines: the text behind the code, for each line.
     """
 
     code: int
@@ -27,12 +27,12 @@ class Reply:
 
     @property
     def text(self) -> bytes:
-        """The code once, and the lines in one."""
+        """The code once, and the text of all lines."""
         return b" ".join([b"%03d" % self.code, *self.lines])
 
     @property
     def temporary(self) -> bool:
-        """Whether it is a transient negative one (RFC 5321, 4.2.1; RFC 959, 4.2)."""
+        """Whether it is a transient refusal (RFC 5321, 4.2.1; RFC 959, 4.2)."""
         return 400 <= self.code < 500
 
 
@@ -61,7 +61,11 @@ def reply(protocol: str) -> Generator[Step, bytes, Reply]:
 
 
 def refused(what: str, temporary: bool) -> str:
-    """Return the message for a refusal."""
+    """
+    Return the message for a refusal.
+
+    :param what: what the server has refused.
+    """
     return f"the server refused {what}" + (" temporarily" if temporary else "")
 
 

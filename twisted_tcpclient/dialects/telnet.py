@@ -29,8 +29,8 @@ _LONGEST = 512
 #: How many commands about other options to pass over.
 _MOST = 256
 
-#: Text, commands, and subnegotiations about anything but START_TLS, the last one
-#: perhaps in part: what a server may say until it has read our answer.
+#: What a server may send until it has read our answer: text, commands, and
+#: subnegotiations about options other than START_TLS, the last one perhaps incomplete.
 _UNASKED = re.compile(
     rb"""
     (?: [^\xff]
@@ -65,8 +65,8 @@ def _command(is_text_allowed: bool) -> Generator[Step, bytes, bytes]:
     """
     Wait for a command with its option, or with what is in its subnegotiation.
 
-    :param is_text_allowed: whether text before it is passed over.
-    :raises NotOffered: if there is text, and it is not.
+    :param is_text_allowed: whether text before the command is skipped.
+    :raises NotOffered: if there is text, and text is not allowed.
     """
     while True:
         byte = yield Bytes(1)
@@ -108,7 +108,7 @@ def dialogue(parameters: Parameters) -> Dialogue:
     DO START_TLS, WILL START_TLS, and FOLLOWS from both.
 
     A server that sends text, such as a prompt, before DO does not mean to start
-    TLS.  After it, text may be on its way that the server sent before our answer.
+    TLS.  After DO, the server may send text until it has read our answer.
     """
     yield from _wait_for(bytes([_DO, _START_TLS]), is_text_allowed=False)
     yield Send(bytes([_IAC, _WILL, _START_TLS]) + _FOLLOWS, _UNASKED)

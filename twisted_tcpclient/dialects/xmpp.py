@@ -56,9 +56,9 @@ _CONDITIONS = (
     "unsupported-version",
 )
 
-#: White space may come between elements (RFC 6120, 4.6.1), and so behind the
-#: features.  It may not come between <starttls/> and <proceed/> (5.3.3), but what
-#: comes there may have been sent before the server had read <starttls/>.
+#: White space may come between elements (RFC 6120, 4.6.1), and so after the features.
+#: It may not come between <starttls/> and <proceed/> (5.3.3), but a server may have
+#: sent it before it read <starttls/>.
 _WHITE_SPACE = re.compile(rb"[ \t\r\n]*")
 
 #: The most that a server may say; stanzas of 10000 bytes are to be expected
@@ -208,7 +208,7 @@ def _stream_error(names: list[str]) -> str:
     """
     Return the message for a stream error, with its condition.
 
-    :param names: of the elements in the error.
+    :param names: the names of the elements in the error.
     """
     for name in names:
         space, _, condition = name.partition(" ")
@@ -219,10 +219,10 @@ def _stream_error(names: list[str]) -> str:
 
 def header(namespace: str, domain: str) -> bytes:
     """
-    The beginning of our side of the stream (RFC 6120, 4.7).
+    Return the beginning of our side of the stream (RFC 6120, 4.7).
 
-    :param domain: that of the service; its certificate has to be for it.  Its
-        final dot is not part of an address (RFC 7622, 3.2).
+    :param domain: that of the service; its certificate has to be for it.  A final
+        dot is left out, as it is not part of an address (RFC 7622, 3.2).
     """
     to, domain = "", domain.removesuffix(".")
     if domain:

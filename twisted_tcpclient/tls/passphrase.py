@@ -16,8 +16,8 @@ from twisted_tcpclient.report import os_reason, printable
 
 TERMINAL = "/dev/tty"
 
-#: How long a signal may wait that comes just before the waiting for input begins,
-#: in milliseconds.
+#: The longest delay of a signal that comes just before poll(2) begins to wait, in
+#: milliseconds.
 _MISSED = 100
 
 
@@ -26,8 +26,8 @@ def ask(path: str) -> bytes:
     Ask on the terminal, and nowhere else: stdin may be a mail to be sent.
 
     In the background, job control stops the process until it is continued in the
-    foreground.  A signal that ends the process does so at once, when the terminal
-    has its echo back.
+    foreground.  A signal that ends the process does so as soon as the echo of the
+    terminal is restored.
 
     :param path: of the key, for the prompt and for messages.
     :returns: the line that was typed, without its end.
@@ -64,7 +64,7 @@ def _cannot_ask(path: str, why: str) -> SettingsError:
 @contextmanager
 def _silenced(terminal: int) -> Iterator[None]:
     """
-    Take the echo from a terminal, and what was typed before, and give it back.
+    Turn the echo of a terminal off, discard what was typed, and restore the echo.
 
     :raises termios.error: in the background, where job control cannot stop the
         process: its process group is orphaned.
@@ -83,7 +83,7 @@ def _silenced(terminal: int) -> Iterator[None]:
 
 
 def _ready(terminal: int, event: int, kept: list[int]) -> bool:
-    """Wait for a terminal; False if a signal is kept, which comes first."""
+    """Wait until a terminal is ready; return False if a signal has been kept."""
     waiting = select.poll()
     waiting.register(terminal, event)
     while not kept:
@@ -94,12 +94,12 @@ def _ready(terminal: int, event: int, kept: list[int]) -> bool:
 
 def _line(terminal: int, kept: list[int]) -> bytes:
     """
-    A line, or what there is of it when the user ends it by Ctrl-D, or when a signal
-    is kept.
+    Read a line, and return it; without its end if the user has typed Ctrl-D or a signal
+    has been kept.
     """
     line = b""
     while not line.endswith(b"\n") and _ready(terminal, select.POLLIN, kept):
-        # Another reader of the terminal may have been faster.
+        # EAGAIN: another process has read the input of the terminal first.
         with suppress(BlockingIOError):
             data = os.read(terminal, select.PIPE_BUF)
             if not data:
@@ -111,11 +111,11 @@ def _line(terminal: int, kept: list[int]) -> bytes:
 @contextmanager
 def _signals_kept() -> Iterator[list[int]]:
     """
-    Keep the signals that end the process, and then let the first of them end it:
-    what is inside has to clean up.
+    Keep the signals that end the process, and let the first of them end it afterwards.
 
-    Those of job control stop it at once: the kernel answers the use of a terminal
-    from the background by them.  A signal that is ignored, as by nohup, stays so.
+    So the body can restore the terminal first.  The signals of job control stop the
+    process at once: the kernel sends SIGTTIN or SIGTTOU when the background uses a
+    terminal.  A signal that is ignored, as with nohup, stays ignored.
     """
     kept: list[int] = []
 

@@ -22,14 +22,14 @@ class Records:
     """
     An established session: clear text into records and back, without I/O.
 
-    While a message of the handshake has come in part, as a ticket of TLS 1.3 that
-    begins in one record and ends in another, OpenSSL encrypts nothing.  What is to
-    be sent is kept then, and comes out of :meth:`pending` once :meth:`decrypt` was
-    given the rest.
+    OpenSSL encrypts nothing while it has only a part of a handshake message, such as a
+    TLS 1.3 ticket that begins in one record and ends in another.  Clear text to be sent
+    is kept then, and comes out of :meth:`pending`, encrypted, once :meth:`decrypt` was
+    given the rest of the message.
 
     :ivar ended: why nothing more can be decrypted: EOFError after close_notify,
         or what is wrong; None before the end.
-    :ivar kept: clear text that was given to :meth:`encrypt`, and waits.
+    :ivar kept: clear text that was given to :meth:`encrypt` and is not encrypted yet.
     """
 
     def __init__(self, connection: SSL.Connection) -> None:
@@ -40,7 +40,7 @@ class Records:
         self.kept = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """All that can be read once these bytes have come."""
+        """Return the clear text that can be read once these bytes have come."""
         self._connection.bio_write(data)
         receive = self._connection.recv
         pieces: list[bytes] = []
@@ -61,9 +61,9 @@ class Records:
 
     def encrypt(self, data: bytes) -> bytes:
         """
-        The records for that; none as long as it is kept.
+        Return the records for clear text; none as long as it is kept.
 
-        :param data: nothing while something is kept: there is no bound to that here.
+        :param data: must be empty while ``kept`` is not, as there is no bound here.
         :raises ConnectionBroken: if TLS has failed.
         """
         try:
@@ -74,8 +74,8 @@ class Records:
 
     def close_notify(self) -> bytes:
         """
-        What tells the server that nothing more will be sent; it comes after what is
-        kept.
+        Return close_notify as a record; it comes out of :meth:`pending` later if clear
+        text is kept.
         """
         self._closing = True
         self._catch_up()
@@ -90,10 +90,10 @@ class Records:
         return b"".join(pieces)
 
     def _end(self, error: SSL.Error) -> Exception:
-        """What an error that OpenSSL reads means."""
+        """Return what an error of SSL_read() means."""
         closed = self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN
-        # It calls close_notify an error of the system's where user_canceled has
-        # come before (RFC 8446, 6.1).
+        # After user_canceled (RFC 8446, 6.1) OpenSSL reports close_notify as
+        # SSL_ERROR_SYSCALL.
         if isinstance(error, SSL.ZeroReturnError) or (
             closed and isinstance(error, SSL.SysCallError)
         ):
@@ -101,17 +101,17 @@ class Records:
         return broken(error)
 
     def _send(self, data: bytes) -> None:
-        """Encrypt, or keep: what OpenSSL has not taken it wants to have once more."""
+        """Encrypt clear text, or keep it, as SSL_write() has to be repeated then."""
         self.kept = data
-        # It asks for more before it has taken any: sendall reads nothing, so that no
-        # message begins to come within it.
+        # WantReadError comes before any byte is taken: sendall() reads nothing, so that
+        # no message can begin to come within it.
         with suppress(SSL.WantReadError):
             self._connection.sendall(data)
             self.kept = b""
 
     def _catch_up(self) -> None:
-        """Encrypt what was kept, and say close_notify if that is wanted."""
-        # A session that has failed says so where it is read.
+        """Encrypt what was kept, and then close_notify if it is due."""
+        # decrypt() reports a session that has failed.
         with suppress(SSL.Error):
             if self.kept:
                 self._send(self.kept)

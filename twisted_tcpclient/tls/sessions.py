@@ -79,7 +79,7 @@ def alert(reason: Failure) -> ConnectionBroken | None:
 
 
 def has_been_closed(transport: Any) -> bool | None:
-    """Return whether the server has said close_notify; None without OpenSSL."""
+    """Return whether close_notify has come; None if the TLS is not OpenSSL's."""
     connection = transport.getHandle()
     if not isinstance(connection, SSL.Connection):
         return None
