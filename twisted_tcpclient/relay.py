@@ -181,9 +181,13 @@ class Relay:
         """Move what the server has to say."""
         self._down.turn()
 
-    def _reply(self, data: bytes) -> None:
-        """Send what TLS has to say of its own accord: answers, close_notify, alerts."""
-        self._tail += len(data)
+    def _reply(self, data: bytes, released: bool) -> None:
+        """
+        Send what TLS has to say of its own accord: answers, close_notify, alerts.
+
+        :param released: whether input comes with that, which TLS had withheld.
+        """
+        self._tail = 0 if released else self._tail + len(data)
         self._upward(lambda: self._up.push(data))
         if self._up.held > UNHEARD:
             self._unsendable(ConnectionBroken("the server does not read TLS's answers"))
