@@ -19,6 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests import servers, tls13
 from tests import test_described as described
 from tests.command import (
+    AT_ONCE,
     ON_TERMINAL,
     PATIENCE,
     STARTTLS,
@@ -38,7 +39,7 @@ from tests.command import (
     trusting,
 )
 from tests.test_client_mode import MIB, noise, running, same
-from twisted_tcpclient.descriptors import widen
+from twisted_tcpclient.descriptors import CHUNK, widen
 
 #: The command as users run it: it decides when the server is told.
 BY_DEFAULT: tuple[str, ...] = ()
@@ -232,6 +233,32 @@ class LeftTests(SynchronousTestCase):
             self.assertIn("before all of ", outcome.complaint())
 
         described.every(check, described.TCP, described.TLS, described.STARTTLS)
+
+    def test_described_in_buffers(self) -> None:
+        """With -E bytes that only Twisted and the kernel have taken count as unsent."""
+
+        def check(shutdown: tuple[str, ...], way: described.Way) -> None:
+            def refuse(peer: Peer) -> None:
+                peer.exactly(10)
+                peer.send(b"413\n")
+                peer.half_close()
+                done.wait(PATIENCE)
+
+            done = threading.Event()
+            with way.serve(refuse) as (_, description), tempfile.TemporaryFile() as all:
+                # As much as is read at a time: nothing is left of the file.
+                all.write(noise(CHUNK))
+                all.seek(0)
+                outcome = described.connect(
+                    description, shutdown=shutdown, stdin=all, data=None
+                )
+                done.set()
+            self.assertEqual((outcome.status, outcome.out), (111, b"413\n"))
+            self.assertIn("before all of ", outcome.complaint())
+
+        ways = (described.TCP, described.UNIX, described.TLS, described.STARTTLS)
+        for shutdown in (BY_DEFAULT, AT_ONCE):
+            described.every(functools.partial(check, shutdown), *ways)
 
     def test_unacknowledged(self) -> None:
         """Bytes that only the kernel has taken count as unsent."""

@@ -20,6 +20,17 @@ from twisted_tcpclient.endings import has_refused, of_kernel
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
+#: Bytes that may follow the input when TLS ends in Twisted's hands: close_notify, in a
+#: record that takes at most 85 (AES-256-CBC with HMAC-SHA384), and FIN.
+_FAREWELL = 100
+
+#: Seconds between two questions whether the server has said close_notify.
+_ASK = 0.5
+
+#: Turns of the reactor after which Twisted has tried to write what it was given: its
+#: TLS may gather for one.
+_TURNS = 2
+
 
 @implementer(IPushProducer)
 class Lent(Wire, Watch):
@@ -38,7 +49,10 @@ class Lent(Wire, Watch):
         self._reads = self._writes = False
         self._later: IDelayedCall | None = None
         self._closed: Callable[[], None] = lambda: None
-        self._below = None if secure else _socket_below(transport)
+        self._untried = self._turns = 0
+        self._trying: IDelayedCall | None = None
+        self._asking: IDelayedCall | None = None
+        self._below = _socket_below(transport)
         if self._below is not None:
             # For recv, which leaves urgent data out otherwise (RFC 6093, 3.3).
             self._below.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
@@ -52,8 +66,7 @@ class Lent(Wire, Watch):
 
     def ended(self, error: Exception | None) -> None:
         """Nothing more will come."""
-        broken = of_kernel(self._below) if self._below is not None else None
-        self._end = self._end or error or broken or EOFError()
+        self._end = self._end or error or self._broken() or EOFError()
         self._look()
 
     def lost(self, error: Exception | None) -> None:
@@ -62,8 +75,13 @@ class Lent(Wire, Watch):
         # Whoever waits to write is to hear of it.
         self._full = False
         self.ended(error)
-        self._forget()
         self._closed()
+
+    def _broken(self) -> OSError | None:
+        """Return the error of the kernel's; over TLS close_notify tells instead."""
+        if self.secure or self._below is None:
+            return None
+        return of_kernel(self._below)
 
     def _forget(self) -> None:
         """Ask the kernel nothing more."""
@@ -74,6 +92,28 @@ class Lent(Wire, Watch):
     def pauseProducing(self) -> None:
         """The server is slow."""
         self._full = True
+        if self.secure and self._asking is None:
+            self._asking = self._clock.callLater(_ASK, self._ask)
+
+    def _ask(self) -> None:
+        """Notice close_notify while the server takes nothing."""
+        self._asking = None
+        self._notice()
+        if self._full and self._end is None:
+            self._asking = self._clock.callLater(_ASK, self._ask)
+
+    def _notice(self) -> None:
+        """
+        See whether the server has said close_notify: Twisted tells once all is written,
+        drops what it is given meanwhile, and a server may never take the rest.
+        """
+        if self.secure and self._end is None:
+            from twisted_tcpclient.tls import sessions
+
+            # Twisted answers close_notify; a fatal alert it does not.
+            answered = sessions.is_closing(self._transport)
+            if answered and sessions.has_been_closed(self._transport):
+                self.ended(None)
 
     def resumeProducing(self) -> None:
         """The server is ready."""
@@ -144,12 +184,27 @@ class Lent(Wire, Watch):
         raise self._end or BlockingIOError
 
     def _give(self, pieces: list[bytes]) -> int:
-        if self._gone:
+        self._notice()
+        if self._gone or (self.secure and self._end is not None):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if self._full:
             raise BlockingIOError
         self._transport.write(b"".join(pieces))
-        return sum(map(len, pieces))
+        given = sum(map(len, pieces))
+        self._untried += given
+        self._turns = _TURNS
+        if self._trying is None:
+            self._trying = self._clock.callLater(0, self._turned)
+        return given
+
+    def _turned(self) -> None:
+        """Twisted has had a turn: what it could not write, the kernel tells of."""
+        self._trying = None
+        self._turns -= 1
+        if self._turns:
+            self._trying = self._clock.callLater(0, self._turned)
+        else:
+            self._untried = 0
 
     # The end.
 
@@ -178,12 +233,15 @@ class Lent(Wire, Watch):
         self.abort()
 
     def unsent(self) -> int:
-        """How many bytes the kernel still holds for the peer, where it tells."""
-        try:
-            return outstanding(self._transport.fileno())
-        except (AttributeError, TypeError):
-            # There is no descriptor below it.
-            return 0
+        """How many bytes the kernel and Twisted still hold, where they tell."""
+        if self._below is None:
+            return self._untried
+        held = outstanding(self._below.fileno())
+        if self.secure and self._gone:
+            # A UNIX socket counts what its buffers take, not what is in them.
+            is_unix = self._below.family == socket.AF_UNIX
+            return 0 if is_unix else max(0, held - _FAREWELL)
+        return self._untried + held
 
     def close(self, then: Callable[[], None]) -> None:
         """Close in good order; that is done when all is written."""
@@ -203,9 +261,10 @@ class Lent(Wire, Watch):
         """Tell nothing more."""
         self._forget()
         self._reads = self._writes = False
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        for call in (self._later, self._trying, self._asking):
+            if call is not None:
+                call.cancel()
+        self._later = self._trying = self._asking = None
 
 
 def _socket_below(transport: Any) -> socket.socket | None:

@@ -172,7 +172,7 @@ class Secure(Wire):
         return records
 
     def on_reply(self, push: Callable[[bytes, bool], None]) -> None:
-        """Have that called with alerts, what else TLS has to say, and withheld input."""
+        """Have that called with what TLS has to say, and with withheld input."""
         self._push = push
 
     def end(self) -> None:
