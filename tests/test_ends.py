@@ -10,12 +10,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
+from fcntl import ioctl
+from sys import byteorder
+from termios import FIONREAD
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests import servers
+from tests import servers, tls13
 from tests import test_described as described
 from tests.command import (
+    AT_ONCE,
     ON_TERMINAL,
     PATIENCE,
     STARTTLS,
@@ -28,12 +32,14 @@ from tests.command import (
     every,
     finish,
     run,
+    serving,
     start,
     terminal,
     together,
     trusting,
 )
 from tests.test_client_mode import MIB, noise, running, same
+from twisted_tcpclient.descriptors import CHUNK, widen
 
 #: The command as users run it: it decides when the server is told.
 BY_DEFAULT: tuple[str, ...] = ()
@@ -227,6 +233,32 @@ class LeftTests(SynchronousTestCase):
             self.assertIn("before all of ", outcome.complaint())
 
         described.every(check, described.TCP, described.TLS, described.STARTTLS)
+
+    def test_described_in_buffers(self) -> None:
+        """With -E bytes that only Twisted and the kernel have taken count as unsent."""
+
+        def check(shutdown: tuple[str, ...], way: described.Way) -> None:
+            def refuse(peer: Peer) -> None:
+                peer.exactly(10)
+                peer.send(b"413\n")
+                peer.half_close()
+                done.wait(PATIENCE)
+
+            done = threading.Event()
+            with way.serve(refuse) as (_, description), tempfile.TemporaryFile() as all:
+                # As much as is read at a time: nothing is left of the file.
+                all.write(noise(CHUNK))
+                all.seek(0)
+                outcome = described.connect(
+                    description, shutdown=shutdown, stdin=all, data=None
+                )
+                done.set()
+            self.assertEqual((outcome.status, outcome.out), (111, b"413\n"))
+            self.assertIn("before all of ", outcome.complaint())
+
+        ways = (described.TCP, described.UNIX, described.TLS, described.STARTTLS)
+        for shutdown in (BY_DEFAULT, AT_ONCE):
+            described.every(functools.partial(check, shutdown), *ways)
 
     def test_unacknowledged(self) -> None:
         """Bytes that only the kernel has taken count as unsent."""
@@ -482,3 +514,67 @@ class UnexpectedEOFTests(SynchronousTestCase):
             outcome = run(*options, data=b"QUIT\n")
         self.assertEqual(outcome.status, 111)
         self.assertIn(": connection reset", outcome.complaint())
+
+
+def is_read(writing: int) -> bool:
+    """Return whether nothing is left in a pipe."""
+    return int.from_bytes(ioctl(writing, FIONREAD, bytes(4)), byteorder) == 0
+
+
+class WithheldTests(SynchronousTestCase):
+    """Input that was read while a message of TLS's own had come in part."""
+
+    def withheld(
+        self, end: Callable[[tls13.Server, Peer], object], *options: str
+    ) -> Outcome:
+        """
+        Run a session whose input is withheld until the server does this.
+
+        :param end: may send the rest of the ticket.
+        """
+
+        def script(peer: Peer) -> None:
+            server = tls13.Server(peer)
+            ready = server.sealed(tls13.DATA, b"ready\n")
+            part = server.sealed(tls13.HANDSHAKE, tls13.ticket()[:50])
+            peer.socket.sendall(ready + part)
+            assert taken.wait(PATIENCE)
+            end(server, peer)
+            over.wait(PATIENCE)
+
+        taken, over = threading.Event(), threading.Event()
+        secure = ("--tls", *trusting(), *options)
+        with (
+            serving(script, *secure, shutdown=BY_DEFAULT) as server,
+            running(*server.arguments) as process,
+        ):
+            assert process.stdin is not None and process.stdout is not None
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            writing = process.stdin.fileno()
+            widen(writing)
+            # More than a server's kernel takes, and no more than is read at a time.
+            self.assertEqual(os.write(writing, noise(200_000)), 200_000)
+            servers.eventually(lambda: is_read(writing), "the input to be read")
+            taken.set()
+            outcome = finish(process)
+            over.set()
+        return outcome
+
+    def test_cut_short(self) -> None:
+        """It was not sent, and --ignore-unexpected-eof does not accept that."""
+        outcome = self.withheld(lambda _, peer: peer.cut(), "--ignore-unexpected-eof")
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertIn(": TLS failed: ", outcome.complaint())
+
+    def test_unacknowledged(self) -> None:
+        """Once the rest has come it counts as input that the server has to take."""
+
+        def end(server: tls13.Server, peer: Peer) -> None:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            server.send(tls13.HANDSHAKE, tls13.ticket()[50:])
+            hung_up(peer, PATIENCE)
+            server.send(tls13.ALERT, tls13.CLOSE_NOTIFY)
+
+        outcome = self.withheld(end)
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertIn("before all of ", outcome.complaint())

@@ -35,6 +35,17 @@ def cut_short() -> CutShort:
     return CutShort("TLS connection cut short: no close_notify")
 
 
+def within_message() -> ConnectionBroken:
+    """
+    Return the error for an end within a message of TLS's own.
+
+    Input that was read waits for the rest of it, so no option accepts that.
+    """
+    return ConnectionBroken(
+        "TLS failed: the server closed the connection within a message"
+    )
+
+
 def reset() -> ConnectionBroken:
     """Return the error for a RST."""
     return ConnectionBroken("connection reset")

@@ -20,8 +20,16 @@ from twisted_tcpclient.endings import has_refused, of_kernel
 from twisted_tcpclient.movers import Copy, Mover, writer
 from twisted_tcpclient.wire import Wire
 
+#: Bytes that may follow the input when TLS ends in Twisted's hands: close_notify, in a
+#: record that takes at most 85 (AES-256-CBC with HMAC-SHA384), and FIN.
+_FAREWELL = 100
+
 #: Seconds between two looks for a close_notify that Twisted has not reported.
-LOOK = 1.0
+_LOOK = 1.0
+
+#: Turns of the reactor after which Twisted has tried to write what it was given: its
+#: TLS may gather for one.
+_TURNS = 2
 
 
 @implementer(IPushProducer)
@@ -42,7 +50,9 @@ class Lent(Wire, Watch):
         self._later: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
         self._closed: Callable[[], None] = lambda: None
-        self._below = None if secure else _socket_below(transport)
+        self._untried = self._turns = 0
+        self._trying: IDelayedCall | None = None
+        self._below = _socket_below(transport)
         if self._below is not None:
             # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
             self._below.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
@@ -56,8 +66,7 @@ class Lent(Wire, Watch):
 
     def ended(self, error: Exception | None) -> None:
         """Handle the end of what comes from the server."""
-        broken = of_kernel(self._below) if self._below is not None else None
-        self._end = self._end or error or broken or EOFError()
+        self._end = self._end or error or self._broken() or EOFError()
         self._look()
 
     def lost(self, error: Exception | None) -> None:
@@ -66,8 +75,13 @@ class Lent(Wire, Watch):
         # Whoever waits to write is to hear of it.
         self._full = False
         self.ended(error)
-        self._forget()
         self._closed()
+
+    def _broken(self) -> OSError | None:
+        """Return the error of the kernel's; over TLS close_notify tells instead."""
+        if self.secure or self._below is None:
+            return None
+        return of_kernel(self._below)
 
     def _forget(self) -> None:
         """Ask the kernel nothing more."""
@@ -78,6 +92,19 @@ class Lent(Wire, Watch):
     def pauseProducing(self) -> None:
         """The server is slow."""
         self._full = True
+
+    def _notice(self) -> None:
+        """
+        See whether the server has said close_notify: Twisted tells once all is written,
+        drops what it is given meanwhile, and a server may never take the rest.
+        """
+        if self.secure and self._end is None:
+            from twisted_tcpclient.tls import sessions
+
+            # Twisted answers close_notify; a fatal alert it does not.
+            answered = sessions.is_closing(self._transport)
+            if answered and sessions.has_been_closed(self._transport):
+                self.ended(None)
 
     def resumeProducing(self) -> None:
         """The server is ready."""
@@ -99,29 +126,15 @@ class Lent(Wire, Watch):
         self._readable, self._writable = readable, writable
         self._transport.registerProducer(self, True)
         if self.secure:
-            self._look_for_close(False)
+            self._look_for_close()
         return self
 
-    def _look_for_close(self, closed: bool) -> None:
-        """
-        Look for close_notify from time to time.
-
-        Twisted's TLS reports it only when all that it was given is sent, which a server
-        that has closed may never take.
-
-        :param closed: whether the last look has found it.  A fatal alert looks the
-            same, but Twisted reports an alert within an iteration of the reactor.
-        """
-        from twisted_tcpclient.tls.sessions import has_been_closed
-
+    def _look_for_close(self) -> None:
+        """Look for close_notify from time to time."""
         self._looking = None
-        now_closed = bool(has_been_closed(self._transport))
-        if closed and now_closed:
-            self.ended(None)
-        elif not self._gone:
-            self._looking = self._clock.callLater(
-                LOOK, self._look_for_close, now_closed
-            )
+        self._notice()
+        if self._end is None:
+            self._looking = self._clock.callLater(_LOOK, self._look_for_close)
 
     def reading(self, wanted: bool) -> None:
         """Tell from now on, or no longer, when something has come."""
@@ -171,12 +184,27 @@ class Lent(Wire, Watch):
         raise self._end or BlockingIOError
 
     def _give(self, pieces: list[bytes]) -> int:
-        if self._gone:
+        self._notice()
+        if self._gone or (self.secure and self._end is not None):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if self._full:
             raise BlockingIOError
         self._transport.write(b"".join(pieces))
-        return sum(map(len, pieces))
+        given = sum(map(len, pieces))
+        self._untried += given
+        self._turns = _TURNS
+        if self._trying is None:
+            self._trying = self._clock.callLater(0, self._turned)
+        return given
+
+    def _turned(self) -> None:
+        """Twisted has had a turn: what it could not write, the kernel tells of."""
+        self._trying = None
+        self._turns -= 1
+        if self._turns:
+            self._trying = self._clock.callLater(0, self._turned)
+        else:
+            self._untried = 0
 
     # The end.
 
@@ -205,12 +233,15 @@ class Lent(Wire, Watch):
         self.abort()
 
     def unsent(self) -> int:
-        """How many bytes the kernel still holds for the peer, where it tells."""
-        try:
-            return outstanding(self._transport.fileno())
-        except (AttributeError, TypeError):
-            # There is no descriptor below it.
-            return 0
+        """How many bytes the kernel and Twisted still hold, where they tell."""
+        if self._below is None:
+            return self._untried
+        held = outstanding(self._below.fileno())
+        if self.secure and self._gone:
+            # A UNIX socket counts what its buffers take, not what is in them.
+            is_unix = self._below.family == socket.AF_UNIX
+            return 0 if is_unix else max(0, held - _FAREWELL)
+        return self._untried + held
 
     def close(self, then: Callable[[], None]) -> None:
         """Close in good order; that is done when all is written."""
@@ -230,10 +261,10 @@ class Lent(Wire, Watch):
         """Tell nothing more."""
         self._forget()
         self._reads = self._writes = False
-        for call in (self._later, self._looking):
+        for call in (self._later, self._trying, self._looking):
             if call is not None and call.active():
                 call.cancel()
-        self._later = self._looking = None
+        self._later = self._trying = self._looking = None
 
 
 def _socket_below(transport: Any) -> socket.socket | None:

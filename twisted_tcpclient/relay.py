@@ -185,9 +185,13 @@ class Relay:
         """Move bytes from the server to the output."""
         self._down.turn()
 
-    def _reply(self, data: bytes) -> None:
-        """Send the records of TLS itself: answers, close_notify, alerts."""
-        self._tail += len(data)
+    def _reply(self, data: bytes, released: bool) -> None:
+        """
+        Send the records of TLS itself: answers, close_notify, alerts.
+
+        :param released: whether they hold input that TLS had withheld.
+        """
+        self._tail = 0 if released else self._tail + len(data)
         self._upward(lambda: self._up.push(data))
         if self._up.held > UNHEARD:
             self._unsendable(ConnectionBroken("the server does not read TLS's answers"))

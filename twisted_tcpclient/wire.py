@@ -15,7 +15,7 @@ from struct import pack
 from typing import Any
 
 from twisted_tcpclient.descriptors import CHUNK, Read, Watch, outstanding
-from twisted_tcpclient.endings import cut_short, has_refused
+from twisted_tcpclient.endings import cut_short, has_refused, within_message
 from twisted_tcpclient.movers import Copy, Mover, Withheld, mover, writer
 
 
@@ -77,8 +77,11 @@ class Wire:
         copy = Copy(read, writer(self.fileno()))
         return mover(source, self.fileno(), copy) if fast else copy
 
-    def on_reply(self, push: Callable[[bytes], None]) -> None:
-        """Have that called with what is to be sent though nobody asked for it."""
+    def on_reply(self, push: Callable[[bytes, bool], None]) -> None:
+        """
+        Have that called with what is to be sent though nobody asked for it, and with
+        whether that holds input.
+        """
 
     def end(self) -> None:
         """Tell the server that no more will be sent."""
@@ -141,7 +144,7 @@ class Secure(Wire):
         super().__init__(connected)
         self._records = records
         self._early = early
-        self._push: Callable[[bytes], None] = lambda data: None
+        self._push: Callable[[bytes, bool], None] = lambda data, released: None
 
     def download(self, sink: int, fast: bool) -> Mover:
         """What moves what comes to that descriptor, decrypted."""
@@ -169,8 +172,8 @@ class Secure(Wire):
             raise Withheld
         return records
 
-    def on_reply(self, push: Callable[[bytes], None]) -> None:
-        """Have that called with alerts, and what else TLS has to say."""
+    def on_reply(self, push: Callable[[bytes, bool], None]) -> None:
+        """Have that called with what TLS has to say, and with withheld input."""
         self._push = push
 
     def end(self) -> None:
@@ -184,18 +187,24 @@ class Secure(Wire):
             raise ended
         data = self._socket.recv(CHUNK)
         if not data:
-            raise cut_short()
+            raise within_message() if self._records.kept else cut_short()
+        withheld = bool(self._records.kept)
         pieces = self._records.decrypt(data)
         if self._records.ended is not None:
             # Nothing else may make it readable again, to be asked for the end.
             self._shut(socket.SHUT_RD)
-        self._say(self._records.pending())
+        released = withheld and not self._records.kept
+        self._say(self._records.pending(), released)
         return pieces
 
-    def _say(self, records: bytes) -> None:
-        """Push records to the server, if there are any."""
+    def _say(self, records: bytes, released: bool = False) -> None:
+        """
+        Push records to the server, if there are any.
+
+        :param released: whether they hold input that was withheld.
+        """
         if records:
-            self._push(records)
+            self._push(records, released)
 
 
 class Ended(Wire):

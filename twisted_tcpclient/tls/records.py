@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
-from twisted_tcpclient.errors import ConnectionBroken
+from twisted_tcpclient.endings import within_message
 from twisted_tcpclient.tls.reasons import broken
 
 #: Bytes in a record.
@@ -54,9 +54,7 @@ class Records:
         if self.kept or self._closing:
             self._catch_up()
         if self.kept and isinstance(self.ended, EOFError):
-            self.ended = ConnectionBroken(
-                "TLS failed: the server closed the connection within a message"
-            )
+            self.ended = within_message()
         return pieces
 
     def encrypt(self, data: bytes) -> bytes:
