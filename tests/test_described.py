@@ -328,7 +328,7 @@ class ClientModeTests(SynchronousTestCase):
 
         def check(description: str) -> None:
             begin, typed, last = cases[description]
-            outcome = connect(description, data=typed)
+            outcome = connect(description, shutdown=(), data=typed)
             self.assertEqual((outcome.status, outcome.err), (0, ""))
             self.assertTrue(outcome.out.startswith(begin), outcome.out)
             self.assertIn(last, outcome.out)
