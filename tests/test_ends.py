@@ -409,6 +409,44 @@ class NoReaderTests(SynchronousTestCase):
 
         every(check, *PIPED)
 
+    def test_echo(self) -> None:
+        """A server that answers meanwhile goes on taking: its answer is read."""
+
+        def echo(peer: Peer) -> int:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            assert gone.wait(PATIENCE)
+            # The command notices meanwhile: an answer that came first is undelivered.
+            threading.Event().wait(SLOW)
+            taken = 0
+            while data := peer.receive():
+                taken += len(data)
+                peer.send(data)
+            return taken
+
+        def check(kind: Kind) -> None:
+            gone.clear()
+            with (
+                kind.serve(echo, BY_DEFAULT) as server,
+                tempfile.TemporaryFile() as file,
+            ):
+                file.write(noise(size))
+                file.seek(0)
+                with running("-v", *server.arguments, stdin=file) as process:
+                    assert process.stdout is not None and process.stderr is not None
+                    while b"input has ended" not in process.stderr.readline():
+                        pass
+                    process.stdout.close()
+                    process.stdout = None
+                    gone.set()
+                    outcome = finish(process, None)
+                self.assertEqual(server.result(), size)
+            self.assertEqual(outcome.status, 0, outcome.err)
+
+        # What our kernel holds beside what the server's takes.
+        size, gone = 3 * MIB // 2, threading.Event()
+        for kind in (TCP, TLS):
+            check(kind)
+
     def test_socket(self) -> None:
         """A user with a UNIX socket, as ssh has one, hangs up by closing it."""
 
