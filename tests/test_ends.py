@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import select
@@ -14,6 +15,7 @@ from fcntl import ioctl
 from sys import byteorder
 from termios import FIONREAD
 
+from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests import servers, tls13
@@ -32,6 +34,7 @@ from tests.command import (
     every,
     finish,
     run,
+    server_context,
     serving,
     start,
     terminal,
@@ -616,3 +619,33 @@ class WithheldTests(SynchronousTestCase):
         outcome = self.withheld(end)
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertIn("before all of ", outcome.complaint())
+
+
+class EarlyEndTests(SynchronousTestCase):
+    """A server that ends with the last message of the handshake."""
+
+    def test_close_notify(self) -> None:
+        """Its words are delivered, and its end is noticed though its socket is open."""
+
+        def script(peer: Peer) -> None:
+            tls = SSL.Connection(server_context(SSL.TLS1_2_VERSION), None)
+            tls.set_accept_state()
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except SSL.WantReadError:
+                    with contextlib.suppress(SSL.WantReadError):
+                        peer.socket.sendall(tls.bio_read(CHUNK))
+                    tls.bio_write(peer.socket.recv(CHUNK))
+            tls.sendall(b"busy\n")
+            tls.shutdown()
+            peer.socket.sendall(tls.bio_read(CHUNK))
+            over.wait(PATIENCE)
+
+        over = threading.Event()
+        secure = ("--tls", *trusting())
+        with serving(script, *secure, shutdown=BY_DEFAULT) as server:
+            outcome = run(*server.arguments, data=b"")
+            over.set()
+        self.assertEqual(outcome, Outcome(0, b"busy\n", ""))
