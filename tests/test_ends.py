@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import select
@@ -14,6 +15,7 @@ from fcntl import ioctl
 from sys import byteorder
 from termios import FIONREAD
 
+from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests import servers, tls13
@@ -32,6 +34,7 @@ from tests.command import (
     every,
     finish,
     run,
+    server_context,
     serving,
     start,
     terminal,
@@ -409,6 +412,44 @@ class NoReaderTests(SynchronousTestCase):
 
         every(check, *PIPED)
 
+    def test_echo(self) -> None:
+        """A server that answers meanwhile goes on taking: its answer is read."""
+
+        def echo(peer: Peer) -> int:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            assert gone.wait(PATIENCE)
+            # The command notices meanwhile: an answer that came first is undelivered.
+            threading.Event().wait(SLOW)
+            taken = 0
+            while data := peer.receive():
+                taken += len(data)
+                peer.send(data)
+            return taken
+
+        def check(kind: Kind) -> None:
+            gone.clear()
+            with (
+                kind.serve(echo, BY_DEFAULT) as server,
+                tempfile.TemporaryFile() as file,
+            ):
+                file.write(noise(size))
+                file.seek(0)
+                with running("-v", *server.arguments, stdin=file) as process:
+                    assert process.stdout is not None and process.stderr is not None
+                    while b"input has ended" not in process.stderr.readline():
+                        pass
+                    process.stdout.close()
+                    process.stdout = None
+                    gone.set()
+                    outcome = finish(process, None)
+                self.assertEqual(server.result(), size)
+            self.assertEqual(outcome.status, 0, outcome.err)
+
+        # What our kernel holds beside what the server's takes.
+        size, gone = 3 * MIB // 2, threading.Event()
+        for kind in (TCP, TLS):
+            check(kind)
+
     def test_socket(self) -> None:
         """A user with a UNIX socket, as ssh has one, hangs up by closing it."""
 
@@ -578,3 +619,33 @@ class WithheldTests(SynchronousTestCase):
         outcome = self.withheld(end)
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertIn("before all of ", outcome.complaint())
+
+
+class EarlyEndTests(SynchronousTestCase):
+    """A server that ends with the last message of the handshake."""
+
+    def test_close_notify(self) -> None:
+        """Its words are delivered, and its end is noticed though its socket is open."""
+
+        def script(peer: Peer) -> None:
+            tls = SSL.Connection(server_context(SSL.TLS1_2_VERSION), None)
+            tls.set_accept_state()
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except SSL.WantReadError:
+                    with contextlib.suppress(SSL.WantReadError):
+                        peer.socket.sendall(tls.bio_read(CHUNK))
+                    tls.bio_write(peer.socket.recv(CHUNK))
+            tls.sendall(b"busy\n")
+            tls.shutdown()
+            peer.socket.sendall(tls.bio_read(CHUNK))
+            over.wait(PATIENCE)
+
+        over = threading.Event()
+        secure = ("--tls", *trusting())
+        with serving(script, *secure, shutdown=BY_DEFAULT) as server:
+            outcome = run(*server.arguments, data=b"")
+            over.set()
+        self.assertEqual(outcome, Outcome(0, b"busy\n", ""))

@@ -74,6 +74,9 @@ class Lent(Wire, Watch):
         self._gone = True
         # Whoever waits to write is to hear of it.
         self._full = False
+        if error is not None:
+            # A connection that was given up is gone with the last of its descriptors.
+            self._forget()
         self.ended(error)
         self._closed()
 

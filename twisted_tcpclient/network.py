@@ -170,6 +170,11 @@ class Network(Protocol):
             return Ended(self._early, self._error)
         if self._records is None:
             return Wire(take(self.transport))
+        from twisted_tcpclient.tls import sessions
+
+        if sessions.has_been_closed(self.transport):
+            # close_notify came with the end of the handshake; Twisted is closing.
+            return Ended(self._early, None)
         session = self._records(self.transport.getHandle())
         self.transport.release()
         return Secure(take(self.transport.transport), session, self._early)

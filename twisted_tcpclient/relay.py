@@ -272,6 +272,8 @@ class Relay:
         if self._local.needed and self._farewell.phase is not Phase.LEAVING:
             self._fail(endings.unwritable(self._local.writes, error))
         else:
+            # A server whose words are not read may take no more of ours.
+            self._discard()
             self._abandon()
 
     def _abandon(self) -> None:

@@ -227,10 +227,11 @@ class Ended(Wire):
 
     def upload(self, source: int, read: Read, fast: bool) -> Mover:
         """Nothing will be sent."""
-        return Copy(self._wait, writer(self.fileno()))
+        return Copy(self._withhold, writer(self.fileno()))
 
     def _fail(self) -> list[bytes]:
         raise self._error
 
-    def _wait(self) -> list[bytes]:
-        raise BlockingIOError
+    def _withhold(self) -> list[bytes]:
+        # Input that waits would be found readable for ever.
+        raise Withheld
