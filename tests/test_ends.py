@@ -179,6 +179,19 @@ class AnswerTests(SynchronousTestCase):
         )
         self.assertEqual(ended, "tcpclient: the server has ended the connection")
 
+    def test_said_never(self) -> None:
+        """It says, too, that the server is not told."""
+
+        def late(peer: Peer) -> None:
+            peer.line()
+            hung_up(peer, 0.5)
+            peer.finish()
+
+        with TCP.serve(late, BY_DEFAULT) as server:
+            options = ("-v", "--shutdown", "never", *server.arguments)
+            outcome = run(*options, data=b"QUIT\n")
+        self.assertIn(" has ended; the server is told never (--shutdown)", outcome.err)
+
     def test_postfix(self) -> None:
         """A mail of 3 MB to Postfix ends with its 221, over STARTTLS and in clear."""
         server = servers.postfix()

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -255,9 +256,10 @@ class Relay:
         """Note how long the server has to be quiet, if the farewell waits for that."""
         if self._farewell.phase is Phase.WAITING:
             seconds = self._farewell.patience(self._see())
+            told = f"when it has been quiet for {seconds:g} s"
+            when = told if isfinite(seconds) else "never"
             self._manner.note(
-                f"{self._local.reads} has ended; the server is told when it has been"
-                f" quiet for {seconds:g} s (--shutdown)"
+                f"{self._local.reads} has ended; the server is told {when} (--shutdown)"
             )
 
     def _deserted(self) -> None:
