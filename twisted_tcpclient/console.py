@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -134,8 +135,10 @@ class Console:
         # The session first reads files.  OpenSSL, or open(2) of a FIFO, may block then,
         # and Python runs no handler meanwhile: the default action ends the process.
         self._handle(signal.SIG_DFL)
+        handle = partial(self._handle, self._signalled)
+        self._session.prepared = handle  # type: ignore[method-assign]
         running = self._session.run()
-        self._handle(self._signalled)
+        handle()
         running.addCallback(self._over)
 
     def _handle(self, handler: Any) -> None:

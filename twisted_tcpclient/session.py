@@ -79,6 +79,9 @@ class Session:
         self._peer: object | None = None
         self._lacks_certificate = False
 
+    def prepared(self) -> None:
+        """Called when all files are read, before connecting; for the caller to set."""
+
     def run(self) -> Deferred[int]:
         """
         Connect, secure, hand over or relay.
@@ -140,6 +143,7 @@ class Session:
     async def _connect(self) -> Any:
         """Connected, and verified where TLS was asked for."""
         endpoint = self._endpoint()
+        self.prepared()
         factory = Factory.forProtocol(Network)
         factory.noisy = False
         network: Any = await endpoint.connect(factory)

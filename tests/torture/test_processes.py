@@ -240,10 +240,7 @@ class SignalTests(SynchronousTestCase):
                 self.reach(stage, name, process)
                 process.send_signal(number)
                 outcome = finish(process, None)
-                # Until it has begun to connect a signal has its default action.
-                killed = name == "connect" and outcome.status == -number
-                status = -number if killed else 128 + number
-                self.assertEqual(outcome, Outcome(status, b"", ""))
+                self.assertEqual(outcome, Outcome(128 + number, b"", ""))
                 self.assertTrue(gone(process))
 
         together(
