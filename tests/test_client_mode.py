@@ -61,7 +61,7 @@ SLACK = 12
 NARROW = """
 import socket, sys
 from twisted.internet import tcp
-from twisted_tcpclient import console
+from twisted_tcpclient.command import console
 create = tcp.Client.createInternetSocket
 def narrow(client):
     made = create(client)

@@ -41,9 +41,9 @@ from twisted_tcpclient.errors import (
     TimedOut,
 )
 from twisted_tcpclient.facts import Facts, environment
-from twisted_tcpclient.greeting import greeted
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import Shutdown, TLSSettings
+from twisted_tcpclient.stages.greeting import greeted
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor

@@ -44,7 +44,7 @@ from tests.test_client_mode import finishing, noise, same
 from tests.test_command import refusing
 from tests.test_prog import LOOK, QUICK, python, sh
 from tests.test_twist import TWIST, errors
-from twisted_tcpclient.described import parse
+from twisted_tcpclient.command.described import parse
 from twisted_tcpclient.errors import DescriptionError
 
 #: Endpoints of another package, with the habits of some that there are.

@@ -50,7 +50,7 @@ from twisted_tcpclient.errors import (
     Preauthenticated,
     Refused,
 )
-from twisted_tcpclient.starttls import negotiated
+from twisted_tcpclient.stages.negotiation import negotiated
 
 
 class Dialogues(SynchronousTestCase):

@@ -49,7 +49,7 @@ from twisted_tcpclient.dialogue import (
 )
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.starttls import negotiated
+from twisted_tcpclient.stages.negotiation import negotiated
 from twisted_tcpclient.tls import ConnectionCreator
 
 

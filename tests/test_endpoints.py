@@ -56,7 +56,6 @@ from tests.transcripts import (
 )
 from twisted_tcpclient.connection import observe
 from twisted_tcpclient.endpoints import PAUSE, SocketEndpoint, secured, starttls
-from twisted_tcpclient.endpoints import Handshake as HandshakeStage
 from twisted_tcpclient.errors import Attempt as Failed
 from twisted_tcpclient.errors import (
     ConnectFailed,
@@ -69,6 +68,7 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.stages.handshake import Handshake as HandshakeStage
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor

@@ -42,7 +42,7 @@ from tests.command import (
     trusting,
 )
 from tests.test_client_mode import MIB, noise, running, same
-from twisted_tcpclient.descriptors import CHUNK, widen
+from twisted_tcpclient.relay.descriptors import CHUNK, widen
 
 #: The command as users run it: it decides when the server is told.
 BY_DEFAULT: tuple[str, ...] = ()

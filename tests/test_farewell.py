@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_tcpclient.descriptors import Rest
-from twisted_tcpclient.farewell import (
+from twisted_tcpclient.relay.descriptors import Rest
+from twisted_tcpclient.relay.farewell import (
     DESERTED,
     LINGER,
     LOOK,

@@ -52,7 +52,11 @@ UPLOADS, SIDE_BY_SIDE = 200, 20
 #: where all imports are done; prints what is unusual.
 MANY = """
 import os, sys
-from twisted_tcpclient import console, endpoints, lookup, starttls, tls
+from twisted_tcpclient import endpoints, tls
+from twisted_tcpclient.command import console
+from twisted_tcpclient.names import resolver, reverse
+from twisted_tcpclient.stages import handshake, negotiation
+from twisted_tcpclient.tls import creator
 count, path, *arguments = sys.argv[1:]
 def upload():
     pid = os.fork()

@@ -32,8 +32,8 @@ from twisted_tcpclient import endpoints
 from twisted_tcpclient.dialects import NAMES, Dialect, find
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.errors import NameMismatch
-from twisted_tcpclient.greeting import greeted
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.stages.greeting import greeted
 from twisted_tcpclient.tls import ConnectionCreator
 
 GREETING = b"220 mx.example.org ESMTP\r\n"

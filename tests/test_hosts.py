@@ -31,10 +31,10 @@ from tests.torture.paths import Place
 from tests.torture.resolvers import UNKNOWN, Question, resolver
 from tests.transcripts import Recorders, patient
 from twisted_tcpclient.errors import AddressNotFound, SettingsError
-from twisted_tcpclient.identity import reference, server_name
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import LONGEST_NAME, TLSSettings, read_host, sni
 from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.tls.identity import reference, server_name
 
 #: What is typed, and the ASCII form in which it is read (UTS 46, non-transitional).
 NAMES = {

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.idle import Idle
+from twisted_tcpclient.relay.idle import Idle
 
 
 class IdleTests(SynchronousTestCase):

@@ -27,9 +27,9 @@ from tests.command import (
 #: The command, with ident on a port of our own.
 IDENT_ELSEWHERE = """
 import sys
-from twisted_tcpclient import lookup
-from twisted_tcpclient.console import run
-lookup.IDENT_PORT = int(sys.argv[1])
+from twisted_tcpclient.names import reverse
+from twisted_tcpclient.command.console import run
+reverse.IDENT_PORT = int(sys.argv[1])
 sys.exit(run(sys.argv[2:]))
 """
 

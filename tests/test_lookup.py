@@ -30,15 +30,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.transcripts import patient
-from twisted_tcpclient import lookup
-from twisted_tcpclient.lookup import (
+from twisted_tcpclient.names.resolver import Resolver, addresses, in_daemon
+from twisted_tcpclient.names.reverse import (
     IDENT_PORT,
     Ident,
-    Resolver,
-    addresses,
     host_name,
     ident,
-    in_daemon,
     parse_ident,
 )
 
@@ -542,12 +539,3 @@ class ResolverTests(Hanging):
         found = addresses("127.0.0.1", 25, (IPv4Address,))
         self.assertEqual(found, [IPv4Address("TCP", "127.0.0.1", 25)])
         self.assertRaises(OSError, addresses, "::1", 25, (IPv4Address,))
-
-
-class ModuleTests(SynchronousTestCase):
-    """What others may use."""
-
-    def test_public(self) -> None:
-        """All that is said to be there is there."""
-        for name in lookup.__all__:
-            self.assertTrue(hasattr(lookup, name), name)

@@ -41,7 +41,7 @@ from tests.certificates import shared
 from tests.echo_server import allow_descriptors
 from tests.programs import environment
 from tests.transcripts import Recorders
-from twisted_tcpclient.stages import Stage
+from twisted_tcpclient.stages.base import Stage
 
 reactor: Any = global_reactor
 

@@ -21,10 +21,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.packages import service_port
 from tests.transcripts import patient
-from twisted_tcpclient import __version__, configuration, dialects
+from twisted_tcpclient import __version__, dialects
+from twisted_tcpclient.command import configuration
+from twisted_tcpclient.command.help import GROUPS, Entry, help_text
+from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.help import GROUPS, Entry, help_text
-from twisted_tcpclient.options import Options
 from twisted_tcpclient.settings import (
     CERTIFICATES,
     ConnectSettings,

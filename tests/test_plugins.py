@@ -43,10 +43,10 @@ from twisted_tcpclient.dialects import (
 )
 from twisted_tcpclient.dialogue import MOST
 from twisted_tcpclient.errors import BadReply, DialectFailed
-from twisted_tcpclient.greeting import greeting_from
 from twisted_tcpclient.plugin import DialectPlugin
-from twisted_tcpclient.stages import StagedEndpoint
-from twisted_tcpclient.starttls import Negotiation
+from twisted_tcpclient.stages.base import StagedEndpoint
+from twisted_tcpclient.stages.greeting import greeting_from
+from twisted_tcpclient.stages.negotiation import Negotiation
 
 EXAMPLE = ROOT / "doc" / "examples" / "nbd"
 

@@ -30,8 +30,11 @@ from twisted.trial.unittest import TestCase
 
 from tests.certificates import shared
 from tests.command import PATIENCE, TCP, TLS, UNIX, Kind, Peer, Server
-from twisted_tcpclient import movers, pumps
-from twisted_tcpclient.descriptors import (
+from twisted_tcpclient.endpoints import SocketEndpoint, secured
+from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
+from twisted_tcpclient.relay import movers
+from twisted_tcpclient.relay import pump as pumps
+from twisted_tcpclient.relay.descriptors import (
     CHUNK,
     Rest,
     Watch,
@@ -41,16 +44,14 @@ from twisted_tcpclient.descriptors import (
     rest,
     widen,
 )
-from twisted_tcpclient.endpoints import SocketEndpoint, secured
-from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
-from twisted_tcpclient.movers import Copy, SendFile, Splice, mover, writer
-from twisted_tcpclient.network import Network
-from twisted_tcpclient.pumps import Pump
-from twisted_tcpclient.relay import Local, Manner, Relay
+from twisted_tcpclient.relay.holder import Network
+from twisted_tcpclient.relay.movers import Copy, SendFile, Splice, mover, writer
+from twisted_tcpclient.relay.pump import Pump
+from twisted_tcpclient.relay.relay import Local, Manner, Relay
+from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Shutdown, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.records import Records
-from twisted_tcpclient.wire import Wire
 
 reactor: Any = global_reactor
 

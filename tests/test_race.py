@@ -56,7 +56,7 @@ from twisted_tcpclient.errors import (
     ConnectFailed,
     LookupFailed,
 )
-from twisted_tcpclient.lookup import Resolver
+from twisted_tcpclient.names.resolver import Resolver
 from twisted_tcpclient.race import (
     Address,
     RacingEndpoint,
@@ -66,7 +66,6 @@ from twisted_tcpclient.race import (
     literals,
     zoned,
 )
-from twisted_tcpclient.report import Report
 from twisted_tcpclient.settings import ConnectSettings
 
 reactor: Any = global_reactor
@@ -130,19 +129,6 @@ class Names:
         for address in addresses:
             self._receiver.addressResolved(address)
         self._receiver.resolutionComplete()
-
-
-class Announcer(Report):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.told: list[str]
-        object.__setattr__(self, "told", [])
-
-    def progress(self, message: str) -> None:
-        """Keep it."""
-        self.told.append(message)
 
 
 def refused(number: int = errno.ECONNREFUSED) -> Exception:
@@ -277,13 +263,13 @@ class Racing(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.names = Names()
         self.reactor.nameResolver = self.names
-        self.announcer = Announcer()
+        self.told: list[str] = []
         self.factory: Any = Recorders()
 
     def start(self, *addresses: IAddress, **others: Any) -> Deferred[Any]:
         """A race to these addresses."""
         endpoint = RacingEndpoint(
-            self.reactor, self.host, 25, ConnectSettings(**others), self.announcer
+            self.reactor, self.host, 25, ConnectSettings(**others), self.told.append
         )
         self.connecting: Deferred[Any] = endpoint.connect(self.factory)
         if addresses:
@@ -491,12 +477,12 @@ class RaceTests(Racing):
         """Every attempt is announced as it begins."""
         self.start(V6[0], V4[0])
         self.assertEqual(
-            self.announcer.told,
+            self.told,
             ["trying host mail.example.org ip 2001:db8::1 port 25"],
         )
         self.fail_attempt(0)
         self.assertEqual(
-            self.announcer.told[1:],
+            self.told[1:],
             ["trying host mail.example.org ip 192.0.2.1 port 25"],
         )
         self.connecting.cancel()
@@ -643,7 +629,7 @@ class HostTests(Racing):
             self.setUp()
             self.host = host
             self.start(family=0)
-            self.assertEqual(self.announcer.told, [f"trying {where}"])
+            self.assertEqual(self.told, [f"trying {where}"])
             self.connecting.cancel()
             self.failureResultOf(self.connecting)
 
@@ -731,14 +717,14 @@ class TrackTests(SynchronousTestCase):
 
     def test_is_no_place_for_resolvers(self) -> None:
         """Names are looked up before the race; nobody changes that in it."""
-        track = Track(MemoryReactorClock(), "x", V4, ConnectSettings(), Report(0))
+        track = Track(MemoryReactorClock(), "x", V4, ConnectSettings(), print)
         self.assertRaises(NotImplementedError, track.installNameResolver, Names())
         self.assertIs(track.nameResolver, track)
 
     def test_keeps_the_time(self) -> None:
         """Its time, and what is to be called later, are the real reactor's."""
         memory = MemoryReactorClock()
-        track = Track(memory, "x", V4, ConnectSettings(attempt_delay=3), Report(0))
+        track = Track(memory, "x", V4, ConnectSettings(attempt_delay=3), print)
         memory.advance(5)
         self.assertEqual(track.seconds(), 5)
         called: list[int] = []

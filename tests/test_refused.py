@@ -30,9 +30,9 @@ from tests.command import (
     together,
 )
 from tests.test_pumps import PumpTestCase, digest, text
-from twisted_tcpclient.descriptors import Watch
-from twisted_tcpclient.movers import Copy, Splice, writer
-from twisted_tcpclient.pumps import Pump
+from twisted_tcpclient.relay.descriptors import Watch
+from twisted_tcpclient.relay.movers import Copy, Splice, writer
+from twisted_tcpclient.relay.pump import Pump
 
 #: What a kernel or a filter may say of a call that it does not have, or let be made.
 ERRORS = (

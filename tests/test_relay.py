@@ -15,11 +15,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.farewell import LOOK
-from twisted_tcpclient.movers import Copy, Mover, writer
-from twisted_tcpclient.relay import Local, Manner, Relay, crlf
+from twisted_tcpclient.relay.farewell import LOOK
+from twisted_tcpclient.relay.movers import Copy, Mover, writer
+from twisted_tcpclient.relay.relay import Local, Manner, Relay, crlf
+from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Shutdown
-from twisted_tcpclient.wire import Wire
 
 #: Bytes in which line ends, whole and torn, are frequent.
 TEXT = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".join)

@@ -23,8 +23,16 @@ PACKAGE = ROOT / "twisted_tcpclient"
 DROP_IN = ROOT / "twisted" / "plugins" / "twisted_tcpclient_plugin.py"
 TESTS = ROOT / "tests"
 
-#: Where a run begins: the command, and ``twist``.
-BEGINNINGS = {"console", "service"}
+#: The rooms from the bottom up: sub-packages, and the modules of the top level.  A
+#: module imports from its own room and from the rooms below it.
+ROOMS = (
+    *("__init__", "text", "dialogue", "errors", "dialects", "settings", "facts"),
+    *("plugin", "registry", "values", "names", "race", "tls", "stages", "endpoints"),
+    *("relay", "program", "connection", "ucspi", "strings", "command", "__main__"),
+)
+
+#: Modules that import the global reactor: where a run begins.
+BEGINNINGS = {"command.console", "command.service"}
 
 
 @cache
@@ -65,9 +73,18 @@ def short(name: str) -> str:
     return name.partition(".")[2]
 
 
-def packages(names: set[str]) -> set[str]:
-    """The packages of modules, or themselves where they are in none."""
-    return {name.partition(".")[0] for name in names}
+def room(name: str) -> str:
+    """Return the room of a module, whose name has no package in front."""
+    return name.partition(".")[0] or "__init__"
+
+
+def known(name: str) -> set[str]:
+    """Return the modules of the package that a module imports, by full name."""
+    found = set()
+    for module, imported in imports(modules()[name]):
+        inner = f"{module}.{imported}"
+        found.add(inner if inner in modules() else module)
+    return found & modules().keys()
 
 
 def private(name: str) -> bool:
@@ -92,53 +109,53 @@ class ImportTests(SynchronousTestCase):
         self.assertGreater(len(modules()), 15)
         self.assertIn("twisted_tcpclient.dialects.smtp", modules())
 
-    def test_dialects(self) -> None:
-        """Dialects know the standard library, the engine, and each other."""
-        for name, tree in modules().items():
-            if name.startswith("twisted_tcpclient.dialects"):
-                for module, _ in imports(tree):
-                    top = module.partition(".")[0]
-                    ours = module.removeprefix("twisted_tcpclient.").partition(".")[0]
-                    self.assertTrue(
-                        top in sys.stdlib_module_names
-                        or ours in ("dialects", "dialogue"),
-                        (name, module),
-                    )
+    def test_rooms(self) -> None:
+        """
+        Every module is in a room of :data:`ROOMS`, and imports only from its own room
+        and from the rooms below.
+        """
+        rank = {name: number for number, name in enumerate(ROOMS)}
+        self.assertEqual({room(short(name)) for name in modules()}, set(ROOMS))
+        for name in modules():
+            for other in known(name):
+                above, below = room(short(name)), room(short(other))
+                self.assertLessEqual(rank[below], rank[above], (name, other))
 
-    def test_errors(self) -> None:
+    def test_no_circle(self) -> None:
+        """No module imports itself by way of others, not even within a function."""
+        graph = {name: known(name) for name in modules()}
+        while graph:
+            free = {name for name, other in graph.items() if not other & graph.keys()}
+            self.assertTrue(free, f"imports in a circle: {sorted(graph)}")
+            graph = {name: graph[name] for name in graph.keys() - free}
+
+    def test_no_twisted(self) -> None:
         """
-        Errors, the engine of dialogues, and settings know the standard library; the
-        engine knows how text is escaped, the errors know the engine, and the settings
-        how names are read.
+        Dialogues, dialects, errors, settings and text import the standard library only;
+        settings also import idna.
         """
-        for name, known in (
-            ("errors", "dialogue"),
-            ("dialogue", "report"),
-            ("settings", "international"),
-        ):
-            for module, _ in imports(modules()[f"twisted_tcpclient.{name}"]):
-                if module != f"twisted_tcpclient.{known}":
-                    self.assertIn(module.partition(".")[0], sys.stdlib_module_names)
+        pure = ("dialogue", "dialects", "errors", "settings", "text")
+        for name, tree in modules().items():
+            if room(short(name)) in pure:
+                outside = {
+                    module.partition(".")[0]
+                    for module, _ in imports(tree)
+                    if module not in modules()
+                }
+                allowed = {"idna"} if short(name) == "settings" else set()
+                self.assertLessEqual(outside - sys.stdlib_module_names, allowed, name)
 
     def test_names(self) -> None:
-        """One module knows IDNA: no two readings of a name."""
-        self.assertEqual(self.importers("idna"), {"international"})
-        found = {
-            short(name)
-            for name, tree in modules().items()
-            for module, _ in imports(tree)
-            if module == "twisted_tcpclient.international"
-        }
-        self.assertEqual(found, {"settings"})
+        """Only settings import idna, so that a name is converted in one way."""
+        self.assertEqual(self.importers("idna"), {"settings"})
 
     def test_tls(self) -> None:
-        """One package knows OpenSSL; a module beside it, what is in certificates."""
-        self.assertEqual(packages(self.importers("OpenSSL")), {"tls"})
-        found = packages(self.importers("cryptography", "service_identity"))
-        self.assertEqual(found, {"tls", "identity"})
+        """Only tls imports OpenSSL, cryptography and service_identity."""
+        found = self.importers("OpenSSL", "cryptography", "service_identity")
+        self.assertEqual({room(name) for name in found}, {"tls"})
 
     def test_reactor(self) -> None:
-        """Only where a run begins the global reactor is known."""
+        """Only the modules where a run begins import the global reactor."""
         found = {
             short(name)
             for name, tree in modules().items()
@@ -148,49 +165,33 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(found, BEGINNINGS)
 
     def test_argv(self) -> None:
-        """The command line is read where the command begins, and nowhere else."""
+        """Only ``__main__`` reads argv."""
         found = {
             short(name)
             for name, tree in modules().items()
             if ("sys", "argv") in {*attributes(tree), *imports(tree)}
         }
-        self.assertLessEqual(found, {"__main__"})
+        self.assertEqual(found, {"__main__"})
 
     def test_environment(self) -> None:
-        """The environment is read by whoever begins, and handed on as a value."""
+        """
+        Only the command reads the environment and hands it on as a value; ``ucspi``
+        reads it for the endpoint string of that name, and forgets it.
+        """
         names = ("environ", "environb", "getenv", "getenvb", "putenv", "unsetenv")
         found = {
-            short(name)
+            room(short(name))
             for name, tree in modules().items()
             for module, attribute in (*attributes(tree), *imports(tree))
             if module == "os" and attribute in names
         }
-        self.assertLessEqual(found, {"session", "options", "ucspi"} | BEGINNINGS)
+        self.assertEqual(found, {"command", "ucspi"})
 
-    def test_one_way(self) -> None:
-        """Imports run one way: no module imports, by whatever way, itself."""
-        graph = {
-            name: {
-                known
-                for module, imported in imports(tree)
-                for known in (module, f"{module}.{imported}")
-                if known in modules()
-            }
-            for name, tree in modules().items()
-        }
-        while graph:
-            free = {name for name, known in graph.items() if not known & graph.keys()}
-            self.assertTrue(free, f"imports in a circle: {sorted(graph)}")
-            graph = {name: known for name, known in graph.items() if name not in free}
-
-    def test_session_is_near_the_end(self) -> None:
-        """Nobody knows the session and the command line but those who begin."""
-        late = {"session", "options", *BEGINNINGS}
-        for name, tree in modules().items():
-            for module, imported in imports(tree):
-                for known in (module, f"{module}.{imported}"):
-                    if short(known) in late:
-                        self.assertIn(short(name), {"__main__"} | BEGINNINGS)
+    def test_stderr(self) -> None:
+        """Only the command writes messages to the user."""
+        for name in modules():
+            if room(short(name)) not in ("command", "__main__"):
+                self.assertNotIn("twisted_tcpclient.command.messages", known(name))
 
 
 class TwistedTests(SynchronousTestCase):
@@ -301,13 +302,12 @@ class StartTests(SynchronousTestCase):
 
     def test_plain(self) -> None:
         """Without TLS neither our TLS, nor STARTTLS, nor any dialect is loaded."""
-        loaded = self.loaded("twisted_tcpclient.console")
-        self.assertIn("twisted_tcpclient.session", loaded)
+        loaded = self.loaded("twisted_tcpclient.command.console")
+        self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
-            *("tls", "endpoints", "described", "starttls", "stages", "plugin"),
+            *("tls", "endpoints", "stages", "plugin", "dialects"),
+            *("command.described", "command.help"),
         ):
-            self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
-        for name in ("dialects", "help", "international"):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
 
     def test_garbage(self) -> None:
@@ -316,7 +316,7 @@ class StartTests(SynchronousTestCase):
         makes is.
         """
         code = (
-            "import gc, twisted_tcpclient.console as console\n"
+            "import gc, twisted_tcpclient.command.console as console\n"
             "console.run = lambda _: print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
             "from twisted_tcpclient.__main__ import main\n"
             "main()"

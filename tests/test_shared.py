@@ -34,9 +34,9 @@ from tests.command import (
     terminal,
 )
 from tests.test_pumps import MIB, digest, text
-from twisted_tcpclient import descriptors
-from twisted_tcpclient.descriptors import CHUNK, output, reader, source
-from twisted_tcpclient.movers import writer
+from twisted_tcpclient.relay import descriptors
+from twisted_tcpclient.relay.descriptors import CHUNK, output, reader, source
+from twisted_tcpclient.relay.movers import writer
 
 REPLY = b"reply\n" * 1000
 

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import PEER, Attempt, Recorder, Recorders, Wire
 from twisted_tcpclient.errors import TCPClientError, TimedOut
-from twisted_tcpclient.stages import Stage, StagedEndpoint, StageFactory
+from twisted_tcpclient.stages.base import Stage, StagedEndpoint, StageFactory
 
 ADDRESS = IPv4Address("TCP", "192.0.2.99", 99)
 

@@ -66,16 +66,16 @@ from twisted_tcpclient.errors import (
     TCPClientError,
     TimedOut,
 )
-from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import TLSSettings
-from twisted_tcpclient.stages import StagedEndpoint
-from twisted_tcpclient.starttls import (
+from twisted_tcpclient.stages.base import StagedEndpoint
+from twisted_tcpclient.stages.negotiation import (
     LastWords,
     Negotiation,
     client_name,
     negotiated,
     negotiation,
 )
+from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls import ConnectionCreator
 
 #: How long the dialogue may take.
@@ -1435,7 +1435,7 @@ class NegotiationTests(SynchronousTestCase):
         """No dialect is imported before it is used, and no other is then."""
         program = (
             "import sys\n"
-            "from twisted_tcpclient.starttls import negotiation\n"
+            "from twisted_tcpclient.stages.negotiation import negotiation\n"
             "before = set(sys.modules)\n"
             "negotiation('imap')\n"
             "print(*sorted(set(sys.modules) - before))\n"

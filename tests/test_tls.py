@@ -38,7 +38,6 @@ from tests.certificates import (
 )
 from tests.command import PATIENCE
 from tests.transcripts import Handshake, TLSServer
-from twisted_tcpclient.endings import of_transport
 from twisted_tcpclient.endpoints import secured
 from twisted_tcpclient.errors import (
     ConnectionBroken,
@@ -48,6 +47,7 @@ from twisted_tcpclient.errors import (
     SettingsError,
     VerificationFailed,
 )
+from twisted_tcpclient.relay.endings import of_transport
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.reasons import explain

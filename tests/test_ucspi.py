@@ -42,7 +42,7 @@ from tests.packages import find_program
 from tests.programs import TCPCLIENT, Outcome, spawn
 from tests.transcripts import TLSServer
 from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.streams import Source
+from twisted_tcpclient.relay.streams import Source
 from twisted_tcpclient.ucspi import UCSPIEndpoint, address
 
 reactor: Any = global_reactor

@@ -39,9 +39,9 @@ from tests.command import (
     together,
 )
 from tests.packages import find_program
+from twisted_tcpclient.command.help import GROUPS
+from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.facts import Facts, variables
-from twisted_tcpclient.help import GROUPS
-from twisted_tcpclient.options import Options
 from twisted_tcpclient.settings import ConnectSettings
 
 DOC = ROOT / "doc"

@@ -20,7 +20,7 @@ def main() -> int:
         # What is loaded now stays.  To look for garbage in it, again and again, is a
         # fifth of the work of starting.
         gc.disable()
-        from twisted_tcpclient.console import run
+        from twisted_tcpclient.command.console import run
 
         gc.freeze()
         gc.enable()

@@ -30,13 +30,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import facts, program
-from twisted_tcpclient.descriptors import output, source
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
-from twisted_tcpclient.network import Network
-from twisted_tcpclient.relay import Local, Manner, Relay
-from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.relay.descriptors import output, source
+from twisted_tcpclient.relay.holder import Network
+from twisted_tcpclient.relay.relay import Local, Manner, Relay
 from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.text import os_reason
 
 
 def observe(transport: Any) -> Facts:
@@ -70,7 +70,7 @@ class _Untouched(Network):
     def connectionMade(self) -> None:
         """Hold back; not all that is connected to can do that, or has an address."""
         if not any(each.providedBy(self.transport) for each in _SOCKETS):
-            from twisted_tcpclient.described import Completed
+            from twisted_tcpclient.stages.foreign import Completed
 
             self.transport = Completed(self.transport)
         super().connectionMade()

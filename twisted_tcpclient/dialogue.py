@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
 
-from twisted_tcpclient.report import fault, printable
+from twisted_tcpclient.text import fault, printable
 
 #: The longest line, in bytes, without its LF.  The RFCs allow 512 to 8192.
 LONGEST_LINE = 8192

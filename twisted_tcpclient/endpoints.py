@@ -16,26 +16,23 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
-    IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.errors import Attempt, ConnectFailed, TLSFailed
+from twisted_tcpclient.errors import Attempt, ConnectFailed
 from twisted_tcpclient.race import explain, said_again
 from twisted_tcpclient.registry import find
-from twisted_tcpclient.stages import Stage, StagedEndpoint
+from twisted_tcpclient.stages.base import Stage, StagedEndpoint
+from twisted_tcpclient.stages.handshake import Handshake, TLSEndpoint
 
 if TYPE_CHECKING:
-    from twisted_tcpclient.tls import Creator
+    pass
 
 
 #: What fits into an address of a UNIX socket everywhere on Linux.
@@ -96,96 +93,6 @@ class SocketEndpoint:
         return ConnectFailed([Attempt(f"socket {self._path}", why)])
 
 
-@implementer(IHandshakeListener)
-class Handshake(Stage):
-    """Holds a connection until TLS has proved who the server is."""
-
-    awaited = "the TLS handshake"
-
-    def __init__(self, creator: Creator, *args: Any) -> None:
-        super().__init__(*args)
-        self._creator = creator
-
-    def handshakeCompleted(self) -> None:
-        """The handshake is over; a renegotiation changes nothing."""
-        if self.transport.aborted:
-            # A creator has found fault in a callback of OpenSSL's, which could not
-            # stop the handshake.  The reason comes with the end of the connection.
-            return
-        try:
-            self._creator.accept(self.transport.getHandle())
-        except TLSFailed as error:
-            self.refuse(error)
-        else:
-            first = self._waiting
-            self.open()
-            if first:
-                self.announce()
-
-    def lost(self, reason: Failure) -> Exception:
-        """The certificate was bad, or the handshake broke."""
-        return self._creator.explain(self.transport.getHandle(), reason)
-
-
-class _TLSTransport(BufferingTLSTransport):
-    """
-    Twisted's TLS, which tells a FIN without close_notify from a reset.
-
-    :ivar ended: why the connection below TLS ended.
-    :ivar aborted: whether it was given up on this side.
-    """
-
-    ended = connectionDone
-    aborted = _released = False
-
-    def abortConnection(self) -> None:
-        """Note that it was; the end may come later."""
-        self.aborted = True
-        super().abortConnection()
-
-    def release(self) -> None:
-        """
-        Let go of the session and of the connection below: someone else goes on
-        with both.
-        """
-        self._released = True
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note the reason; TLS has only one for both."""
-        self.ended = reason
-        if not self._released:
-            super().connectionLost(reason)
-
-
-class _TLSFactory(TLSMemoryBIOFactory):
-    protocol = _TLSTransport
-
-
-@implementer(IStreamClientEndpoint)
-class _TLSEndpoint:
-    """
-    An endpoint with TLS on its connections.
-
-    As Twisted's wrapClientTLS, which cannot be given a clock in Twisted 24.
-    """
-
-    def __init__(
-        self,
-        creator: IOpenSSLClientConnectionCreator,
-        endpoint: IStreamClientEndpoint,
-        clock: IReactorTime,
-    ) -> None:
-        self._creator = creator
-        self._endpoint = endpoint
-        self._clock = clock
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect, and begin the handshake."""
-        factory = _TLSFactory(self._creator, True, protocolFactory, clock=self._clock)
-        connecting: Deferred[Any] = self._endpoint.connect(factory)
-        return connecting.addCallback(lambda tls: tls.wrappedProtocol)
-
-
 def secured(
     creator: IOpenSSLClientConnectionCreator,
     endpoint: IStreamClientEndpoint,
@@ -212,14 +119,14 @@ def secured(
     :param timeout: for the handshake, in seconds; None for no limit.
     :returns: an endpoint, which can connect as often as the wrapped one.
     """
-    from twisted_tcpclient.tls import judging
+    from twisted_tcpclient.tls.creator import judging
 
     judge = judging(creator)
 
     def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
         return Handshake(judge, factory, address, clock, timeout)
 
-    return StagedEndpoint(_TLSEndpoint(judge, endpoint, clock), build)
+    return StagedEndpoint(TLSEndpoint(judge, endpoint, clock), build)
 
 
 def starttls(
@@ -255,8 +162,8 @@ def starttls(
     :raises DialectFailed: if its greeting cannot be made.
     :raises ValueError: if a greeting is wanted, and the dialect has none.
     """
-    from twisted_tcpclient.greeting import greeted, greeting_from
-    from twisted_tcpclient.starttls import negotiated
+    from twisted_tcpclient.stages.greeting import greeted, greeting_from
+    from twisted_tcpclient.stages.negotiation import negotiated
 
     negotiating = negotiated(dialect, endpoint, clock, timeout, host)
     connected = secured(creator, negotiating, clock, timeout)

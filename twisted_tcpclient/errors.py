@@ -56,6 +56,9 @@ __all__ = [
 #: is not configured.
 NO_CERTIFICATE = "the server asked for a client certificate (-n)"
 
+#: The server closed TCP after only a part of a message of TLS itself.
+WITHIN_MESSAGE = "TLS failed: the server closed the connection within a message"
+
 
 class SettingsError(TCPClientError):
     """A file or a value the user named cannot be used."""

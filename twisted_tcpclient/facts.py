@@ -2,7 +2,7 @@
 What is known of a connection, and how a UCSPI program is told.
 
 Values that came from the network (names, ident, certificates) are printable
-ASCII by the time they are here: see :mod:`twisted_tcpclient.lookup` and
+ASCII by the time they are here: see :mod:`twisted_tcpclient.names.resolver` and
 :mod:`twisted_tcpclient.tls`; :func:`environment` makes sure of it.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import INegotiated, ISSLTransport
 
-from twisted_tcpclient.report import printable
+from twisted_tcpclient.text import printable
 
 _IP = (IPv4Address, IPv6Address)
 

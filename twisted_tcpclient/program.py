@@ -23,9 +23,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.network import take
-from twisted_tcpclient.relay import Local
-from twisted_tcpclient.report import os_reason, printable
+from twisted_tcpclient.relay.holder import take
+from twisted_tcpclient.relay.relay import Local
+from twisted_tcpclient.text import os_reason, printable
 
 #: What the descriptors of UCSPI are for.
 READ, WRITE = 6, 7

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, NoReturn
@@ -52,9 +52,9 @@ from twisted_tcpclient.errors import (
     ConnectFailed,
     LookupFailed,
 )
-from twisted_tcpclient.lookup import Resolution
-from twisted_tcpclient.report import Report, os_reason, place
+from twisted_tcpclient.names.resolver import Resolution
 from twisted_tcpclient.settings import ConnectSettings, is_ip, read_host
+from twisted_tcpclient.text import os_reason, place
 
 Address = IPv4Address | IPv6Address
 
@@ -340,13 +340,13 @@ class Track:
         host: str,
         addresses: Sequence[Address],
         settings: ConnectSettings,
-        report: Report,
+        trying: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
         self._host = host
         self._addresses = addresses
         self._settings = settings
-        self._report = report
+        self._trying = trying
         self._next: IDelayedCall | None = None
         self._hurried = False
         self._started = 0
@@ -417,7 +417,7 @@ class Track:
         """Connect as the real reactor does, with what the settings ask for."""
         self._started += 1
         where = place(self._host, host, port)
-        self._report.progress(f"trying {where}")
+        self._trying(f"trying {where}")
         entrant = _Entrant(self, where, factory, self._settings.nodelay)
         try:
             connector: IConnector = self._reactor.connectTCP(
@@ -493,7 +493,7 @@ class RacingEndpoint:
         host: str,
         port: int,
         settings: ConnectSettings | None = None,
-        report: Report | None = None,
+        trying: Callable[[str], None] = lambda message: None,
     ) -> None:
         """
         :param reactor: connects, and looks up names.
@@ -501,13 +501,13 @@ class RacingEndpoint:
             not), or ``0`` for this machine.  Names need not be ASCII.
         :param port: 1 to 65535.
         :param settings: how to connect, the defaults if not given.
-        :param report: told of each attempt, for ``-v``.
+        :param trying: called with a message for each attempt.
         """
         self._reactor = reactor
         self._host = host
         self._port = port
         self._settings = settings or ConnectSettings()
-        self._report = report or Report(0)
+        self._trying = trying
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -530,7 +530,7 @@ class RacingEndpoint:
         except ValueError:
             return fail(AddressNotFound(f"no IP address for {host}: not a valid name"))
         if not host.isascii():
-            self._report.progress(f"{host} is read as {name}")
+            self._trying(f"{host} is read as {name}")
         resolving = resolve(self._reactor, host, name, self._port, self._settings)
         return resolving.addCallback(
             lambda addresses: self._race(addresses, protocolFactory)
@@ -540,7 +540,7 @@ class RacingEndpoint:
         self, addresses: Sequence[Address], factory: IProtocolFactory
     ) -> Deferred[IProtocol]:
         settings = self._settings
-        track = Track(self._reactor, self._host, addresses, settings, self._report)
+        track = Track(self._reactor, self._host, addresses, settings, self._trying)
         endpoint = HostnameEndpoint(
             track,
             addresses[0].host,

@@ -18,6 +18,9 @@ LONGEST_NAME = 253
 #: hosts(5) have them (RFC 8552).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
+#: Zero width non-joiner and joiner: allowed in some contexts only (RFC 5892, A).
+_JOINERS = "\u200c\u200d"
+
 
 def read_host(typed: str) -> str:
     """
@@ -47,10 +50,52 @@ def read_host(typed: str) -> str:
 
 
 def _to_ascii(name: str) -> str:
-    # Only a name that is not ASCII needs the tables of idna.
-    from twisted_tcpclient.international import to_ascii
+    """
+    Return the ASCII form of a name (UTS 46, 4.2).
 
-    return to_ascii(name)
+    :raises ValueError: if UTS 46 does not allow the name.
+    """
+    # Only a name that is not ASCII needs the tables of idna.
+    import idna
+
+    # Without STD3 rules, as names in DNS and in hosts(5) have underscores.  idna is
+    # non-transitional by default, and 3.20 announces that the argument will go.
+    mapped = idna.uts46_remap(name, std3_rules=False)
+    return ".".join(_label(label) for label in mapped.split("."))
+
+
+def _label(label: str) -> str:
+    """
+    Return the ASCII form of one label that UTS 46 has mapped.
+
+    :raises ValueError: if neither IDNA 2008 nor UTS 46 allows it.
+    """
+    if label.isascii():
+        return label
+    import idna
+
+    try:
+        return idna.alabel(label).decode("ascii")
+    except (idna.InvalidCodepoint, idna.InvalidCodepointContext):
+        # IDNA 2008 excludes symbols, such as emoji, but registered names contain them.
+        return _symbolic(label)
+
+
+def _symbolic(label: str) -> str:
+    """
+    Return the ASCII form of a label that is valid in UTS 46 alone.
+
+    alabel() has checked hyphens and combining marks before it looks at characters.
+
+    :raises ValueError: if a joiner is out of context, or directions are mixed.
+    """
+    import idna
+
+    for position, character in enumerate(label):
+        if character in _JOINERS and not idna.valid_contextj(label, position):
+            raise ValueError(label)
+    idna.check_bidi(label)
+    return "xn--" + label.encode("punycode").decode("ascii")
 
 
 def reference_identity(host: str) -> str:

@@ -38,8 +38,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.report import os_reason
-from twisted_tcpclient.streams import Sink, Source
+from twisted_tcpclient.relay.streams import Sink, Source
+from twisted_tcpclient.text import os_reason
 
 Environment = Mapping[str, str]
 

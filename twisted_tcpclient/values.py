@@ -10,8 +10,8 @@ from math import inf
 
 from twisted.python.usage import UsageError
 
-from twisted_tcpclient.report import printable
 from twisted_tcpclient.settings import Shutdown, is_ip, read_host
+from twisted_tcpclient.text import printable
 
 #: The versions of TLS that there are.
 VERSIONS = ("TLSv1_2", "TLSv1_3")

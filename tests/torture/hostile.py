@@ -26,9 +26,9 @@ from twisted.python.failure import Failure
 from tests.certificates import shared
 from tests.command import Peer
 from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
-from twisted_tcpclient import session
-from twisted_tcpclient.inheritance import inherited
-from twisted_tcpclient.session import Session
+from twisted_tcpclient.command import session
+from twisted_tcpclient.command.inheritance import inherited
+from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
 
 #: How long the dialogue may take, and the handshake after it, in seconds.

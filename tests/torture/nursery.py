@@ -26,7 +26,11 @@ SOON = 45.0
 #: One request a line: the arguments of the command, and where its files are.
 _NURSERY = """
 import json, os, sys
-from twisted_tcpclient import __main__, console, endpoints, lookup, starttls, tls
+from twisted_tcpclient import __main__, endpoints, tls
+from twisted_tcpclient.command import console
+from twisted_tcpclient.names import resolver, reverse
+from twisted_tcpclient.stages import handshake, negotiation
+from twisted_tcpclient.tls import creator
 print("ready", flush=True)
 for line in sys.stdin:
     words, folder = json.loads(line)

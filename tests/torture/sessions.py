@@ -19,9 +19,9 @@ from twisted.internet.threads import deferToThread
 
 from tests.certificates import Identity
 from tests.command import Cut, Outcome, Peer, Script, invite, listening, serving
-from twisted_tcpclient.inheritance import inherited
-from twisted_tcpclient.options import Options
-from twisted_tcpclient.session import Session
+from twisted_tcpclient.command.inheritance import inherited
+from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.command.session import Session
 
 #: All ciphers that there are, and any key: it is the client who is to be choosy.
 ANYTHING = b"ALL:@SECLEVEL=0"

@@ -24,14 +24,14 @@ from tests.torture import der, scripts
 from tests.torture.hostile import said_in_good_order
 from tests.transcripts import DOMAIN, GOOD, Conversation, Said, parse, turns
 from twisted_tcpclient import dialects
+from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.errors import InjectedData, NegotiationFailed, SettingsError
 from twisted_tcpclient.facts import Facts, TLSFacts, environment
-from twisted_tcpclient.lookup import Ident, parse_ident
-from twisted_tcpclient.options import Options
-from twisted_tcpclient.report import printable
+from twisted_tcpclient.names.reverse import Ident, parse_ident
 from twisted_tcpclient.settings import Settings
-from twisted_tcpclient.starttls import negotiated
+from twisted_tcpclient.stages.negotiation import negotiated
 from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
+from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.certificates import subject
 

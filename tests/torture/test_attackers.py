@@ -51,9 +51,9 @@ from tests.torture.hostile import (
 )
 from tests.torture.scripts import ALERT, EVERYWHERE
 from tests.transcripts import DOMAIN, GOOD, PEER, SMTP, parse
+from twisted_tcpclient.command.inheritance import inherited
+from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.dialects import NAMES
-from twisted_tcpclient.inheritance import inherited
-from twisted_tcpclient.session import Session
 
 reactor: Any = global_reactor
 

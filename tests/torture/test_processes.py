@@ -57,9 +57,9 @@ from tests.torture import share
 from tests.torture.nursery import Nurseries
 from tests.torture.paths import Place
 from tests.torture.resolvers import Answers, Question, resolver
-from twisted_tcpclient.inheritance import inherited
-from twisted_tcpclient.options import Options
-from twisted_tcpclient.session import Session
+from twisted_tcpclient.command.inheritance import inherited
+from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.command.session import Session
 
 reactor: Any = global_reactor
 
@@ -663,7 +663,11 @@ class LimitTests(SynchronousTestCase):
         # All is loaded; then there is less than what a thread needs for its stack.
         code = """
 import resource, sys
-from twisted_tcpclient import console, endpoints, lookup, starttls, tls
+from twisted_tcpclient import endpoints, tls
+from twisted_tcpclient.command import console
+from twisted_tcpclient.names import resolver, reverse
+from twisted_tcpclient.stages import handshake, negotiation
+from twisted_tcpclient.tls import creator
 from twisted.internet import reactor
 from twisted_tcpclient.__main__ import main
 for line in open("/proc/self/status"):
@@ -704,7 +708,7 @@ kind, words = {"memory": (MemoryError, ""), "python": (SystemError, "x"),
 sys.argv[1:2] = []
 real = builtins.__import__
 def failing(name, *rest):
-    if name == "twisted_tcpclient.options":
+    if name == "twisted_tcpclient.command.options":
         raise kind(24, "Too many open files") if kind is OSError else kind(words)
     return real(name, *rest)
 builtins.__import__ = failing

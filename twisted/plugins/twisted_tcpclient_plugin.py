@@ -8,7 +8,7 @@ from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIPars
 
 tcpclient = ServiceMaker(
     "twisted_tcpclient",
-    "twisted_tcpclient.service",
+    "twisted_tcpclient.command.service",
     "A UCSPI client: TCP, TLS, STARTTLS and UNIX sockets.",
     "tcpclient",
 )

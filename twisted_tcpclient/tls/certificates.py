@@ -10,7 +10,7 @@ from warnings import catch_warnings, simplefilter
 
 from OpenSSL import crypto
 
-from twisted_tcpclient.report import printable
+from twisted_tcpclient.text import printable
 
 #: Instead of a subject.
 UNREADABLE = "(unreadable)"

@@ -13,8 +13,8 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.text import os_reason, printable
 from twisted_tcpclient.tls.passphrase import ask
 
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}

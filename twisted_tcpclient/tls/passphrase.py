@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.report import os_reason, printable
+from twisted_tcpclient.text import os_reason, printable
 
 TERMINAL = "/dev/tty"
 

@@ -19,7 +19,7 @@ from twisted_tcpclient.errors import (
     TLSFailed,
     VerificationFailed,
 )
-from twisted_tcpclient.report import printable
+from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls.certificates import UNREADABLE, malformed, subject
 
 _CODES = SSL.X509VerificationCodes

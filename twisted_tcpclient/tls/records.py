@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
-from twisted_tcpclient.endings import within_message
+from twisted_tcpclient.errors import WITHIN_MESSAGE, ConnectionBroken
 from twisted_tcpclient.tls.reasons import broken
 
 #: Bytes in a record.
@@ -54,7 +54,7 @@ class Records:
         if self.kept or self._closing:
             self._catch_up()
         if self.kept and isinstance(self.ended, EOFError):
-            self.ended = within_message()
+            self.ended = ConnectionBroken(WITHIN_MESSAGE)
         return pieces
 
     def encrypt(self, data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import ConnectionBroken
 from twisted_tcpclient.facts import TLSFacts
-from twisted_tcpclient.report import printable
+from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls.certificates import subject
 from twisted_tcpclient.tls.reasons import broken
 

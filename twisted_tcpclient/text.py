@@ -1,20 +1,12 @@
 """
-What is said to the user: whole lines on stderr, of printable ASCII only.
-
-Descriptor 2 is written to directly, as ``twist`` puts its log in the place of
-``sys.stderr``, and as a line must not be lost when the process is replaced.
+Text without I/O: escaping, reasons of the operating system, places.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import select
 import traceback
-from contextlib import suppress
-from dataclasses import dataclass
-
-SILENT, ERRORS, PROGRESS = range(3)
 
 
 def printable(text: str | bytes) -> str:
@@ -67,51 +59,3 @@ def place(host: str, ip: str, port: int) -> str:
     if ip in (host, host[1:-1]):
         return f"{ip} port {port}"
     return f"host {host or '0'} ip {ip} port {port}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """
-    Says what the verbosity allows.
-
-    :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
-    """
-
-    verbosity: int = ERRORS
-
-    def fatal(self, message: str) -> None:
-        """The run has failed."""
-        self._say(ERRORS, f"fatal: {message}")
-
-    def warning(self, message: str) -> None:
-        """Something is not as it should be, and the run goes on."""
-        self._say(ERRORS, f"warning: {message}")
-
-    def progress(self, message: str) -> None:
-        """For ``-v`` only."""
-        self._say(PROGRESS, message)
-
-    def _say(self, level: int, message: str) -> None:
-        if self.verbosity < level:
-            return
-        line = f"tcpclient: {printable(message)}\n".encode("ascii")
-        # If stderr fails there is no other place to say so.
-        with suppress(OSError):
-            _write(2, line)
-
-
-#: How long the reader of stderr may stall, in milliseconds.
-_PATIENCE = 1000
-
-
-def _write(fd: int, line: bytes) -> None:
-    """
-    Write a line, or as much of it as the reader takes in time.
-
-    A pipe that poll(2) reports as writable takes ``PIPE_BUF`` bytes without
-    blocking (POSIX), and no more.
-    """
-    waiting = select.poll()
-    waiting.register(fd, select.POLLOUT)
-    while line and waiting.poll(_PATIENCE):
-        line = line[os.write(fd, line[: select.PIPE_BUF]) :]

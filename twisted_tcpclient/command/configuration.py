@@ -18,7 +18,6 @@ from typing import Any
 from twisted.python.usage import UsageError
 
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.report import os_reason, printable
 from twisted_tcpclient.settings import (
     CERTIFICATES,
     ConnectSettings,
@@ -28,6 +27,7 @@ from twisted_tcpclient.settings import (
     TLSSettings,
     reference_identity,
 )
+from twisted_tcpclient.text import os_reason, printable
 from twisted_tcpclient.values import VERSIONS, port
 
 #: What the options say, by their long names.

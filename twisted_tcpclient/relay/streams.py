@@ -16,8 +16,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.descriptors import output, reader, source, tells_of_readers
-from twisted_tcpclient.movers import writer
+from twisted_tcpclient.relay.descriptors import output, reader, source, tells_of_readers
+from twisted_tcpclient.relay.movers import writer
 
 
 def _broken_pipe() -> OSError:

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from twisted_tcpclient.descriptors import (
+from twisted_tcpclient.relay.descriptors import (
     CHUNK,
     Borrowed,
     Read,

@@ -22,7 +22,7 @@ from math import ceil, inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_tcpclient.descriptors import Rest
+from twisted_tcpclient.relay.descriptors import Rest
 from twisted_tcpclient.settings import Shutdown
 
 #: Seconds between two looks at a session that is about to end.

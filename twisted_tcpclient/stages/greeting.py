@@ -24,8 +24,8 @@ from twisted.python.failure import Failure
 from twisted_tcpclient.dialects import Dialect
 from twisted_tcpclient.errors import DialectFailed
 from twisted_tcpclient.facts import is_secure
-from twisted_tcpclient.report import fault
-from twisted_tcpclient.stages import Stage, StagedEndpoint
+from twisted_tcpclient.stages.base import Stage, StagedEndpoint
+from twisted_tcpclient.text import fault
 
 
 class Greeting(Stage):

@@ -21,9 +21,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.endings import of_transport
-from twisted_tcpclient.lent import Lent
-from twisted_tcpclient.wire import Ended, Records, Secure, Wire
+from twisted_tcpclient.relay.endings import of_transport
+from twisted_tcpclient.relay.lent import Lent
+from twisted_tcpclient.relay.wire import Ended, Records, Secure, Wire
 
 
 def take(transport: Any) -> socket.socket:

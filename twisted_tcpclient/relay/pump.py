@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted_tcpclient.descriptors import CHUNK, Watch, widen
 from twisted_tcpclient.errors import TCPClientError
-from twisted_tcpclient.movers import Copy, Mover, SendFile, Withheld, is_final
+from twisted_tcpclient.relay.descriptors import CHUNK, Watch, widen
+from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Withheld, is_final
 
 #: How often something is taken before it is the turn of others.
 TURN = 16

@@ -21,13 +21,14 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import (
+    WITHIN_MESSAGE,
     ConnectionBroken,
     CutShort,
     LocalFailure,
     TCPClientError,
 )
 from twisted_tcpclient.facts import is_secure
-from twisted_tcpclient.report import os_reason
+from twisted_tcpclient.text import os_reason
 
 
 def cut_short() -> CutShort:
@@ -41,9 +42,7 @@ def within_message() -> ConnectionBroken:
 
     Input that was read waits for the rest of it, so no option accepts that.
     """
-    return ConnectionBroken(
-        "TLS failed: the server closed the connection within a message"
-    )
+    return ConnectionBroken(WITHIN_MESSAGE)
 
 
 def reset() -> ConnectionBroken:

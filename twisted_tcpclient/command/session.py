@@ -14,8 +14,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
-from twisted_tcpclient import lookup, program
-from twisted_tcpclient.complaint import complain
+from twisted_tcpclient import program
+from twisted_tcpclient.command.inheritance import Inheritance
+from twisted_tcpclient.command.messages import PROGRESS, Messages, complain
+from twisted_tcpclient.command.target import target
 from twisted_tcpclient.connection import local, observe
 from twisted_tcpclient.errors import (
     NO_CERTIFICATE,
@@ -25,17 +27,16 @@ from twisted_tcpclient.errors import (
     TimedOut,
 )
 from twisted_tcpclient.facts import Facts, environment, is_secure
-from twisted_tcpclient.idle import IDLED
-from twisted_tcpclient.inheritance import Inheritance
-from twisted_tcpclient.network import Network
-from twisted_tcpclient.relay import Local, Manner, Relay, crlf
-from twisted_tcpclient.report import PROGRESS, Report, os_reason
+from twisted_tcpclient.names import reverse
+from twisted_tcpclient.relay.holder import Network
+from twisted_tcpclient.relay.idle import IDLED
+from twisted_tcpclient.relay.relay import Local, Manner, Relay, crlf
+from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Settings, read_host
-from twisted_tcpclient.target import target
-from twisted_tcpclient.wire import Wire
+from twisted_tcpclient.text import os_reason
 
 if TYPE_CHECKING:
-    from twisted_tcpclient.tls import ConnectionCreator
+    from twisted_tcpclient.tls.creator import ConnectionCreator
 
 #: The exit status for a wrong command line.
 USAGE = 100
@@ -71,7 +72,7 @@ class Session:
         self._target = target(settings)
         self._inheritance = inheritance
         self._hand_over = hand_over or self._child
-        self._report = Report(settings.verbosity)
+        self._messages = Messages(settings.verbosity)
         self._program: program.Program | None = None
         self._creator: ConnectionCreator | None = None
         self._running: Deferred[int] | None = None
@@ -131,7 +132,7 @@ class Session:
         if command is None:
             return await self._client(network)
         transport: Any = network.transport
-        facts = await lookup.complete(
+        facts = await reverse.complete(
             self._reactor, self._facts(transport), transport, settings.lookup
         )
         told = environment(command.environment, facts, settings.provider)
@@ -159,19 +160,19 @@ class Session:
     def _endpoint(self) -> IStreamClientEndpoint:
         """What to connect through."""
         settings = self._settings
-        endpoint = self._target.endpoint(self._reactor, self._report)
+        endpoint = self._target.endpoint(self._reactor, self._messages)
         if settings.tls is None:
             if settings.endpoint is None:
-                self._report.progress("using un-encrypted connection")
+                self._messages.progress("using un-encrypted connection")
             return endpoint
         from twisted_tcpclient.endpoints import secured, starttls
-        from twisted_tcpclient.tls import ConnectionCreator
+        from twisted_tcpclient.tls.creator import ConnectionCreator
 
         creator = self._creator = ConnectionCreator(settings.tls)
         if settings.tls.certificate is not None:
-            self._report.progress(f"using certificate {settings.tls.certificate}")
+            self._messages.progress(f"using certificate {settings.tls.certificate}")
         if not settings.tls.verify:
-            self._report.warning(
+            self._messages.warning(
                 "the server's certificate is not verified (-k): anyone may answer"
             )
         if settings.starttls is None:
@@ -191,10 +192,10 @@ class Session:
         if self._settings.verbosity < PROGRESS:
             return
         reached = self._target.reached(transport.getPeer())
-        self._report.progress(f"connected to {reached}")
+        self._messages.progress(f"connected to {reached}")
         tls = self._facts(transport).tls
         if tls is not None:
-            self._report.progress(
+            self._messages.progress(
                 f"secured with {tls.protocol} {tls.cipher}{self._verified()}:"
                 f" {tls.subject}"
             )
@@ -219,7 +220,7 @@ class Session:
         from twisted_tcpclient.tls.sessions import is_verified
 
         if not is_verified(transport):
-            self._report.warning(
+            self._messages.warning(
                 "the server's certificate is not verified (-E): anyone may answer"
             )
 
@@ -276,7 +277,7 @@ class Session:
             raise
         if relay.snubbed and self._lacks_certificate:
             where = self._target.where(self._peer)
-            self._report.warning(f"{where}{NO_CERTIFICATE}")
+            self._messages.warning(f"{where}{NO_CERTIFICATE}")
 
     def _manner(self) -> Manner:
         """Return what the user asked of the relay."""
@@ -286,7 +287,7 @@ class Session:
             shutdown=settings.shutdown,
             ignore_unexpected_eof=settings.ignore_unexpected_eof,
             translate=crlf() if settings.crlf else None,
-            note=self._report.progress,
+            note=self._messages.progress,
         )
 
     async def _pipe(self, network: Network, command: program.Command) -> int:
@@ -311,5 +312,5 @@ class Session:
         """Report a failure, and turn it into a status."""
         if self._ended_by:
             return 128 + self._ended_by
-        complain(self._report, failure.value, self._target.where, self._peer)
+        complain(self._messages, failure.value, self._target.where, self._peer)
         return USAGE if failure.check(DescriptionError) else TEMPORARY

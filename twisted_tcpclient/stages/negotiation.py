@@ -30,7 +30,7 @@ from twisted_tcpclient.dialects import Dialect, Parameters
 from twisted_tcpclient.dialogue import LONGEST_LINE, Conversation, Dialogue, State
 from twisted_tcpclient.errors import Disconnected, InjectedData
 from twisted_tcpclient.registry import find
-from twisted_tcpclient.stages import Stage, StagedEndpoint
+from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 
 
 def client_name(host: IAddress) -> bytes:

@@ -9,15 +9,16 @@ from typing import Any, Protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from twisted_tcpclient.command.messages import Messages
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.report import Report, place
 from twisted_tcpclient.settings import Settings
+from twisted_tcpclient.text import place
 
 
 class Target(Protocol):
     """What is connected to."""
 
-    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
         """
         The stream, without any TLS of ours.
 
@@ -43,9 +44,11 @@ class HostTarget:
         self._port = port
         self._settings = settings.connect
 
-    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
         """A race."""
-        return RacingEndpoint(reactor, self._host, self._port, self._settings, report)
+        return RacingEndpoint(
+            reactor, self._host, self._port, self._settings, messages.progress
+        )
 
     def reached(self, peer: Any) -> str:
         """The address that has won."""
@@ -65,7 +68,7 @@ class SocketTarget:
         self._path = settings.host
         self._timeout = settings.connect.attempt_timeout
 
-    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
         """The socket."""
         from twisted_tcpclient.endpoints import SocketEndpoint
 
@@ -87,12 +90,12 @@ class DescribedTarget:
         self._description = description
         self._timeout = settings.idle
 
-    def endpoint(self, reactor: Any, report: Report) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
         """Whatever it describes."""
-        from twisted_tcpclient.described import DescribedEndpoint
+        from twisted_tcpclient.command.described import DescribedEndpoint
 
         endpoint = DescribedEndpoint(reactor, self._description, self._timeout)
-        report.progress(f"trying {self._description}")
+        messages.progress(f"trying {self._description}")
         return endpoint
 
     def reached(self, peer: Any) -> str:

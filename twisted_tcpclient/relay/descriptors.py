@@ -78,8 +78,9 @@ def output(fd: int) -> Opened:
 
     A terminal or a pipe is opened anew where that is possible (Linux), as O_NONBLOCK
     affects all processes that share the description: a shell reads from the same
-    terminal.  A socket is left as it is, as :func:`twisted_tcpclient.movers.writer`
-    uses MSG_DONTWAIT.  Otherwise O_NONBLOCK is set, and cleared by ``restore``.
+    terminal.  A socket is left as it is, as
+    :func:`twisted_tcpclient.relay.movers.writer` uses MSG_DONTWAIT.  Otherwise
+    O_NONBLOCK is set, and cleared by ``restore``.
 
     :raises OSError: if it is not open.
     """

@@ -14,15 +14,15 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 
-from twisted_tcpclient import options as command
-from twisted_tcpclient.console import occupy_standard_descriptors
-from twisted_tcpclient.inheritance import inherited
-from twisted_tcpclient.session import Session
+from twisted_tcpclient.command import options
+from twisted_tcpclient.command.console import occupy_standard_descriptors
+from twisted_tcpclient.command.inheritance import inherited
+from twisted_tcpclient.command.session import Session
 
 __all__ = ["Options", "TCPClientService", "makeService"]
 
 
-class Options(command.Options):
+class Options(options.Options):
     """The options of the command, under ``twist``."""
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class Options(command.Options):
 class TCPClientService(Service):
     """The session under ``twist``."""
 
-    def __init__(self, reactor: Any, options: Options) -> None:
+    def __init__(self, reactor: Any, parsed: Options) -> None:
         self._reactor = reactor
         given = inherited(os.environb)
-        self._session = Session(reactor, options.settings, given)
+        self._session = Session(reactor, parsed.settings, given)
         self._over: Deferred[int] | None = None
         self._ending = signal.SIGTERM
 
@@ -77,11 +77,11 @@ class TCPClientService(Service):
         return self._over
 
 
-def makeService(options: Options) -> Service:
+def makeService(parsed: Options) -> Service:
     """What ``twist tcpclient`` runs."""
     from twisted.internet import reactor
 
-    from twisted_tcpclient.lookup import Resolver
+    from twisted_tcpclient.names.resolver import Resolver
 
     reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
-    return TCPClientService(reactor, options)
+    return TCPClientService(reactor, parsed)

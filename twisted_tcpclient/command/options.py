@@ -16,9 +16,10 @@ from typing import NoReturn
 from twisted.python import usage
 
 from twisted_tcpclient import __version__, values
-from twisted_tcpclient.configuration import settings
+from twisted_tcpclient.command.configuration import settings
+from twisted_tcpclient.command.messages import ERRORS, PROGRESS, SILENT
 from twisted_tcpclient.errors import SettingsError
-from twisted_tcpclient.report import ERRORS, PROGRESS, SILENT, os_reason
+from twisted_tcpclient.text import os_reason
 
 
 def _print(text: str) -> NoReturn:
@@ -119,7 +120,7 @@ class Options(usage.Options):
 
     def opt_help(self) -> None:
         """Print the help."""
-        from twisted_tcpclient.help import help_text
+        from twisted_tcpclient.command.help import help_text
 
         _print(help_text())
 

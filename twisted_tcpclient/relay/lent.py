@@ -15,10 +15,10 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from twisted_tcpclient.descriptors import Read, Watch, outstanding
-from twisted_tcpclient.endings import has_refused, of_kernel
-from twisted_tcpclient.movers import Copy, Mover, writer
-from twisted_tcpclient.wire import Wire
+from twisted_tcpclient.relay.descriptors import Read, Watch, outstanding
+from twisted_tcpclient.relay.endings import has_refused, of_kernel
+from twisted_tcpclient.relay.movers import Copy, Mover, writer
+from twisted_tcpclient.relay.wire import Wire
 
 #: Bytes that may follow the input when TLS ends in Twisted's hands: close_notify, in a
 #: record that takes at most 85 (AES-256-CBC with HMAC-SHA384), and FIN.

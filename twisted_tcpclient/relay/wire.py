@@ -14,9 +14,9 @@ from contextlib import suppress
 from struct import pack
 from typing import Any
 
-from twisted_tcpclient.descriptors import CHUNK, Read, Watch, outstanding
-from twisted_tcpclient.endings import cut_short, has_refused, within_message
-from twisted_tcpclient.movers import Copy, Mover, Withheld, mover, writer
+from twisted_tcpclient.relay.descriptors import CHUNK, Read, Watch, outstanding
+from twisted_tcpclient.relay.endings import cut_short, has_refused, within_message
+from twisted_tcpclient.relay.movers import Copy, Mover, Withheld, mover, writer
 
 
 class Records(typing.Protocol):

@@ -15,12 +15,14 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from twisted.python import usage
 from zope.interface import provider
 
-from twisted_tcpclient import monotonic, program
+from twisted_tcpclient import program
+from twisted_tcpclient.command import monotonic
+from twisted_tcpclient.command.inheritance import Inheritance, inherited
+from twisted_tcpclient.command.messages import Messages
+from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.command.session import TEMPORARY, USAGE, Session
 from twisted_tcpclient.errors import LocalFailure, SettingsError
-from twisted_tcpclient.inheritance import Inheritance, inherited
-from twisted_tcpclient.options import Options
-from twisted_tcpclient.report import Report, fault, os_reason
-from twisted_tcpclient.session import TEMPORARY, USAGE, Session
+from twisted_tcpclient.text import fault, os_reason
 
 #: The descriptors that a session takes at most, beside those that we were given.
 NEEDED = 16
@@ -187,8 +189,10 @@ def _log(options: Options) -> None:
     def say(event: LogEvent) -> None:
         failure = event.get("log_failure", event.get("failure"))
         if failure is not None:
-            report = Report(options["verbosity"])
-            report.warning(f"unexpected error: {fault(failure.value)}: {failure.value}")
+            messages = Messages(options["verbosity"])
+            messages.warning(
+                f"unexpected error: {fault(failure.value)}: {failure.value}"
+            )
 
     globalLogBeginner.beginLoggingTo([say], redirectStandardIO=False)
 
@@ -205,25 +209,25 @@ def run(arguments: Sequence[str]) -> int:
     occupy_standard_descriptors()
     options = Options()
     _log(options)
-    report = Report()
+    messages = Messages()
     try:
         options.parseOptions(list(arguments))
     except usage.UsageError as error:
-        report.fatal(f"{error} (try 'tcpclient --help')")
+        messages.fatal(f"{error} (try 'tcpclient --help')")
         return USAGE
     except SettingsError as error:
-        Report(options["verbosity"]).fatal(str(error))
+        Messages(options["verbosity"]).fatal(str(error))
         return TEMPORARY
     try:
         _claim_descriptors()
     except OSError as error:
-        report = Report(options["verbosity"])
-        report.fatal(f"not enough descriptors: {os_reason(error)}")
+        messages = Messages(options["verbosity"])
+        messages.fatal(f"not enough descriptors: {os_reason(error)}")
         return TEMPORARY
     monotonic.install()
     from twisted.internet import reactor
 
-    from twisted_tcpclient.lookup import Resolver
+    from twisted_tcpclient.names.resolver import Resolver
 
     reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
     console = Console(reactor, options, given)
@@ -233,6 +237,6 @@ def run(arguments: Sequence[str]) -> int:
         try:
             program.replace(*console.becoming)
         except LocalFailure as error:
-            Report(options["verbosity"]).fatal(str(error))
+            Messages(options["verbosity"]).fatal(str(error))
             return TEMPORARY
     return status

@@ -3,9 +3,9 @@ The relay: a connection and two local descriptors, joined until both are done.
 
 It owns two pumps, one for each direction.  Each side is paused while the other is slow,
 so memory stays flat.  How a session ends is decided by
-:class:`twisted_tcpclient.farewell.Farewell`; the relay shows it the session and does
-what it decides.  What was received before an error is delivered before the relay fails.
-A session in which nothing moves for too long is given up.
+:class:`twisted_tcpclient.relay.farewell.Farewell`; the relay shows it the
+session and does what it decides.  What was received before an error is delivered before
+the relay fails.  A session in which nothing moves for too long is given up.
 """
 
 from __future__ import annotations
@@ -20,8 +20,15 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from twisted_tcpclient import endings
-from twisted_tcpclient.descriptors import (
+from twisted_tcpclient.errors import (
+    ConnectionBroken,
+    CutShort,
+    LeftUnsent,
+    TCPClientError,
+    TimedOut,
+)
+from twisted_tcpclient.relay import endings
+from twisted_tcpclient.relay.descriptors import (
     Rest,
     Watch,
     has_reader,
@@ -30,18 +37,11 @@ from twisted_tcpclient.descriptors import (
     tells_of_readers,
     waits,
 )
-from twisted_tcpclient.errors import (
-    ConnectionBroken,
-    CutShort,
-    LeftUnsent,
-    TCPClientError,
-    TimedOut,
-)
-from twisted_tcpclient.farewell import Farewell, Phase, Sight, Step
-from twisted_tcpclient.idle import IDLED, Idle
-from twisted_tcpclient.pumps import Pump
+from twisted_tcpclient.relay.farewell import Farewell, Phase, Sight, Step
+from twisted_tcpclient.relay.idle import IDLED, Idle
+from twisted_tcpclient.relay.pump import Pump
+from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Shutdown
-from twisted_tcpclient.wire import Wire
 
 #: How much may wait for a server that does not read what TLS has to say, in bytes.
 UNHEARD = 2**20

@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.report import (
-    ERRORS,
-    PROGRESS,
-    SILENT,
-    Report,
-    os_reason,
-    place,
-    printable,
-)
+from twisted_tcpclient.command.messages import ERRORS, PROGRESS, SILENT, Messages
+from twisted_tcpclient.text import os_reason, place, printable
 
 
 class PrintableTests(SynchronousTestCase):
@@ -103,7 +96,7 @@ class PlaceTests(SynchronousTestCase):
             self.assertEqual(place(host, ip, 25), words)
 
 
-class ReportTests(SynchronousTestCase):
+class MessagesTests(SynchronousTestCase):
     """What is written where."""
 
     def setUp(self) -> None:
@@ -117,12 +110,12 @@ class ReportTests(SynchronousTestCase):
         self.patch(os, "write", write)
 
     def said(self, verbosity: int) -> list[str]:
-        """Everything that a report may say, if it does."""
+        """Everything that a messages may say, if it does."""
         self.written.clear()
-        report = Report(verbosity)
-        report.fatal("no")
-        report.warning("hm")
-        report.progress("aha")
+        messages = Messages(verbosity)
+        messages.fatal("no")
+        messages.warning("hm")
+        messages.progress("aha")
         return [data.decode("ascii") for _, data in self.written]
 
     def test_verbosity(self) -> None:
@@ -134,11 +127,11 @@ class ReportTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """Errors, unless said otherwise."""
-        self.assertEqual(Report(), Report(ERRORS))
+        self.assertEqual(Messages(), Messages(ERRORS))
 
     def test_descriptor(self) -> None:
         """A whole line at a time, on descriptor 2."""
-        Report().fatal("two\nlines \x1b[2J \u202e")
+        Messages().fatal("two\nlines \x1b[2J \u202e")
         self.assertEqual(
             self.written, [(2, b"tcpclient: fatal: two\\nlines \\x1b[2J \\u202e\n")]
         )
@@ -150,5 +143,5 @@ class ReportTests(SynchronousTestCase):
             raise OSError(errno.EBADF, "closed")
 
         self.patch(os, "write", write)
-        Report().fatal("no")
-        Report().warning("hm")
+        Messages().fatal("no")
+        Messages().warning("hm")

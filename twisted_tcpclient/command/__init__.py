@@ -1,0 +1,1 @@
+"""The command ``tcpclient``, alone and under ``twist``."""

@@ -1,0 +1,1 @@
+"""The relay: bytes between a connection and two descriptors."""

@@ -1,0 +1,1 @@
+"""Stages: endpoints that hold a connection until it may be used."""
