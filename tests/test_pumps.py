@@ -34,20 +34,16 @@ from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.relay import movers
 from twisted_tcpclient.relay import pump as pumps
-from twisted_tcpclient.relay.descriptors import (
-    CHUNK,
-    Rest,
-    Watch,
-    has_reader,
-    output,
-    reader,
-    rest,
-    widen,
-)
+from twisted_tcpclient.relay import wire as wires
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import CHUNK, has_reader, output, widen
 from twisted_tcpclient.relay.holder import Network
-from twisted_tcpclient.relay.movers import Copy, SendFile, Splice, mover, writer
+from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Splice, mover
 from twisted_tcpclient.relay.pump import Pump
-from twisted_tcpclient.relay.relay import Local, Manner, Relay
+from twisted_tcpclient.relay.queues import Unread, unread
+from twisted_tcpclient.relay.relay import Relay
+from twisted_tcpclient.relay.watch import Polled
 from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Shutdown, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
@@ -77,15 +73,21 @@ class PumpTestCase(TestCase):
     """Relays within this process; those that they talk to run in threads."""
 
     def setUp(self) -> None:
-        """Have threads, and dice that fall the same way each time."""
+        """Make threads, and dice that fall the same way each time."""
         self.pool = ThreadPoolExecutor(8)
         self.addCleanup(self.pool.shutdown)
         self.dice = random.Random(4)
+        self.fast = True
+        self.patch(wires, "mover", self.choose)
+
+    def choose(self, source: int, sink: int, copy: Copy) -> Mover:
+        """Return the fastest mover, or the copy if the test is not ``fast``."""
+        return mover(source, sink, copy) if self.fast else copy
 
     async def connect(
         self, kind: Kind, server: Server, session: Callable[[Any], Any] = Records
     ) -> Wire:
-        """A connection to that server, out of Twisted's hands."""
+        """Connect to a server, and take the connection out of Twisted's hands."""
         endpoint: Any
         records = None
         if kind.unix:
@@ -98,25 +100,37 @@ class PumpTestCase(TestCase):
             endpoint = secured(creator, endpoint, reactor)
             records = session
         connected: Any = await endpoint.connect(Factory.forProtocol(Network))
+        transport = connected.transport
+        self.connected: int = (transport.transport if records else transport).fileno()
         wire: Wire = await connected.release(records)
         return wire
+
+    def limit_buffer(self) -> None:
+        """Let the kernel hold little of what is sent on the last connection."""
+        with socket.socket(fileno=os.dup(self.connected)) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
 
     async def relay(
         self, kind: Kind, server: Server, reading: int, writing: int, fast: bool
     ) -> TCPClientError | None:
-        """Join both to a server, and return how that ended."""
+        """Relay between two descriptors and a server, and return the error."""
         wire = await self.connect(kind, server)
         return await self.join(wire, reading, writing, fast)
 
     async def join(
         self, wire: Wire, reading: int, writing: int, fast: bool
     ) -> TCPClientError | None:
-        """Join both to a connection, and return how that ended."""
+        """
+        Relay between two descriptors and a connection, and return the error.
+
+        :param fast: whether the kernel may move the bytes.
+        """
         written = output(writing)
         os.close(writing)
         local = Local(reading, written.fd, "input", "output", needed=True)
+        self.fast = fast
         try:
-            await Relay(reactor, wire, local, MANNER, fast=fast).finished
+            await Relay(reactor, wire, local, MANNER).start()
         except TCPClientError as error:
             return error
         return None
@@ -283,12 +297,6 @@ class Asked:
         return answer
 
 
-def limit_buffer(wire: Wire) -> None:
-    """Let the kernel hold little of what is sent."""
-    with socket.socket(fileno=os.dup(wire.fileno())) as ours:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-
-
 class BatteryTests(PumpTestCase):
     """Bytes go both ways at once, in pieces of any size, and all arrive."""
 
@@ -406,7 +414,7 @@ class EndTests(PumpTestCase):
                 file.seek(start)
                 wire = await self.connect(kind, server)
                 # It is to be stuck in the middle of what it has taken.
-                limit_buffer(wire)
+                self.limit_buffer()
                 error = await self.join(
                     wire, os.dup(file.fileno()), self.to_null()[0], fast
                 )
@@ -434,7 +442,7 @@ class EndTests(PumpTestCase):
             fcntl(writing, F_SETPIPE_SZ, MIB)
             with kind.serve(early) as server:
                 wire = await self.connect(kind, server)
-                limit_buffer(wire)
+                self.limit_buffer()
                 os.write(writing, bytes(MIB))
                 error = await self.join(wire, reading, self.to_null()[0], fast)
                 done.set()
@@ -500,7 +508,7 @@ class EndTests(PumpTestCase):
 
             def together() -> None:
                 ready.set()
-                select.select([wire.fileno()], [], [], PATIENCE)
+                select.select([self.connected], [], [], PATIENCE)
                 os.write(master, b"late\n")
 
             reactor.callLater(0, together)
@@ -573,7 +581,7 @@ class ChoiceTests(PumpTestCase):
                 (slave, ours.fileno(), Copy),
                 (null, ours.fileno(), Copy),
             ):
-                chosen = mover(source, sink, Copy(list, writer(sink)))
+                chosen = mover(source, sink, Copy(list, write_to(sink)))
                 self.assertIsInstance(chosen, expected)
                 chosen.close()
         ours.close()
@@ -600,7 +608,7 @@ class PiecesTests(PumpTestCase):
         """More pieces are written than the kernel takes at a time."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        copy = Copy(list, writer(writing), [b"x"] * 5000)
+        copy = Copy(list, write_to(writing), [b"x"] * 5000)
         while copy.held:
             copy.give()
         self.assertEqual(os.read(reading, CHUNK), b"x" * 5000)
@@ -629,7 +637,7 @@ class FileTests(PumpTestCase):
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
             file.write(b"0123456789")
             file.seek(2)
-            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            copy = Copy(read_from(file.fileno()), write_to(ours.fileno()))
             sent = SendFile(file.fileno(), ours.fileno(), copy)
             self.assertEqual(sent.take(), 8)
             file.truncate(6)
@@ -668,7 +676,7 @@ class FileTests(PumpTestCase):
         """What is appended while the end is looked at is sent, too."""
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
-            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            copy = Copy(read_from(file.fileno()), write_to(ours.fileno()))
             sent = SendFile(file.fileno(), ours.fileno(), copy)
             self.assertRaises(OSError, sent.take)
             file.write(b"more")
@@ -695,7 +703,7 @@ class TurnTests(PumpTestCase):
             return given[-1]
 
         memory = MemoryReactor()
-        watch = Watch(memory, 0, lambda: None, lambda: None)
+        watch = Polled(memory, 0, lambda: None, lambda: None)
         pump = Pump(Copy(read, write), watch, watch, watch, self.fail, self.fail)
         pump.turn()
         self.assertEqual((given, coming), ([pumps.MESSAGE, 10], [20, 30]))
@@ -711,7 +719,7 @@ class TurnTests(PumpTestCase):
             taken.append(1)
             return []
 
-        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
         pump = Pump(Copy(read, len), watch, watch, watch, self.fail, self.fail)
         pump.turn()
         self.assertEqual(len(taken), 1)
@@ -725,7 +733,7 @@ class TurnTests(PumpTestCase):
             return [bytes(CHUNK)]
 
         memory = MemoryReactor()
-        watch = Watch(memory, 0, lambda: None, lambda: None)
+        watch = Polled(memory, 0, lambda: None, lambda: None)
         copy = Copy(read, lambda pieces: sum(map(len, pieces)))
         pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
         pump.turn()
@@ -749,7 +757,7 @@ class TurnTests(PumpTestCase):
             return sum(map(len, pieces))
 
         with open(os.devnull, "rb") as null:
-            watch = Watch(reactor, null.fileno(), lambda: None, lambda: None)
+            watch = Polled(reactor, null.fileno(), lambda: None, lambda: None)
             ended: list[Exception | None] = []
             pump = Pump(
                 Copy(read, write), watch, watch, watch, ended.append, ended.append
@@ -768,7 +776,7 @@ class TurnTests(PumpTestCase):
                 pump.turn()
             return sum(map(len, pieces))
 
-        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
         copy = Copy(lambda: [coming.pop(0)], write)
         pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
         for _ in range(3):
@@ -785,8 +793,8 @@ class LentTests(PumpTestCase):
         network = Network()
         network.makeConnection(transport)
         wire = network.lend(Clock(), secure=False)
-        wire.watch(None, lambda: None, lambda: None)
-        up = wire.upload(-1, lambda: [b"data"], True)
+        wire.start()
+        up = wire.sending(None, lambda: [b"data"])
         up.take()
         self.assertEqual((up.give(), transport.value()), (4, b"data"))
         producer: Any = transport.producer
@@ -819,7 +827,7 @@ class LentTests(PumpTestCase):
                 poll.modify(client, 0)
                 poll.poll()
         network.connectionLost()
-        return wire.download(-1, True).take
+        return wire.receiving(-1, lambda records, released: None).take
 
     def test_reset(self) -> None:
         """A reset is one where Twisted saw an end in good order, as it does of an
@@ -892,28 +900,28 @@ class RestTests(PumpTestCase):
     def test_pipe(self) -> None:
         """A pipe has some, or none yet, or none for good once its writer is gone."""
         reading, writing = os.pipe()
-        self.assertIs(rest(reading), Rest.UNKNOWN)
+        self.assertIs(unread(reading), Unread.UNKNOWN)
         os.write(writing, b"x")
-        self.assertIs(rest(reading), Rest.SOME)
+        self.assertIs(unread(reading), Unread.SOME)
         os.read(reading, 1)
-        self.assertIs(rest(reading), Rest.UNKNOWN)
+        self.assertIs(unread(reading), Unread.UNKNOWN)
         os.write(writing, b"x")
         os.close(writing)
-        self.assertIs(rest(reading), Rest.SOME)
+        self.assertIs(unread(reading), Unread.SOME)
         os.read(reading, 1)
-        self.assertIs(rest(reading), Rest.NONE)
+        self.assertIs(unread(reading), Unread.NONE)
         os.close(reading)
 
     def test_socket(self) -> None:
         """The same for a socket, whose peer may have shut down one side only."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self.assertIs(rest(ours.fileno()), Rest.UNKNOWN)
+            self.assertIs(unread(ours.fileno()), Unread.UNKNOWN)
             theirs.send(b"x")
             theirs.shutdown(socket.SHUT_WR)
-            self.assertIs(rest(ours.fileno()), Rest.SOME)
+            self.assertIs(unread(ours.fileno()), Unread.SOME)
             ours.recv(1)
-            self.assertIs(rest(ours.fileno()), Rest.NONE)
+            self.assertIs(unread(ours.fileno()), Unread.NONE)
 
     def test_file(self) -> None:
         """A file has some before its end; so have files of /proc, which have no size,
@@ -921,24 +929,24 @@ class RestTests(PumpTestCase):
         """
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"12")
-            self.assertIs(rest(file.fileno()), Rest.NONE)
+            self.assertIs(unread(file.fileno()), Unread.NONE)
             file.seek(1)
-            self.assertIs(rest(file.fileno()), Rest.SOME)
+            self.assertIs(unread(file.fileno()), Unread.SOME)
             direct = os.open(file.name, os.O_RDONLY | os.O_DIRECT)
-            self.assertIs(rest(direct), Rest.SOME)
+            self.assertIs(unread(direct), Unread.SOME)
             os.close(direct)
         with open("/proc/self/status", "rb", buffering=0) as status:
-            self.assertIs(rest(status.fileno()), Rest.SOME)
+            self.assertIs(unread(status.fileno()), Unread.SOME)
             status.read()
-            self.assertIs(rest(status.fileno()), Rest.NONE)
+            self.assertIs(unread(status.fileno()), Unread.NONE)
 
     def test_of_others(self) -> None:
         """A terminal and a character device have nothing that is the session's."""
         with open(os.devnull, "rb") as null, open("/dev/zero", "rb") as zero:
-            self.assertIs(rest(null.fileno()), Rest.NONE)
-            self.assertIs(rest(zero.fileno()), Rest.NONE)
+            self.assertIs(unread(null.fileno()), Unread.NONE)
+            self.assertIs(unread(zero.fileno()), Unread.NONE)
         master, slave = os.openpty()
         os.write(master, b"typed ahead\n")
-        self.assertIs(rest(slave), Rest.NONE)
+        self.assertIs(unread(slave), Unread.NONE)
         os.close(master)
         os.close(slave)

@@ -30,9 +30,10 @@ from tests.command import (
     together,
 )
 from tests.test_pumps import PumpTestCase, digest, text
-from twisted_tcpclient.relay.descriptors import Watch
-from twisted_tcpclient.relay.movers import Copy, Splice, writer
+from twisted_tcpclient.relay.access import write_to
+from twisted_tcpclient.relay.movers import Copy, Splice
 from twisted_tcpclient.relay.pump import Pump
+from twisted_tcpclient.relay.watch import Polled
 
 #: What a kernel or a filter may say of a call that it does not have, or let be made.
 ERRORS = (
@@ -165,10 +166,10 @@ class ErrorTests(PumpTestCase):
                 raise EOFError
             return [data]
 
-        copy = Copy(receive, writer(writing))
-        watch = Watch(MemoryReactor(), source.fileno(), self.fail, self.fail)
+        copy = Copy(receive, write_to(writing))
+        watch = Polled(MemoryReactor(), source.fileno(), self.fail, self.fail)
         ended: list[Exception | None] = []
-        splice = Splice(source.fileno(), writing, copy)
+        splice = Splice(source.fileno(), writing, copy, os.pipe())
         pump = Pump(splice, watch, watch, watch, ended.append, self.fail)
         pump.turn()
         pump.turn()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import select
 import socket
 import tempfile
 import threading
@@ -34,9 +33,9 @@ from tests.command import (
     terminal,
 )
 from tests.test_pumps import MIB, digest, text
-from twisted_tcpclient.relay import descriptors
-from twisted_tcpclient.relay.descriptors import CHUNK, output, reader, source
-from twisted_tcpclient.relay.movers import writer
+from twisted_tcpclient.relay import access, descriptors
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import CHUNK, output, source
 
 REPLY = b"reply\n" * 1000
 
@@ -80,9 +79,8 @@ class RaceTests(SynchronousTestCase):
         """It says that one has to wait, and is left as it was."""
         opened = source(fd)
         self.assertEqual(os.get_blocking(opened.fd), not anew)
-        # The end of a FIFO is looked for in the real way.
-        self.patch(descriptors, "poll", Ready)
-        self.assertRaises(BlockingIOError, reader(opened.fd))
+        self.patch(access, "poll", Ready)
+        self.assertRaises(BlockingIOError, read_from(opened.fd))
         os.close(opened.fd)
         opened.restore()
         self.assertTrue(os.get_blocking(fd))
@@ -93,7 +91,6 @@ class RaceTests(SynchronousTestCase):
         self.waits(reading)
         for end in (reading, writing):
             os.close(end)
-        self.patch(descriptors, "poll", select.poll)
         with fifo() as (reading, writing):
             self.waits(reading)
             os.close(reading)
@@ -300,7 +297,7 @@ class ModeTests(SynchronousTestCase):
         """A socket in blocking mode takes what fits, and then one has to wait."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            write = writer(ours.fileno())
+            write = write_to(ours.fileno())
             self.assertGreater(write([bytes(CHUNK)] * 4), 0)
             with self.assertRaises(BlockingIOError):
                 while True:

@@ -1,12 +1,11 @@
 """
 Streams: one descriptor that is read, and one that is written, as parts of a transport.
 
-They may be pipes to whoever has made us its prog.
+They may be pipes of the process that runs this program as its prog.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,18 +15,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.relay.descriptors import output, reader, source, tells_of_readers
-from twisted_tcpclient.relay.movers import writer
-
-
-def _broken_pipe() -> OSError:
-    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import output, source, tells_of_readers
+from twisted_tcpclient.relay.endings import broken_pipe
 
 
 class Source(FileDescriptor):
-    """
-    Reads a descriptor until its end.  A push producer.
-    """
+    """A push producer that reads a descriptor until its end."""
 
     def __init__(
         self,
@@ -38,26 +32,27 @@ class Source(FileDescriptor):
     ) -> None:
         """
         :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param received: called with what was read.
-        :param ended: called once: with None at the end of input, or with what
-            went wrong.  Not called if :meth:`close` was.
+        :param received: called with the bytes that were read.
+        :param ended: called once: with None at the end of input, or with the error.
+            Not called after :meth:`close`.
+        :raises OSError: if the descriptor is not open.
         """
         super().__init__(reactor)
         self._given = fd
         self._opened = source(fd)
         self._fd = self._opened.fd
-        self._read = reader(self._fd)
+        self._read = read_from(self._fd)
         self._received = received
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
 
     def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
+        """Return the descriptor; -1 once it is closed."""
         return self._fd
 
     def doRead(self) -> Exception | None:
-        """Read what there is."""
+        """Read once."""
         try:
             pieces = self._read()
         except BlockingIOError:
@@ -71,7 +66,7 @@ class Source(FileDescriptor):
         return None
 
     def connectionLost(self, reason: Failure) -> None:
-        """The end was reached, or reading failed."""
+        """Report the end of input, or the error of reading."""
         if self._fd < 0:
             return
         ended = self._ended
@@ -79,11 +74,11 @@ class Source(FileDescriptor):
         ended(self._error)
 
     def stopProducing(self) -> None:
-        """Whoever consumed this has gone."""
+        """Close, as the consumer is gone."""
         self.close()
 
     def close(self) -> None:
-        """Stop reading, whatever may still come."""
+        """Stop reading, and close the descriptor before its end."""
         if self._fd < 0:
             return
         self._received, self._ended = lambda _: None, lambda _: None
@@ -98,7 +93,7 @@ class Source(FileDescriptor):
 
 class Sink(FileDescriptor):
     """
-    Writes a descriptor.  A consumer with a buffer.
+    A consumer with a buffer that writes a descriptor.
 
     :ivar written: how many bytes have left the buffer.
     """
@@ -111,28 +106,31 @@ class Sink(FileDescriptor):
     ) -> None:
         """
         :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param ended: called once: with None when ``loseConnection`` was
-            called and all is written, or with what went wrong.  Not called if
-            :meth:`close` was.
+        :param ended: called once: with None after ``loseConnection`` when all is
+            written, or with the error.  Not called after :meth:`close`.
+        :raises OSError: if the descriptor is not open.
         """
         super().__init__(reactor)
         self._given = fd
         self._opened = output(fd)
         self._fd = self._opened.fd
-        self._write = writer(self._fd)
+        self._write = write_to(self._fd)
         self.written = 0
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
+
+    def start(self) -> None:
+        """Watch for the loss of the last reader, if the descriptor is a pipe."""
         if tells_of_readers(self._fd):
             self.startReading()
 
     def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
+        """Return the descriptor; -1 once it is closed."""
         return self._fd
 
     def writeSomeData(self, data: bytes) -> int | Exception:
-        """Write what fits."""
+        """Write once, and return how many bytes were written, or the error."""
         try:
             written = self._write([data])
         except BlockingIOError:
@@ -144,28 +142,28 @@ class Sink(FileDescriptor):
         return written
 
     def doRead(self) -> Exception | None:
-        """The last reader of the pipe has gone."""
-        self._error = _broken_pipe()
+        """Report that the last reader of the pipe has closed it."""
+        self._error = broken_pipe()
         return self._error
 
     def connectionLost(self, reason: Failure) -> None:
-        """All is written, or writing failed."""
+        """Report that all is written, or the error of writing."""
         if self._fd < 0:
             return
         if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors call it ConnectionDone too when the other end of a pipe
-            # goes away: only after loseConnection does it mean success.
-            self._error = self._error or _broken_pipe()
+            # Reactors also pass ConnectionDone when the reader of a pipe closes it.
+            # It means success only after loseConnection.
+            self._error = self._error or broken_pipe()
         ended, error = self._ended, self._error
         self.close()
         ended(error)
 
     def close(self) -> None:
-        """Close, whatever may still be in the buffer."""
+        """Close the descriptor, and discard the buffer."""
         if self._fd < 0:
             return
         self._ended = lambda _: None
-        # First, as otherwise letting go of the producer begins to write again.
+        # Before unregisterProducer(), which starts writing if connected.
         self.connected = 0
         self.disconnected = 1
         if self.producer is not None:
