@@ -187,6 +187,8 @@ class Pipes:
         # Nothing is read before the next iteration; until then the protocol may
         # pause what has been started, but could not if it was started later.
         self._source.resumeProducing()
+        if self._sink is not None:
+            self._sink.start()
         try:
             self._protocol.makeConnection(self)
         except BaseException:
