@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from twisted_tcpclient.relay.endings import of_transport
 from twisted_tcpclient.relay.lent import Lent
-from twisted_tcpclient.relay.wire import Ended, Records, Secure, Wire
+from twisted_tcpclient.relay.wire import Clear, Ended, Records, Secure, Wire
 
 
 def take(transport: Any) -> socket.socket:
@@ -169,7 +169,7 @@ class Network(Protocol):
         if self._lost:
             return Ended(self._early, self._error)
         if self._records is None:
-            return Wire(take(self.transport))
+            return Clear(take(self.transport))
         from twisted_tcpclient.tls import sessions
 
         if sessions.has_been_closed(self.transport):
