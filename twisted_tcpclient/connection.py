@@ -34,7 +34,8 @@ from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.facts import Facts
 from twisted_tcpclient.relay.descriptors import output, source
 from twisted_tcpclient.relay.holder import Network
-from twisted_tcpclient.relay.relay import Local, Manner, Relay
+from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.settings import Shutdown
 from twisted_tcpclient.text import os_reason
 
@@ -219,7 +220,7 @@ class Connection:
         wire = self._network.lend(self._reactor, self._secure)
         relay = Relay(self._reactor, wire, local, manner)
         broken: list[Failure] = []
-        relaying = relay.finished.addErrback(broken.append)
+        relaying = relay.start().addErrback(broken.append)
         status = await self._wait(child)
         await relaying
         if broken and (status == 0 or broken[0].check(CancelledError)):
@@ -248,7 +249,7 @@ class Connection:
         wire = self._network.lend(self._reactor, self._secure)
         relay = Relay(self._reactor, wire, ours, manner)
         try:
-            await relay.finished
+            await relay.start()
         finally:
             restore()
 

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.relay.holder import take
-from twisted_tcpclient.relay.relay import Local
+from twisted_tcpclient.relay.manner import Local
 from twisted_tcpclient.text import os_reason, printable
 
 #: What the descriptors of UCSPI are for.

@@ -30,7 +30,9 @@ from twisted_tcpclient.facts import Facts, environment, is_secure
 from twisted_tcpclient.names import reverse
 from twisted_tcpclient.relay.holder import Network
 from twisted_tcpclient.relay.idle import IDLED
-from twisted_tcpclient.relay.relay import Local, Manner, Relay, crlf
+from twisted_tcpclient.relay.lines import crlf
+from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import Settings, read_host
 from twisted_tcpclient.text import os_reason
@@ -270,7 +272,7 @@ class Session:
         """
         relay = Relay(self._reactor, wire, ours, self._manner())
         try:
-            await relay.finished
+            await relay.start()
         except ConnectionBroken as error:
             if relay.snubbed and self._lacks_certificate:
                 raise ConnectionBroken(f"{error}: {NO_CERTIFICATE}") from None
