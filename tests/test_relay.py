@@ -93,7 +93,7 @@ class CRLFTests(SynchronousTestCase):
 class Spelled:
     """Records of TLS that are the plaintext itself, and a close_notify to see."""
 
-    ended = None
+    ended: Exception | None = None
     kept = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
