@@ -5,6 +5,7 @@ A wire that stays in Twisted's hands: any transport will do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +16,7 @@ from twisted_tcpclient.relay.below import Below
 from twisted_tcpclient.relay.endings import broken_pipe
 from twisted_tcpclient.relay.movers import Copy, Mover
 from twisted_tcpclient.relay.outlet import Outlet, Room
-from twisted_tcpclient.relay.watch import Prompted, Watch
+from twisted_tcpclient.relay.watch import Call, Prompted, Watch
 from twisted_tcpclient.relay.wire import Reply
 
 #: The most bytes that follow the input when Twisted ends TLS: close_notify, in a record
@@ -24,6 +25,14 @@ _FAREWELL = 100
 
 #: Seconds between two looks for a close_notify that Twisted has not reported.
 _LOOK = 1.0
+
+
+def _flow(transport: Any, wanted: bool) -> None:
+    """Resume or pause a transport."""
+    if wanted:
+        transport.resumeProducing()
+    else:
+        transport.pauseProducing()
 
 
 class _Lookout:
@@ -83,7 +92,7 @@ class Lent:
         self._incoming = early
         self._error: Exception | None = None
         self._closed: Callable[[], None] = lambda: None
-        self._watch = Prompted(clock, self._ready, self._flow)
+        self._watch = Prompted(clock, self._ready, partial(_flow, transport))
         self._outlet = Outlet(clock, transport, self._watch.prompt)
         self._below = Below(transport)
         self._lookout = _Lookout(clock, transport, lambda: self.ended(None))
@@ -122,12 +131,7 @@ class Lent:
         if self.secure and self._error is None:
             self._lookout.start()
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
         """Return a watch of the transport."""
         self._watch.calls(readable, writable)
         return self._watch
@@ -193,13 +197,6 @@ class Lent:
         """Return whether the relay can read, and whether it can write."""
         can_read = bool(self._incoming) or self._error is not None
         return can_read, self._outlet.room is not Room.FULL
-
-    def _flow(self, wanted: bool) -> None:
-        """Resume or pause the transport."""
-        if wanted:
-            self._transport.resumeProducing()
-        else:
-            self._transport.pauseProducing()
 
     def _read(self) -> list[bytes]:
         pieces, self._incoming = self._incoming, []

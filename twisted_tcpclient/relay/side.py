@@ -5,10 +5,9 @@ The local side of a relay: descriptors that the relay watches, and closes in the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
-from twisted_tcpclient.relay.watch import Polled
+from twisted_tcpclient.relay.watch import Call, Polled
 
 
 class Side:
@@ -20,13 +19,7 @@ class Side:
     :ivar is_open: whether it has not been closed yet.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> None:
+    def __init__(self, reactor: Any, fd: int, readable: Call, writable: Call) -> None:
         """
         :param readable: called when the descriptor can be read, if that is watched.
         :param writable: called when the descriptor can be written.

@@ -12,6 +12,9 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+#: Called when an end of a pump is ready.
+Call = Callable[[], None]
+
 
 class Watch(typing.Protocol):
     """
@@ -40,13 +43,7 @@ class Polled:
     :ivar fd: the descriptor.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> None:
+    def __init__(self, reactor: Any, fd: int, readable: Call, writable: Call) -> None:
         """
         :param readable: called when the descriptor can be read.
         :param writable: called when the descriptor can be written.
@@ -146,7 +143,7 @@ class Prompted:
         self._reads = self._writes = False
         self._cancel()
 
-    def calls(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
+    def calls(self, readable: Call, writable: Call) -> None:
         """
         Set what to call.
 

@@ -21,7 +21,7 @@ from twisted_tcpclient.relay.descriptors import CHUNK
 from twisted_tcpclient.relay.endings import cut_short, has_refused, within_message
 from twisted_tcpclient.relay.movers import Copy, Mover, Withheld, mover
 from twisted_tcpclient.relay.queues import outstanding
-from twisted_tcpclient.relay.watch import Polled, Prompted, Watch
+from twisted_tcpclient.relay.watch import Call, Polled, Prompted, Watch
 
 #: Sends records of TLS itself.  The second argument is whether they hold input that
 #: TLS had withheld.
@@ -40,12 +40,7 @@ class Wire(typing.Protocol):
     def start(self) -> None:
         """Prepare the connection for being read and written."""
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
         """Return a watch that calls when bytes have come, and when more can be sent."""
 
     def receiving(self, sink: int, reply: Reply) -> Mover:
@@ -111,12 +106,7 @@ class Clear:
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
         """Return a watch of the socket."""
         return Polled(reactor, self._socket.fileno(), readable, writable)
 
@@ -228,12 +218,7 @@ class Secure:
         """Prepare the socket, as :meth:`Clear.start` does."""
         self._clear.start()
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
         """Return a watch of the socket."""
         return self._clear.watch(reactor, readable, writable)
 
@@ -337,12 +322,7 @@ class Ended:
     def start(self) -> None:
         """Do nothing: the connection is closed."""
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
         """Return a watch for which the end can always be read."""
         watch = Prompted(reactor, lambda: (True, True), lambda wanted: None)
         watch.calls(readable, writable)
