@@ -1,4 +1,5 @@
-"""The ways to move bytes: over every kind of connection, between every kind of
+"""
+The ways to move bytes: over every kind of connection, between every kind of
 descriptor, within the kernel and through the process.
 """
 
@@ -55,22 +56,22 @@ MIB = 2**20
 
 
 def text(size: int) -> bytes:
-    """Lines of a terminal, of so many bytes."""
+    """Return lines for a terminal with this many bytes in all."""
     line = base64.encodebytes(random.Random(size).randbytes(54))
     return (line * (size // len(line) + 1))[: size - 1] + b"\n"
 
 
-#: Servers of these tests wait for the end of what is sent.
+#: Servers of these tests wait for the end of input.
 MANNER = Manner(idle=PATIENCE, shutdown=Shutdown.after(0))
 
 
 def digest(data: bytes) -> str:
-    """What tells big things apart."""
+    """Return a short text that differs for different data."""
     return f"{len(data)} bytes {hashlib.sha256(data).hexdigest()}"
 
 
 class PumpTestCase(TestCase):
-    """Relays within this process; those that they talk to run in threads."""
+    """Relays within this process, and servers in threads."""
 
     def setUp(self) -> None:
         """Make threads, and dice that fall the same way each time."""
@@ -138,7 +139,7 @@ class PumpTestCase(TestCase):
     # What is read.
 
     def feed(self, write: Callable[[bytes], object], data: bytes) -> Future[None]:
-        """Write in pieces of any size."""
+        """Write in pieces of many sizes, in a thread."""
 
         def pieces() -> None:
             position = 0
@@ -150,27 +151,27 @@ class PumpTestCase(TestCase):
         return self.pool.submit(pieces)
 
     def from_pipe(self, data: bytes) -> int:
-        """A pipe that this comes from."""
+        """Return a pipe with a writer of this data."""
         reading, writing = os.pipe()
         file = open(writing, "wb", buffering=0)  # noqa: SIM115
         self.feed(all_of(file.write), data).add_done_callback(lambda _: file.close())
         return reading
 
     def from_file(self, data: bytes) -> int:
-        """A file that has this, behind what was read before."""
+        """Return a file with this data behind its offset."""
         with tempfile.TemporaryFile(buffering=0) as file:
             file.write(b"read before" + data)
             file.seek(len(b"read before"))
             return os.dup(file.fileno())
 
     def from_socket(self, data: bytes) -> int:
-        """A socket that this comes from."""
+        """Return a socket with a sender of this data."""
         ours, theirs = socket.socketpair()
         self.feed(ours.sendall, data).add_done_callback(lambda _: ours.close())
         return theirs.detach()
 
     def from_terminal(self, data: bytes) -> int:
-        """A terminal on which this is typed."""
+        """Return a terminal on which this is typed."""
         master, slave = os.openpty()
         modes = termios.tcgetattr(slave)
         modes[3] &= ~termios.ECHO
@@ -186,13 +187,13 @@ class PumpTestCase(TestCase):
         return slave
 
     def from_null(self, data: bytes) -> int:
-        """/dev/null."""
+        """Return /dev/null."""
         return os.open(os.devnull, os.O_RDONLY)
 
     # What is written.
 
     def drain(self, read: Callable[[int], bytes]) -> Future[bytes]:
-        """Read in pieces of any size, to the end."""
+        """Read in pieces of many sizes to the end, in a thread."""
 
         def pieces() -> bytes:
             received = bytearray()
@@ -205,21 +206,21 @@ class PumpTestCase(TestCase):
         return self.pool.submit(pieces)
 
     def to_pipe(self) -> tuple[int, Future[bytes]]:
-        """A pipe, and what comes out of it."""
+        """Return a pipe, and what comes out of it."""
         reading, writing = os.pipe()
         drained = self.drain(lambda size: os.read(reading, size))
         drained.add_done_callback(lambda _: os.close(reading))
         return writing, drained
 
     def to_socket(self) -> tuple[int, Future[bytes]]:
-        """A socket, and what comes out of it."""
+        """Return a socket, and what comes out of it."""
         ours, theirs = socket.socketpair()
         drained = self.drain(ours.recv)
         drained.add_done_callback(lambda _: ours.close())
         return theirs.detach(), drained
 
     def to_terminal(self) -> tuple[int, Future[bytes]]:
-        """A terminal, and what it shows."""
+        """Return a terminal, and what it shows."""
         master, slave = os.openpty()
         tty.setraw(slave)
         drained = self.drain(lambda size: os.read(master, size))
@@ -227,7 +228,7 @@ class PumpTestCase(TestCase):
         return slave, drained
 
     def to_file(self, mode: str = "w+b") -> tuple[int, Future[bytes]]:
-        """A file, and what is in it in the end."""
+        """Return a file, and its contents in the end."""
         file = tempfile.TemporaryFile(mode, buffering=0)  # noqa: SIM115
         self.addCleanup(file.close)
 
@@ -238,28 +239,28 @@ class PumpTestCase(TestCase):
         return os.dup(file.fileno()), Later(contents)
 
     def to_log(self) -> tuple[int, Future[bytes]]:
-        """A file that is appended to: the kernel does not splice there."""
+        """Return a file in append mode, to which the kernel does not splice."""
         return self.to_file("a+b")
 
     def to_null(self) -> tuple[int, None]:
-        """/dev/null, of which nothing comes back."""
+        """Return /dev/null."""
         return os.open(os.devnull, os.O_WRONLY), None
 
 
 class Later(Future[bytes]):
-    """A result that is found out when it is asked for."""
+    """A result that is computed when it is asked for."""
 
     def __init__(self, find: Callable[[], bytes]) -> None:
         super().__init__()
         self._find = find
 
     def result(self, timeout: float | None = None) -> bytes:
-        """Find it out."""
+        """Compute it."""
         return self._find()
 
 
 def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
-    """Write all, where a write may be short."""
+    """Return a function that writes all, though a write may be short."""
 
     def writes(data: bytes) -> None:
         view = memoryview(data)
@@ -270,7 +271,7 @@ def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
 
 
 class Asked:
-    """A session of TLS that has much to answer, whatever it is sent."""
+    """Records of TLS that answer all data with 8 MiB."""
 
     ended = None
     kept = b""
@@ -279,31 +280,31 @@ class Asked:
         self._answer = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """Nothing for anybody else."""
+        """Return no plaintext."""
         self._answer = bytes(8 * MIB)
         return []
 
     def encrypt(self, data: bytes) -> bytes:
-        """As it is."""
+        """Return the data."""
         return data
 
     def close_notify(self) -> bytes:
-        """Not needed."""
+        """Return nothing."""
         return b""
 
     def pending(self) -> bytes:
-        """The answer."""
+        """Return the answer."""
         answer, self._answer = self._answer, b""
         return answer
 
 
 class BatteryTests(PumpTestCase):
-    """Bytes go both ways at once, in pieces of any size, and all arrive."""
+    """All bytes arrive that go both ways at once, in pieces of many sizes."""
 
     async def check(
         self, kind: Kind, fast: bool, up: str, down: str, size: int
     ) -> None:
-        """What is read is sent, and the other way round, a late reply as well."""
+        """Assert that all bytes arrive, both ways, and so does a late reply."""
         name = f"{kind.name} {up} {down} {'fast' if fast else 'plain'}"
         question = b"" if up == "null" else text(size)
         answer = random.Random(size).randbytes(size + 12345)
@@ -325,7 +326,7 @@ class BatteryTests(PumpTestCase):
             self.assertEqual(digest(received), digest(answer + b"late"), name)
 
     async def battery(self, kind: Kind) -> None:
-        """All descriptors, both ways."""
+        """Check all kinds of descriptors, both ways."""
         inputs = {"pipe": MIB, "file": MIB, "null": MIB, "socket": MIB}
         outputs = {"pipe": MIB, "file": MIB, "log": MIB, "null": MIB, "socket": MIB}
         inputs["terminal"] = outputs["terminal"] = 20_000
@@ -338,29 +339,29 @@ class BatteryTests(PumpTestCase):
             await self.check(kind, fast, up, down, min(inputs[up], outputs[down]))
 
     async def test_tcp(self) -> None:
-        """Over TCP, in the kernel and through the process."""
+        """All bytes arrive over TCP, in the kernel and through the process."""
         await self.battery(TCP)
 
     async def test_unix(self) -> None:
-        """Over UNIX sockets, in the kernel and through the process."""
+        """All bytes arrive over UNIX sockets, in the same ways."""
         await self.battery(UNIX)
 
     async def test_tls(self) -> None:
-        """Over TLS, where all goes through the process."""
+        """All bytes arrive over TLS."""
         await self.battery(TLS)
 
     async def test_much(self) -> None:
-        """So does much more than any pipe holds, or is moved in one turn."""
+        """So do more bytes than pipes hold, and than one turn moves."""
         for kind, fast in itertools.product((TCP, TLS), (True, False)):
             await self.check(kind, fast, "pipe", "pipe", 12 * MIB)
             await self.check(kind, fast, "file", "file", 12 * MIB)
 
 
 class StallTests(PumpTestCase):
-    """Somebody does not read."""
+    """A reader that stalls."""
 
     async def test_stalls(self) -> None:
-        """While our reader stalls, what we send arrives; then all the rest does."""
+        """While the output stalls, the upload arrives; then the download does."""
         up, down = random.Random(1).randbytes(3 * MIB), bytes(24 * MIB)
 
         async def check(kind: Kind, fast: bool) -> None:
@@ -394,12 +395,12 @@ class StallTests(PumpTestCase):
 
 
 class EndTests(PumpTestCase):
-    """How it ends when not all can be moved."""
+    """The end of a session in which not all bytes can be moved."""
 
     async def test_offset(self) -> None:
         """
-        When the server ends too early, that is an error; and what it was not
-        sent of a file is there for whoever reads next.
+        It is an error if the server ends too early.  The offset of the file is behind
+        the last byte that was sent.
         """
         data, start = random.Random(2).randbytes(32 * MIB), 8 * MIB + 5
 
@@ -413,7 +414,7 @@ class EndTests(PumpTestCase):
                 file.flush()
                 file.seek(start)
                 wire = await self.connect(kind, server)
-                # It is to be stuck in the middle of what it has taken.
+                # So that bytes which were read cannot be sent.
                 self.limit_buffer()
                 error = await self.join(
                     wire, os.dup(file.fileno()), self.to_null()[0], fast
@@ -425,10 +426,7 @@ class EndTests(PumpTestCase):
                 self.assertEqual(digest(received), digest(data[start:end]))
 
     async def test_left_in_pipe(self) -> None:
-        """
-        When the server ends, and there is input that it did not want, that is an
-        error.
-        """
+        """It is an error if the server ends while a pipe holds input."""
         done = threading.Event()
 
         def early(peer: Peer) -> None:
@@ -454,7 +452,7 @@ class EndTests(PumpTestCase):
             )
 
     async def test_full(self) -> None:
-        """A disk that is full is an error."""
+        """A full disk is an error."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -472,7 +470,7 @@ class EndTests(PumpTestCase):
             )
 
     async def test_no_reader(self) -> None:
-        """A reader that leaves is an error, though nothing is said any more."""
+        """The loss of the reader is an error, though the server sends no more."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -493,7 +491,7 @@ class EndTests(PumpTestCase):
             self.assertEqual(str(error), "unable to write output: broken pipe")
 
     async def test_typed_late(self) -> None:
-        """What is typed when the server has just said close_notify is no error."""
+        """It is no error if a line is typed just after close_notify has come."""
         ready = threading.Event()
 
         def speak(peer: Peer) -> bytes:
@@ -517,7 +515,7 @@ class EndTests(PumpTestCase):
         self.assertIsNone(error)
 
     async def test_unheard(self) -> None:
-        """A server that asks TLS for answers, and never reads one, is given up."""
+        """It is an error if the server never reads the answers of TLS."""
         over = threading.Event()
 
         def ask(peer: Peer) -> None:
@@ -535,7 +533,7 @@ class EndTests(PumpTestCase):
         self.assertEqual(str(error), "the server does not read TLS's answers")
 
     async def test_end_of_turn(self) -> None:
-        """The end is seen though it comes with the last bytes of a turn."""
+        """The end is seen even if it comes with the last bytes of a turn."""
         self.patch(pumps, "TURN", 1)
 
         def speak(peer: Peer) -> None:
@@ -555,12 +553,12 @@ class EndTests(PumpTestCase):
 
 
 class ChoiceTests(PumpTestCase):
-    """Which way is taken."""
+    """The choice of a mover."""
 
     def test_mover(self) -> None:
         """
-        Pipes and our own sockets are spliced, files sent; neither are terminals,
-        sockets that block, and files that are read with O_DIRECT.
+        Pipes and non-blocking sockets are spliced, and files are sent.  Terminals,
+        blocking sockets, and files with O_DIRECT are copied.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -590,7 +588,7 @@ class ChoiceTests(PumpTestCase):
             os.close(descriptor)
 
     def test_widen(self) -> None:
-        """A pipe is made to hold more, anything else is left alone."""
+        """A pipe is made to hold more; a file stays as it is."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         widen(writing)
@@ -602,10 +600,10 @@ class ChoiceTests(PumpTestCase):
 
 
 class PiecesTests(PumpTestCase):
-    """Data that comes in many pieces, as TLS has them."""
+    """Data in many pieces, as TLS decrypts it."""
 
     def test_many(self) -> None:
-        """More pieces are written than the kernel takes at a time."""
+        """All pieces are written, though one writev(2) takes at most 1024."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         copy = Copy(list, write_to(writing), [b"x"] * 5000)
@@ -617,10 +615,10 @@ class PiecesTests(PumpTestCase):
 
 
 class FileTests(PumpTestCase):
-    """Files are sent as far as they go."""
+    """Files whose size does not tell where they end."""
 
     async def test_without_size(self) -> None:
-        """A file of /proc does not say how long it is, and is sent in whole."""
+        """A file of /proc, which has the size 0, is sent in whole."""
         with open("/proc/self/limits", "rb") as file:
             whole = file.read()
         self.assertGreater(len(whole), 0)
@@ -632,7 +630,7 @@ class FileTests(PumpTestCase):
                 self.assertEqual(server.result(), whole)
 
     def test_shrinks(self) -> None:
-        """One that is cut off meanwhile is sent up to where it ends now."""
+        """A file that is truncated meanwhile is sent up to its new end."""
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
             file.write(b"0123456789")
@@ -647,7 +645,7 @@ class FileTests(PumpTestCase):
             self.assertEqual(theirs.recv(100), b"2345")
 
     async def test_less_than_size(self) -> None:
-        """A file may hold less than its size, as those of /sys do."""
+        """A file that holds less than its size is sent in whole, as of /sys."""
         whole = random.Random(4).randbytes(CHUNK)
         for kind in (TCP, UNIX):
             with (
@@ -662,7 +660,7 @@ class FileTests(PumpTestCase):
                 self.assertEqual(server.result(), whole)
 
     async def test_write_only(self) -> None:
-        """A file that cannot be read is no fault of the network's."""
+        """It is a local failure if a file cannot be read."""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"something")
             for kind, fast in itertools.product((TCP, UNIX), (True, False)):
@@ -673,7 +671,7 @@ class FileTests(PumpTestCase):
                     self.assertIsInstance(error, LocalFailure)
 
     def test_grows(self) -> None:
-        """What is appended while the end is looked at is sent, too."""
+        """Bytes that are appended while the end is looked for are sent."""
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
             copy = Copy(read_from(file.fileno()), write_to(ours.fileno()))
@@ -688,10 +686,10 @@ class FileTests(PumpTestCase):
 
 
 class TurnTests(PumpTestCase):
-    """What a pump does in a turn."""
+    """The turns of a pump."""
 
     def test_message(self) -> None:
-        """After a short message no more is asked for before it is announced."""
+        """After a short message the pump reads when the reactor says so."""
         given: list[int] = []
         coming = [pumps.MESSAGE, 10, 20, 30]
 
@@ -712,7 +710,7 @@ class TurnTests(PumpTestCase):
         self.assertEqual((given[2:], coming), ([20], [30]))
 
     def test_nothing(self) -> None:
-        """Who takes what nothing comes of lets others have their turn."""
+        """A take of no bytes ends the turn."""
         taken: list[int] = []
 
         def read() -> list[bytes]:
@@ -725,7 +723,7 @@ class TurnTests(PumpTestCase):
         self.assertEqual(len(taken), 1)
 
     def test_much(self) -> None:
-        """Who takes much does so, too, some time."""
+        """A turn ends after a number of takes, however much there is."""
         taken: list[int] = []
 
         def read() -> list[bytes]:
@@ -740,7 +738,7 @@ class TurnTests(PumpTestCase):
         self.assertEqual((len(taken), memory.getReaders()), (pumps.TURN, [watch]))
 
     def test_within(self) -> None:
-        """One who is told of something while it takes does not begin another turn."""
+        """A call of turn() within a take does not begin another turn."""
         self.patch(pumps, "MESSAGE", 0)
         given: list[bytes] = []
         coming = [[b"one"], [b"two"]]
@@ -766,7 +764,7 @@ class TurnTests(PumpTestCase):
         self.assertEqual((given, ended), ([b"one", b"two"], [None]))
 
     def test_asked_within(self) -> None:
-        """One who is asked for more while it gives does not give the same again."""
+        """A call of turn() within a write does not write the same bytes again."""
         given: list[bytes] = []
         coming = [b"one", b"two", b"three"]
 
@@ -785,10 +783,10 @@ class TurnTests(PumpTestCase):
 
 
 class LentTests(PumpTestCase):
-    """A connection that stays in Twisted's hands."""
+    """A connection that stays in a transport of Twisted."""
 
     def test_gone(self) -> None:
-        """When it has gone, what would be written is not taken for sent."""
+        """When it is gone, writing fails."""
         transport = StringTransport()
         network = Network()
         network.makeConnection(transport)
@@ -805,8 +803,13 @@ class LentTests(PumpTestCase):
         self.assertRaises(BrokenPipeError, up.give)
 
     def ended(self, end: Callable[[Peer], object], said: bytes) -> Callable[[], int]:
-        """What reads from a connection that its server has ended, and that Twisted
-        takes to have ended in good order; something is said to the server after that.
+        """
+        Return the function that reads from a connection after its end.
+
+        Twisted reports ConnectionDone.
+
+        :param end: what the server does at the end.
+        :param said: sent to the server after that.
         """
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
@@ -823,22 +826,21 @@ class LentTests(PumpTestCase):
             poll.poll()
             if said:
                 client.send(said)
-                # The answer is a reset.
+                # The server's kernel answers with RST.
                 poll.modify(client, 0)
                 poll.poll()
         network.connectionLost()
         return wire.receiving(-1, lambda records, released: None).take
 
     def test_reset(self) -> None:
-        """A reset is one where Twisted saw an end in good order, as it does of an
-        error that comes before there is anything to read.
+        """
+        A RST is an error though Twisted reports an end in order, as it does if the RST
+        comes before it has read.
         """
         self.assertRaises(ConnectionResetError, self.ended(Peer.reset, b""))
 
     def test_end(self) -> None:
-        """An end in good order is one, whatever the server makes of what comes after
-        it.
-        """
+        """An end in order stays one if the server answers later bytes with RST."""
 
         def close(peer: Peer) -> None:
             peer.socket.close()
@@ -848,10 +850,10 @@ class LentTests(PumpTestCase):
 
 
 class ReaderTests(PumpTestCase):
-    """Whether a process may still read what is written."""
+    """The question whether a process still reads the output."""
 
     def test_pipe(self) -> None:
-        """A pipe has none once its reading end is closed, whatever it holds."""
+        """A pipe has no reader once its read end is closed, whatever it holds."""
         reading, writing = os.pipe()
         os.write(writing, b"x")
         self.assertTrue(has_reader(writing))
@@ -860,7 +862,7 @@ class ReaderTests(PumpTestCase):
         os.close(writing)
 
     def test_unix(self) -> None:
-        """A UNIX socket has one until it is closed; a half-close is not the end."""
+        """A UNIX socket has a reader until its peer is closed, not half-closed."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -870,7 +872,7 @@ class ReaderTests(PumpTestCase):
             self.assertFalse(has_reader(ours.fileno()))
 
     def test_tcp(self) -> None:
-        """Of a TCP socket it is known only if the peer has reset it."""
+        """A TCP socket has a reader until its peer sends RST."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             ours = socket.create_connection(listener.getsockname())
             theirs, _ = listener.accept()
@@ -884,7 +886,7 @@ class ReaderTests(PumpTestCase):
             self.assertFalse(has_reader(ours.fileno()))
 
     def test_others(self) -> None:
-        """What keeps its bytes needs no reader: a file, a device, a terminal."""
+        """Files, devices and terminals count as having a reader."""
         with open(os.devnull, "wb") as null, tempfile.TemporaryFile() as file:
             self.assertTrue(has_reader(null.fileno()))
             self.assertTrue(has_reader(file.fileno()))
@@ -895,10 +897,10 @@ class ReaderTests(PumpTestCase):
 
 
 class RestTests(PumpTestCase):
-    """What is known of the input that was not read."""
+    """The knowledge about unread input."""
 
     def test_pipe(self) -> None:
-        """A pipe has some, or none yet, or none for good once its writer is gone."""
+        """An empty pipe has more to come until its writer is gone."""
         reading, writing = os.pipe()
         self.assertIs(unread(reading), Unread.UNKNOWN)
         os.write(writing, b"x")
@@ -913,7 +915,7 @@ class RestTests(PumpTestCase):
         os.close(reading)
 
     def test_socket(self) -> None:
-        """The same for a socket, whose peer may have shut down one side only."""
+        """An empty socket has more to come until its peer shuts down."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self.assertIs(unread(ours.fileno()), Unread.UNKNOWN)
@@ -924,9 +926,7 @@ class RestTests(PumpTestCase):
             self.assertIs(unread(ours.fileno()), Unread.NONE)
 
     def test_file(self) -> None:
-        """A file has some before its end; so have files of /proc, which have no size,
-        and files that are read with O_DIRECT.
-        """
+        """A file has some before its end, also of /proc (size 0) or with O_DIRECT."""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"12")
             self.assertIs(unread(file.fileno()), Unread.NONE)
@@ -941,7 +941,7 @@ class RestTests(PumpTestCase):
             self.assertIs(unread(status.fileno()), Unread.NONE)
 
     def test_of_others(self) -> None:
-        """A terminal and a character device have nothing that is the session's."""
+        """Terminals and character devices have no input that counts."""
         with open(os.devnull, "rb") as null, open("/dev/zero", "rb") as zero:
             self.assertIs(unread(null.fileno()), Unread.NONE)
             self.assertIs(unread(zero.fileno()), Unread.NONE)
