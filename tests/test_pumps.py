@@ -41,7 +41,7 @@ from twisted_tcpclient.relay.descriptors import CHUNK, has_reader, output, widen
 from twisted_tcpclient.relay.holder import Network
 from twisted_tcpclient.relay.manner import Local, Manner
 from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Splice, mover
-from twisted_tcpclient.relay.pump import Pump
+from twisted_tcpclient.relay.pump import Pump, State
 from twisted_tcpclient.relay.queues import Unread, unread
 from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.relay.watch import Polled
@@ -782,6 +782,84 @@ class TurnTests(PumpTestCase):
         self.assertEqual(given, [b"one", b"two", b"three"])
 
 
+class StateTests(PumpTestCase):
+    """The states of a pump: OPEN, FINISHING, DONE."""
+
+    def setUp(self) -> None:
+        """Make a pump whose source and sink are lists."""
+        super().setUp()
+        self.coming: list[bytes] = []
+        self.given: list[bytes] = []
+        self.stalls = False
+        self.told: list[str] = []
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
+        copy = Copy(self.read, self.write)
+        self.pump = Pump(copy, watch, watch, watch, self.end, self.fail)
+
+    def read(self) -> list[bytes]:
+        """Read the next chunk; an empty one is the end."""
+        if not self.coming:
+            raise BlockingIOError
+        if not self.coming[0]:
+            raise EOFError
+        return [self.coming.pop(0)]
+
+    def write(self, pieces: list[bytes]) -> int:
+        """Write all pieces, unless the sink stalls."""
+        if self.stalls:
+            raise BlockingIOError
+        self.given += pieces
+        return sum(map(len, pieces))
+
+    def end(self, error: Exception | None) -> None:
+        """Record the end of the source."""
+        self.told.append(f"ended {error}")
+
+    def then(self) -> None:
+        """Record that all is given."""
+        self.told.append("all given")
+
+    def test_end(self) -> None:
+        """At the end of its source a pump is finishing, and gives what is pushed."""
+        self.coming = [b"one", b""]
+        self.pump.turn()
+        self.assertIs(self.pump.state, State.OPEN)
+        self.pump.turn()
+        self.assertIs(self.pump.state, State.FINISHING)
+        self.pump.push(b"two")
+        self.assertEqual((self.given, self.told), ([b"one", b"two"], ["ended None"]))
+
+    def test_finish(self) -> None:
+        """A pump that finishes gives the held bytes, takes no more, and tells that."""
+        self.coming, self.stalls = [b"one"], True
+        self.pump.turn()
+        self.coming = [b"two"]
+        self.pump.finish(self.then)
+        self.assertEqual((self.pump.state, self.told), (State.FINISHING, []))
+        self.stalls = False
+        self.pump.turn()
+        self.pump.turn()
+        self.assertEqual((self.given, self.told), ([b"one"], ["all given"]))
+
+    def test_stop(self) -> None:
+        """A pump that is done forgets the held bytes, and takes and gives no more."""
+        self.coming, self.stalls = [b"one"], True
+        self.pump.turn()
+        self.pump.finish(self.then)
+        self.pump.stop()
+        self.stalls = False
+        self.pump.push(b"two")
+        self.pump.turn()
+        self.assertEqual((self.pump.state, self.pump.held), (State.DONE, 0))
+        self.assertEqual((self.given, self.told), ([], []))
+
+    def test_finish_when_done(self) -> None:
+        """A pump that is done has nothing to give: it tells so at once."""
+        self.pump.stop()
+        self.pump.finish(self.then)
+        self.assertEqual((self.pump.state, self.told), (State.DONE, ["all given"]))
+
+
 class LentTests(PumpTestCase):
     """A connection that stays in a transport of Twisted."""
 
@@ -849,7 +927,7 @@ class LentTests(PumpTestCase):
         self.assertRaises(EOFError, self.ended(close, b"more"))
 
 
-class ReaderTests(PumpTestCase):
+class HasReaderTests(PumpTestCase):
     """The question whether a process still reads the output."""
 
     def test_pipe(self) -> None:
@@ -896,7 +974,7 @@ class ReaderTests(PumpTestCase):
         os.close(master)
 
 
-class RestTests(PumpTestCase):
+class UnreadTests(PumpTestCase):
     """The knowledge about unread input."""
 
     def test_pipe(self) -> None:
