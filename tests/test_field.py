@@ -52,7 +52,8 @@ class SessionTests(SynchronousTestCase):
 
     def test_small_file(self) -> None:
         """
-        An upload of 100 bytes from a file gets its whole answer from every server.
+        An upload of 100 bytes from a file gets its whole answer from every server that
+        takes pipelined commands.
         """
 
         def check(service: Service) -> None:

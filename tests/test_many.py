@@ -134,7 +134,7 @@ class LeavingNothing(TestCase):
         self.before = descriptors(), set(reactor.getDelayedCalls()), protocols()
 
     def assert_nothing_left(self) -> None:
-        """Check that there are no more than at the last :meth:`note`."""
+        """Check that the resources are those of the last :meth:`note`."""
         open_before, calls, known = self.before
         self.assertEqual(set(reactor.getDelayedCalls()) - calls, set())
         self.assertEqual(descriptors(), open_before)
@@ -193,7 +193,7 @@ class ManyTests(LeavingNothing):
 
         self.addCleanup(end)
         endpoint = connections((yield server.port))
-        # The first connection loads modules and starts what stays.
+        # The first connection imports modules, and fills caches.
         yield self.ping(endpoint, 1)
         self.note()
         together = yield self.ping(endpoint, MANY)
