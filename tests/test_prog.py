@@ -761,7 +761,7 @@ class ToolTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(0, b"ping\n", ""))
 
     def test_mconnect(self) -> None:
-        """djb's mconnect-io works as prog; it ends each line of stdin with CRLF."""
+        """Djb's mconnect-io works as prog; it ends each line of stdin with CRLF."""
         program = find_program("mconnect-io", "ucspi-tcp")
 
         def greet(peer: Peer) -> bytes:

@@ -158,7 +158,7 @@ SyncState *
         return self.here.run(mbsync, "--quiet", "--config", settings, "--all")
 
     def test_mbsync(self) -> None:
-        """mbsync (isync) fetches a message, and stores a large one on the server."""
+        """Mbsync (isync) fetches a message, and stores a large one on the server."""
         name, mark = f"sent-{uuid.uuid4().hex}", uuid.uuid4().hex
         sent = self.here.directory / "mail" / name
         for part in ("cur", "new", "tmp"):
@@ -239,7 +239,7 @@ poll localhost service {port} protocol {protocol} {plugin}
         self.unnoticed(here)
 
     def test_fetchmail(self) -> None:
-        """fetchmail fetches a message by IMAP and by POP3."""
+        """Fetchmail fetches a message by IMAP and by POP3."""
         server = servers.dovecot()
         together(
             {
@@ -260,7 +260,7 @@ class SMTPTests(RealClientTests):
 
     def test_swaks(self) -> None:
         """
-        swaks sends mail through a pipe; the server's refusal of a recipient is its
+        Swaks sends mail through a pipe; the server's refusal of a recipient is its
         status.
         """
         swaks, mark = find_program("swaks", "swaks"), uuid.uuid4().hex
@@ -284,7 +284,7 @@ class SMTPTests(RealClientTests):
         return (msmtp, "-C", path)
 
     def test_msmtp(self) -> None:
-        """msmtp sends a large message through a TCP port."""
+        """Msmtp sends a large message through a TCP port."""
         gateway, mark = self.here.gateway(*self.arguments), uuid.uuid4().hex
         msmtp = self.msmtp(f"host {gateway.host}", f"port {gateway.port}")
         data = letter(mark, LARGE).encode()
@@ -293,7 +293,7 @@ class SMTPTests(RealClientTests):
         self.unnoticed(self.here)
 
     def test_msmtp_socket(self) -> None:
-        """msmtp sends a large message through a UNIX socket."""
+        """Msmtp sends a large message through a UNIX socket."""
         path, mark = self.here.socket(*self.arguments), uuid.uuid4().hex
         msmtp = self.msmtp("host localhost", f"socket {path}")
         data = letter(mark, LARGE).encode()
@@ -318,7 +318,7 @@ class SMTPTests(RealClientTests):
         return str(path)
 
     def test_git(self) -> None:
-        """git send-email sends a patch through a TCP port, and through msmtp."""
+        """Git send-email sends a patch through a TCP port, and through msmtp."""
         find_program("git-send-email", "git-email")
         git, mark = find_program("git", "git"), uuid.uuid4().hex
         gateway = self.here.gateway(*self.arguments)
@@ -369,7 +369,7 @@ class CurlTests(RealClientTests):
 
     def test_web(self) -> None:
         """
-        curl downloads and uploads large files over HTTP, with two downloads on one
+        Curl downloads and uploads large files over HTTP, with two downloads on one
         connection.
         """
         web = servers.nginx(servers.uvicorn().http, servers.aiosmtpd().plain)
@@ -400,7 +400,7 @@ class CurlTests(RealClientTests):
         self.unnoticed(here, 4)
 
     def test_mail(self) -> None:
-        """curl fetches a message by IMAP and by POP3, and sends a large one."""
+        """Curl fetches a message by IMAP and by POP3, and sends a large one."""
         server = servers.dovecot()
         together(
             {
@@ -441,7 +441,7 @@ class PsqlTests(RealClientTests):
         self.unnoticed(here, 4)
 
     def test_port(self) -> None:
-        """psql reaches a database over TLS through a TCP port."""
+        """Psql reaches a database over TLS through a TCP port."""
         here, server = place(), servers.postgresql()
         gateway = here.gateway(*command("database", server.port))
         port = f"host={gateway.host} port={gateway.port}"
@@ -449,7 +449,7 @@ class PsqlTests(RealClientTests):
 
     def test_socat(self) -> None:
         """
-        psql reaches a database over TLS through socat, which uses one socket as both
+        Psql reaches a database over TLS through socat, which uses one socket as both
         stdin and stdout of the command.
         """
         here, server = place(), servers.postgresql()
@@ -458,7 +458,7 @@ class PsqlTests(RealClientTests):
         self.query(here, f"host={here.directory}")
 
     def test_socket(self) -> None:
-        """psql reaches a database over TLS through a UNIX socket."""
+        """Psql reaches a database over TLS through a UNIX socket."""
         here, server = place(), servers.postgresql()
         path = here.socket(*command("socket", server.port))
         link = here.directory / self.SOCKET
@@ -503,7 +503,7 @@ Host *
 
     def test_ssh(self) -> None:
         """
-        ssh runs a command on the server, with its stdin, stdout, stderr and status.
+        Ssh runs a command on the server, with its stdin, stdout, stderr and status.
         """
         ssh = find_program("ssh", "openssh-client")
         for script, data, outcome in (
@@ -516,7 +516,7 @@ Host *
         self.silent(3)
 
     def test_scp(self) -> None:
-        """scp copies a large file to the server and back."""
+        """Scp copies a large file to the server and back."""
         scp = find_program("scp", "openssh-client")
         near, far, back = (self.here.directory / name for name in ("1", "2", "3"))
         near.write_bytes(os.urandom(LARGE))

@@ -361,7 +361,7 @@ class UcspiTests(SynchronousTestCase):
     """The servers of UCSPI, which run a program for each connection."""
 
     def test_tcpserver(self) -> None:
-        """tcpserver runs its program with the connection on stdout."""
+        """Tcpserver runs its program with the connection on stdout."""
         server = servers.tcpserver("printenv", "TCPREMOTEIP")
         self.assertEqual(from_tcp(server.host, server.port), b"127.0.0.1\n")
 
@@ -385,7 +385,7 @@ class UcspiTests(SynchronousTestCase):
         self.assertEqual(servers.logged(server.log, "TCP"), "TCP")
 
     def test_unixserver(self) -> None:
-        """unixserver runs its program with the connection on stdout."""
+        """Unixserver runs its program with the connection on stdout."""
         server = servers.unixserver("printenv", "PROTO")
         self.assertEqual(from_unix(server.path), b"UNIX\n")
 
