@@ -61,7 +61,7 @@ class Outcome:
         start = "tcpclient: fatal: "
         printable = line.isascii() and line.isprintable()
         if end != "\n" or more or not printable or not line.startswith(start):
-            raise AssertionError(f"not one proper line: {self.err!r}")
+            raise AssertionError(f"not one line of an error: {self.err!r}")
         return line.removeprefix(start)
 
 
@@ -287,7 +287,7 @@ class Peer:
                 PATIENCE,
             )
             if not (readable or writable):
-                raise AssertionError("nothing moves any more")
+                raise AssertionError("no progress in either direction")
             if writable:
                 waiting = waiting[self.socket.send(waiting) :]
             if readable:
@@ -412,7 +412,7 @@ class Server:
         try:
             return self._results.get(timeout=PATIENCE).result()
         except Empty:
-            raise AssertionError("the server waited in vain") from None
+            raise AssertionError("no script has ended") from None
 
     @property
     def connections(self) -> int:

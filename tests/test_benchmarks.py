@@ -103,7 +103,7 @@ class CarryTests(SynchronousTestCase):
         with self.assertRaises(NotExact):
             self.carry("down pipe", "cat <&5; exit 3")
 
-    def test_peer_is_out(self) -> None:
+    def test_failing_peer(self) -> None:
         """
         If another client fails it is left out with a complaint; if the command fails,
         the contest fails.

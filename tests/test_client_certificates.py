@@ -67,7 +67,7 @@ class AskedTests(SynchronousTestCase):
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertTrue(outcome.complaint().endswith(f": {ASKED}"), outcome.err)
 
-    def test_insists(self) -> None:
+    def test_alert(self) -> None:
         """
         If the server requires a certificate and sends an alert, in the handshake (TLS
         1.2) or after it (TLS 1.3), the error says that the server asked for one.
@@ -112,7 +112,7 @@ class AskedTests(SynchronousTestCase):
 
         self.refused(SSL.TLS1_2_VERSION, hang_up)
 
-    def test_ends_badly(self) -> None:
+    def test_no_close_notify(self) -> None:
         """
         If the server completes the handshake and then sends FIN or RST without
         close_notify, the error says that the server asked for a certificate.
@@ -171,7 +171,7 @@ class SlapdTests(SynchronousTestCase):
         unbind = b"\x30\x05\x02\x01\x02\x42\x00"
         return run(*arguments, "localhost", port, data=unbind)
 
-    def test_demands(self) -> None:
+    def test_required(self) -> None:
         """
         The error says that the server asked for a certificate, whether slapd fails the
         handshake or closes the connection after it.
@@ -213,7 +213,7 @@ class UnaskedTests(SynchronousTestCase):
         with serving(serve, "--tls", *trusting(), *options) as server:
             return run("-RHl0", *server.arguments, *prog, data=None)
 
-    def test_content(self) -> None:
+    def test_data_before_the_end(self) -> None:
         """
         After data from the server, neither a cut connection nor close_notify leads to a
         message about client certificates.
@@ -249,7 +249,7 @@ class UnaskedTests(SynchronousTestCase):
         self.assertEqual(outcome.status, 111)
         self.assertNotIn("client certificate", outcome.complaint())
 
-    def test_first_to_leave(self) -> None:
+    def test_prog_ends_first(self) -> None:
         """
         A prog that exits before the server has sent data ends the session with status 0
         and without a warning, though the server has asked for a certificate.

@@ -281,7 +281,7 @@ class FlowTests(SynchronousTestCase):
 
             def pour(peer: Peer) -> bytes:
                 rest = peer.send_until_still(down)
-                assert rest, "nothing held the server back"
+                assert rest, "no backpressure"
                 received = peer.exactly(len(up))
                 arrived.set()
                 peer.send(rest)
@@ -290,7 +290,7 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(pour) as server, running(*server.arguments) as process:
                 assert process.stdout is not None
                 feeding = feed(process, up)
-                self.assertTrue(arrived.wait(PATIENCE), "nothing has arrived")
+                self.assertTrue(arrived.wait(PATIENCE), "stdin has not arrived")
                 feeding.join(PATIENCE)
                 shown = process.stdout.read(len(down))
                 self.assertTrue(same(shown, down), f"{len(shown)} bytes")
@@ -365,7 +365,7 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(lazy) as server, running(*server.arguments) as process:
                 assert process.stdin is not None and process.stdout is not None
                 rest = fill(process.stdin.fileno(), up)
-                self.assertTrue(rest, "nothing held the input back")
+                self.assertTrue(rest, "no backpressure")
                 go.set()
                 feeding = feed(process, rest)
                 # The server sends one byte when it has received everything.
@@ -404,7 +404,7 @@ class FlowTests(SynchronousTestCase):
                 used = peak(process.pid)
                 done.set()
                 self.assertEqual(finish(process), Outcome(0, b"", ""))
-                self.assertTrue(server.result(), "nothing held the server back")
+                self.assertTrue(server.result(), "no backpressure")
             self.assertTrue(same(received, down))
             self.assertLess(used, self.idle(kind) + SLACK)
 
@@ -713,7 +713,7 @@ class LeftTests(SynchronousTestCase):
         peer.half_close()
         peer.gone()
 
-    def test_left(self) -> None:
+    def test_input_left(self) -> None:
         """
         The command fails if the server closes while a part of stdin is unsent; the
         reply is delivered.
@@ -781,7 +781,7 @@ class BrokenTests(SynchronousTestCase):
         def check(kind: Kind) -> None:
             def break_off(peer: Peer) -> None:
                 peer.send(b"hello")
-                # RST discards bytes that the client's kernel has not delivered yet.
+                # close(2) with SO_LINGER 0 discards unsent bytes, so wait for their arrival.
                 heard.wait(PATIENCE)
                 peer.reset()
 
@@ -891,7 +891,7 @@ class BrokenTests(SynchronousTestCase):
 
         every(check)
 
-    def test_idle_before(self) -> None:
+    def test_idle_while_connecting(self) -> None:
         """
         The seconds of -a limit the STARTTLS dialogue and the TLS handshake as well.
         """
@@ -909,7 +909,7 @@ class BrokenTests(SynchronousTestCase):
             }
         )
 
-    def test_idle_after(self) -> None:
+    def test_idle_in_last_message(self) -> None:
         """
         The seconds of -a limit the time in which a server does not read the client's
         last message of the handshake.
@@ -946,7 +946,7 @@ class BrokenTests(SynchronousTestCase):
         with long_chain() as chain:
             together({"": lambda: check(chain), "prog": lambda: check(chain, "true")})
 
-    def test_never_idle(self) -> None:
+    def test_no_idle_limit(self) -> None:
         """With -a 0 a session that ends in good order has status 0."""
 
         def check(kind: Kind) -> None:

@@ -868,7 +868,7 @@ class StandardDescriptorTests(SynchronousTestCase):
 class ShapeTests(SynchronousTestCase):
     """Properties of every run."""
 
-    def test_no_traces(self) -> None:
+    def test_no_traceback(self) -> None:
         """Strange arguments lead to one line on stderr, and never to a traceback."""
         strange: list[tuple[str, ...]] = [
             ("\udcff", "25"),
@@ -904,7 +904,7 @@ class ShapeTests(SynchronousTestCase):
             run(*server.arguments, "nosuchprog")
             self.assertEqual(server.connections, 0)
 
-    def test_executable(self) -> None:
+    def test_any_directory(self) -> None:
         """The command runs as a module from any directory."""
         with serving(greet) as server, tempfile.TemporaryDirectory() as directory:
             process = start(*server.arguments, cwd=Path(directory))

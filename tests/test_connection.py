@@ -361,7 +361,7 @@ class RelayTests(ConnectionTestCase):
         self.assertTrue(os.get_blocking(writing))
 
     @inlineCallbacks
-    def test_disorder(self) -> Any:
+    def test_reset_and_idle(self) -> Any:
         """
         relay() fails if the server resets the connection, and if it is idle for too
         long.

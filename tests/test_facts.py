@@ -211,7 +211,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
         self.assertNotIn(b"TLS_PROVIDER", environment(STALE, TCP, True))
 
-    def test_others(self) -> None:
+    def test_other_variables(self) -> None:
         """Inherited variables that describe no connection are kept, byte for byte."""
         others = {
             b"PATH": b"/bin",

@@ -103,7 +103,7 @@ class SessionTests(SynchronousTestCase):
         names = ("aiosmtpd", "aiosmtpd, STARTTLS", "nginx, SMTP")
         side_by_side(check, [each for each in services.MAIL if each.name in names])
 
-    def test_server_stays(self) -> None:
+    def test_keep_alive(self) -> None:
         """
         A server that keeps the connection open for another request is told of EOF, and
         the session is complete.
@@ -122,7 +122,7 @@ class SessionTests(SynchronousTestCase):
 class NoCloseNotifyTests(SynchronousTestCase):
     """Servers that end TLS with FIN alone."""
 
-    def test_strict(self) -> None:
+    def test_error_by_default(self) -> None:
         """
         The whole answer is printed, and the error message has the option that accepts
         such an end.
@@ -175,7 +175,7 @@ class RefusedUploadTests(SynchronousTestCase):
         found = (services.LIGHTTPD, services.LIGHTTPD_TLS)
         side_by_side(check, found)
 
-    def test_read(self) -> None:
+    def test_refused_and_read(self) -> None:
         """
         The command succeeds with nginx, which refuses the upload but reads all of it.
         """

@@ -61,7 +61,7 @@ class LookupTests(SynchronousTestCase):
 class DeafServerTests(SynchronousTestCase):
     """Servers that do not close."""
 
-    def test_prog_is_gone(self) -> None:
+    def test_prog_has_exited(self) -> None:
         """
         Once prog has exited and 6 and 7 are closed, the command exits even with -a 0,
         though the server does not answer close_notify.

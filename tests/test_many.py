@@ -339,7 +339,7 @@ class CancelTests(LeavingNothing):
         """Cancelling closes the connection while the answer to EHLO is waited for."""
         return self.reach(b"220 ready")
 
-    def test_asked(self) -> Any:
+    def test_starttls(self) -> Any:
         """
         Cancelling closes the connection while the answer to STARTTLS is waited for.
         """

@@ -192,7 +192,7 @@ class SdistTests(WheelTests):
         """Return the environment."""
         return install(artefacts().sdist, "sdist")
 
-    def test_whole(self) -> None:
+    def test_contents(self) -> None:
         """
         The sdist contains the tests, the demo, the benchmarks and the documentation.
         """
@@ -279,7 +279,7 @@ test_skipped.skip = "no reason"
         lines = self.tally("def test_good(self): pass", status=0)
         self.assertEqual(lines[-1], "1 passed, 0 failed, 0 skipped")
 
-    def test_skip_where_it_may_be(self) -> None:
+    def test_skip_outside_ci(self) -> None:
         """A skipped test does not change the status outside CI."""
         body = "def test_skipped(self): pass\ntest_skipped.skip = 'no reason'"
         lines = self.tally(body, status=0)
@@ -297,7 +297,7 @@ test_skipped.skip = "no reason"
         lines = self.tally("import no_such_module", status=1)
         self.assertEqual(lines[-1], "0 passed, 1 failed, 0 skipped")
 
-    def test_nothing(self) -> None:
+    def test_no_tests(self) -> None:
         """A run without any test is a failure."""
         lines = self.tally("pass", status=1)
         self.assertEqual(lines[-1], "0 passed, 0 failed, 0 skipped")

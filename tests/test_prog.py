@@ -169,7 +169,7 @@ class DataTests(SynchronousTestCase):
                     used = peak(process.pid)
                     done.set()
                     outcome = finish(process, b"go\n")
-                self.assertTrue(server.result(), "nothing held the server back")
+                self.assertTrue(server.result(), "no backpressure")
             self.assertEqual(outcome, Outcome(0, b"", ""))
             self.assertTrue(same(received, down))
             # At the first look the command may not have loaded OpenSSL yet.
@@ -283,7 +283,7 @@ class ReplacedTests(SynchronousTestCase):
 
         every(check)
 
-    def test_taken(self) -> None:
+    def test_replaced(self) -> None:
         """
         Descriptors 6 and 7 that the command inherited are replaced by the connection.
         """
@@ -385,7 +385,7 @@ print(s.recv(100).decode(), end="")
 
         every(check, *SECURE)
 
-    def test_last_words(self) -> None:
+    def test_late_server(self) -> None:
         """
         Bytes that prog wrote before it exited arrive though the server reads late.
         """
@@ -430,7 +430,7 @@ print(s.recv(100).decode(), end="")
 
         every(check, *SECURE)
 
-    def test_writes_to_nobody(self) -> None:
+    def test_writes_after_the_end(self) -> None:
         """A prog that writes after the server's end is killed by SIGPIPE."""
 
         def check(kind: Kind) -> None:
@@ -494,7 +494,7 @@ print(s.recv(100).decode(), end="")
 class GrandchildTests(SynchronousTestCase):
     """Children of prog that still have 6 and 7 open when prog has exited."""
 
-    def test_goes_on(self) -> None:
+    def test_continues_the_session(self) -> None:
         """
         A grandchild continues the session, and the command exits with prog's status.
         """
@@ -518,7 +518,7 @@ class GrandchildTests(SynchronousTestCase):
 
         every(check)
 
-    def test_holds(self) -> None:
+    def test_holds_descriptors(self) -> None:
         """
         The command exits when the server has closed, though a grandchild holds 6 and 7
         open.
@@ -561,7 +561,7 @@ signal.set_wakeup_fd(waking)
 class SignalTests(SynchronousTestCase):
     """Signals that the command receives while prog runs."""
 
-    def test_passed_on(self) -> None:
+    def test_forwarded(self) -> None:
         """SIGTERM, SIGINT and SIGHUP reach prog, which may handle them."""
 
         def check(kind: Kind, name: str) -> None:
@@ -646,8 +646,10 @@ os.read(woken, 1)
                 until(process.pid, "T")
                 until(child, "T")
                 process.send_signal(signal.SIGCONT)
-                servers.eventually(lambda: state(child) != "T", "prog to go on")
-                servers.eventually(lambda: state(process.pid) != "T", "us as well")
+                servers.eventually(lambda: state(child) != "T", "prog to continue")
+                servers.eventually(
+                    lambda: state(process.pid) != "T", "the command to continue"
+                )
                 awake.set()
                 outcome = finish(process)
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
@@ -675,7 +677,7 @@ os.read(woken, 1)
 
         every(check)
 
-    def test_typed(self) -> None:
+    def test_ctrl_c(self) -> None:
         """Ctrl-C reaches prog once: the command does not send a second SIGINT."""
         code = f"""
 import os, select, signal

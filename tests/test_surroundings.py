@@ -175,7 +175,7 @@ class BareTests(SynchronousTestCase):
         else:
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
-    def test_typed(self) -> None:
+    def test_ctrl_c(self) -> None:
         """
         Without /dev/tty, too, Ctrl-C reaches prog once: the command does not send a
         second SIGINT.
@@ -293,7 +293,7 @@ class GivenSignalsTests(SynchronousTestCase):
         for kind in KINDS:
             self.assertEqual(self.shown(kind, "ignore", "PIPE"), set())
 
-    def test_ended(self) -> None:
+    def test_client_mode(self) -> None:
         """
         A signal ends client mode if the parent had blocked it, and does not if the
         parent ignored it.
@@ -376,7 +376,7 @@ class BlockingTests(SynchronousTestCase):
                 process.send_signal(number)
                 self.assertEqual(finish(process, None), Outcome(-number, b"", ""))
 
-    def test_stalled(self) -> None:
+    def test_full_stderr(self) -> None:
         """
         The command exits though a long message does not fit into the pipe of stderr.
         """
@@ -561,7 +561,7 @@ class ClockTests(SynchronousTestCase):
 
         self.restless(check)
 
-    def test_whole(self) -> None:
+    def test_steady_traffic(self) -> None:
         """
         A session with steady traffic is not ended by the clock, and the server is told
         of EOF.

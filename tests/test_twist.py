@@ -72,7 +72,7 @@ class ClientModeTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(0, b"", ""))
         self.assertTrue(path.exists())
 
-    def test_talkative(self) -> None:
+    def test_debug_log(self) -> None:
         """No line of the log is on stdout at level debug, nor with -v."""
 
         def greet(peer: Peer) -> None:
