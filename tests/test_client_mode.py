@@ -160,7 +160,7 @@ class EndTests(SynchronousTestCase):
         every(check)
 
     def test_no_input(self) -> None:
-        """With /dev/null as stdin, all that the server sends is delivered."""
+        """With /dev/null as stdin, everything that the server sends is delivered."""
 
         def banner(peer: Peer) -> bytes:
             rest = peer.rest()
@@ -223,7 +223,7 @@ class FlowTests(SynchronousTestCase):
 
     def test_writes_before_it_reads(self) -> None:
         """
-        A server that sends all its bytes before it reads any does not stop the session.
+        The session is complete if the server sends all its bytes before it reads any.
         """
         up, down = noise(10 * MIB), noise(20 * MIB)
 
@@ -491,7 +491,9 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_output_file(self) -> None:
-        """A regular file that is open for appending as stdout keeps its content."""
+        """
+        The reply is appended to a regular file that stdout has open in append mode.
+        """
 
         def check(kind: Kind) -> None:
             with tempfile.NamedTemporaryFile("ab", buffering=0) as file:
@@ -781,7 +783,7 @@ class BrokenTests(SynchronousTestCase):
         def check(kind: Kind) -> None:
             def break_off(peer: Peer) -> None:
                 peer.send(b"hello")
-                # close(2) with SO_LINGER 0 discards unsent bytes, so wait for their arrival.
+                # close(2) with SO_LINGER 0 discards bytes that are not sent yet.
                 heard.wait(PATIENCE)
                 peer.reset()
 

@@ -407,7 +407,7 @@ class FailureTests(SynchronousTestCase):
 
 
 class ProgressTests(SynchronousTestCase):
-    """With -v: messages about the progress of a connection."""
+    """Messages of -v about the progress of a connection."""
 
     def test_plain(self) -> None:
         """A connection in clear is announced as such, with address and port."""

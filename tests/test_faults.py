@@ -76,7 +76,7 @@ for _ in [upload() for _ in range(int(count))]:
 
 
 class Fault01(SynchronousTestCase):
-    """C cuts uploads short, with status 0."""
+    """The C program cuts uploads short, with status 0."""
 
     def upload(self, kind: Kind, count: int) -> None:
         """
@@ -117,7 +117,7 @@ class Fault01(SynchronousTestCase):
 
 
 class Fault02(SynchronousTestCase):
-    """C loses what the server sends after the EOF of stdin."""
+    """The C program loses what the server sends after the EOF of stdin."""
 
     def test_printf(self) -> None:
         """`printf x |` and `</dev/null` print everything that the server sends."""
@@ -157,7 +157,7 @@ class Fault02(SynchronousTestCase):
 
 
 class Fault03(SynchronousTestCase):
-    """C does not verify certificates, and fails whenever -m asks for it."""
+    """The C program does not verify certificates, and fails whenever -m asks for it."""
 
     def setUp(self) -> None:
         """
@@ -259,7 +259,7 @@ WELCOME = {0: (0, b"hello\n"), 111: (111, b"")}
 
 
 class Fault04(SynchronousTestCase):
-    """C has status 0 for every failure after connecting."""
+    """The C program has status 0 for every failure after connecting."""
 
     def test_client_mode(self) -> None:
         """An idle timeout, a reset and a full disk lead to status 111."""
@@ -310,7 +310,7 @@ OLD = Kind(
 
 
 class Fault05(SynchronousTestCase):
-    """C takes SIGCHLD for a timeout."""
+    """The C program takes SIGCHLD for a timeout."""
 
     def test_grandchild(self) -> None:
         """A grandchild continues the session on 6 and 7 after prog has exited."""
@@ -355,7 +355,7 @@ class Fault05(SynchronousTestCase):
 
 
 class Fault06(SynchronousTestCase):
-    """C does not wait for prog, and leaves it behind."""
+    """The C program does not wait for prog, and leaves it behind."""
 
     def test_server_first(self) -> None:
         """
@@ -389,7 +389,7 @@ class Fault06(SynchronousTestCase):
 
 
 class Fault07(SynchronousTestCase):
-    """STARTTLS over IMAP cannot work in C."""
+    """STARTTLS over IMAP cannot work in the C program."""
 
     def test_tag(self) -> None:
         """
@@ -422,7 +422,7 @@ class Fault07(SynchronousTestCase):
 
 
 class Fault08(SynchronousTestCase):
-    """The STARTTLS dialogue of C has no timeout and does not follow the protocols."""
+    """The C program's STARTTLS dialogue has no timeout, and breaks the protocols."""
 
     def test_timeout(self) -> None:
         """
@@ -488,7 +488,9 @@ class Fault08(SynchronousTestCase):
 
 
 class Fault09(SynchronousTestCase):
-    """C overruns buffers with an empty file for -f, and with -e over IPv6."""
+    """
+    The C program overruns buffers with an empty file for -f and with -e over IPv6.
+    """
 
     def test_empty_file(self) -> None:
         """An empty file for -f is an error with its reason."""
@@ -511,7 +513,7 @@ class Fault09(SynchronousTestCase):
 
 
 class Fault10(SynchronousTestCase):
-    """-M fails in C, and -C is not recognized."""
+    """In the C program -M fails, and -C is not recognized."""
 
     def test_versions(self) -> None:
         """
@@ -563,7 +565,7 @@ class Fault10(SynchronousTestCase):
 
 
 class Fault11(SynchronousTestCase):
-    """In C the socket becomes stdin or stdout if that is closed."""
+    """In the C program the socket becomes stdin or stdout if that is closed."""
 
     def test_closed(self) -> None:
         """
@@ -588,7 +590,7 @@ class Fault11(SynchronousTestCase):
 
 
 class Fault12(SynchronousTestCase):
-    """C hangs if the server writes before it reads."""
+    """The C program hangs if the server writes before it reads."""
 
     def test_duplex(self) -> None:
         """
@@ -612,7 +614,7 @@ class Fault12(SynchronousTestCase):
 
 
 class Fault13(SynchronousTestCase):
-    """C takes a cut connection, or a late alert, for a normal end."""
+    """The C program takes a cut connection, or a late alert, for a normal end."""
 
     def test_cut(self) -> None:
         """FIN without close_notify is an error."""
@@ -654,7 +656,7 @@ class Fault13(SynchronousTestCase):
 
 
 class Fault14(SynchronousTestCase):
-    """C loses data if stdout is non-blocking."""
+    """The C program loses data if stdout is non-blocking."""
 
     def test_nonblocking(self) -> None:
         """5 MB arrive through a non-blocking stdout that is read late."""
@@ -680,7 +682,7 @@ class Fault14(SynchronousTestCase):
 
 
 class Fault15(SynchronousTestCase):
-    """C reports failures of DNS as permanent, and accepts words as numbers."""
+    """The C program takes failures of DNS for permanent, and words for numbers."""
 
     def test_stalled(self) -> None:
         """
@@ -718,7 +720,10 @@ class Fault15(SynchronousTestCase):
 
 
 class Fault16(SynchronousTestCase):
-    """C reports timeouts with an unrelated reason, and reads passphrases from stdin."""
+    """
+    The C program reports timeouts with an unrelated reason, and reads a key's
+    passphrase from stdin.
+    """
 
     def test_idle(self) -> None:
         """
@@ -778,7 +783,7 @@ class Fault16(SynchronousTestCase):
 
 
 class Fault17(SynchronousTestCase):
-    """C reads stdin in pieces of a kilobyte."""
+    """The C program reads stdin in pieces of a kilobyte."""
 
     def test_pieces(self) -> None:
         """

@@ -121,7 +121,7 @@ class DataTests(SynchronousTestCase):
 
     def test_server_writes_first(self) -> None:
         """
-        A server that sends all its bytes before it reads any does not stop the session.
+        The session is complete if the server sends all its bytes before it reads any.
         """
         up, down = noise(10 * MIB), noise(12 * MIB)
 

@@ -170,7 +170,7 @@ class CertificateTests(SynchronousTestCase):
         self.assertIn("unable to get local issuer", self.verdict(forgetful))
 
     def test_purpose(self) -> None:
-        """A server certificate with the purpose of a client's is refused."""
+        """A server's certificate is refused if its purpose is client authentication."""
         server = self.root.server(["localhost"], purposes=[CLIENT])
         self.assertIn("purpose", self.verdict(server))
 

@@ -100,7 +100,7 @@ class StatusTests(SynchronousTestCase):
     """The exit status under ``twist``."""
 
     def test_failure(self) -> None:
-        """A failure is one line of the command's on stderr, and status 111."""
+        """The command reports a failure in one line beside the log, with status 111."""
         with refusing() as port:
             outcome = run("127.0.0.1", port, command=TWIST)
         place = f"127.0.0.1 port {port}"
