@@ -123,10 +123,7 @@ class NoCloseNotifyTests(SynchronousTestCase):
     """Servers that end TLS with FIN alone."""
 
     def test_error_by_default(self) -> None:
-        """
-        The whole answer is printed, and the error message has the option that accepts
-        such an end.
-        """
+        """The whole answer is printed, and the error names --ignore-unexpected-eof."""
 
         def check(service: Service) -> None:
             dialogue = service.upload(100)

@@ -486,41 +486,39 @@ class ExampleTests(SynchronousTestCase):
         self.script.chmod(0o755)
 
     def test_1(self) -> None:
-        """The first example: STARTTLS over SMTP."""
+        """The first example opens an SMTP session with STARTTLS."""
         port = servers.postfix().smtp
         said = self.example(f'tcpclient -n "" -s smtp 0 {port}', FAREWELLS["smtp"][0])
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_2(self) -> None:
-        """The second example: STARTTLS over POP3."""
+        """The second example opens a POP3 session with STLS."""
         port = servers.dovecot().pop3
         said = self.example(f'tcpclient -n "" -s pop3 0 {port}', FAREWELLS["pop3"][0])
         self.assertIn(FAREWELLS["pop3"][1], said)
 
     def test_3(self) -> None:
-        """The third example: STARTTLS over IMAP, and a prog."""
+        """The third example runs a prog on an IMAP session with STARTTLS."""
         port = servers.dovecot().imap
         self.write_script("a CAPABILITY|a OK", "b LOGOUT|b OK")
         said = self.example(f'tcpclient -n "" -s imap 0 {port} {self.script}')
         self.assertIn(b"a OK", said)
 
     def test_4(self) -> None:
-        """The fourth example: STARTTLS over IMAP, in client mode."""
+        """The fourth example opens an IMAP session with STARTTLS."""
         port = servers.dovecot().imap
         said = self.example(f'tcpclient -n "" -s imap 0 {port}', FAREWELLS["imap"][0])
         self.assertIn(FAREWELLS["imap"][1], said)
 
     def test_5(self) -> None:
-        """The fifth example: SMTP in clear."""
+        """The fifth example opens an SMTP session in clear."""
         port = servers.postfix().smtp
         said = self.example(f"tcpclient 127.0.0.1 {port}", FAREWELLS["smtp"][0])
         self.assertTrue(said.startswith(b"220 mail.example.test ESMTP"))
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_6(self) -> None:
-        """
-        The sixth example: TLS from the first byte with a client certificate of -n.
-        """
+        """The sixth example opens a session over TLS with the certificate of -n."""
         port, certificate = servers.postfix().smtps, self.certdir / "clientcert.pem"
         line = f"tcpclient -n {certificate} 127.0.0.1 {port}"
         said = self.example(line, FAREWELLS["smtp"][0])
@@ -528,9 +526,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_7(self) -> None:
-        """
-        The seventh example: TLS, a prog, and the client certificate of TLS_CERTFILE.
-        """
+        """The seventh example runs a prog over TLS with the certificate of TLS_CERTFILE."""
         port = servers.postfix().smtps
         os.rename(self.certdir / "clientcert.pem", self.certdir / "other.pem")
         self.write_script("|220 ", "EHLO x|250 ", "QUIT|221 ")
@@ -539,7 +535,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(b"250-mail.example.test", said)
 
     def test_8(self) -> None:
-        """The eighth example: TLS over a UNIX socket."""
+        """The eighth example opens a session over TLS through a UNIX socket."""
 
         def smtp(peer: Peer) -> bytes:
             peer.secure(server_context(client_ca=certificates.shared().ca))
