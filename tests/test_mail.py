@@ -526,7 +526,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_7(self) -> None:
-        """The seventh example runs a prog over TLS with the certificate of TLS_CERTFILE."""
+        """The seventh example runs a prog over TLS, with the file of TLS_CERTFILE."""
         port = servers.postfix().smtps
         os.rename(self.certdir / "clientcert.pem", self.certdir / "other.pem")
         self.write_script("|220 ", "EHLO x|250 ", "QUIT|221 ")
