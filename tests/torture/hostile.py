@@ -156,7 +156,7 @@ def are_records(data: bytes) -> bool:
 
 def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
     """
-    Return what is wrong with an outcome; an empty list if the client defended itself.
+    Return the faults of an outcome; an empty list if the client defended itself.
 
     :param place: The address of the server as messages show it.
     """

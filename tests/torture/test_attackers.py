@@ -61,7 +61,9 @@ PLACE = f"{PEER.host} port {PEER.port}: "
 
 
 class Attacks(SynchronousTestCase):
-    """A test case that runs attacks and reports those that the client did not repel."""
+    """
+    A test case that runs attacks and reports each one that the client did not repel.
+    """
 
     def check(self, found: dict[str, list[str]], count: int) -> None:
         """Fail with the first failures in `found`, or if there were no cases at all."""

@@ -119,14 +119,12 @@ class Naming(SynchronousTestCase):
         self.ca = self.authority.save(self.directory / "ca.pem")
 
     def hold(self, *cases: Case) -> None:
-        """Check all cases; fail with the list of those that are wrong."""
+        """Check all cases; fail with a list of the wrong ones."""
         wrong = [f"{case}: {why}" for case in cases if (why := self.judge(case))]
         self.assertEqual(wrong, [])
 
     def judge(self, case: Case) -> str:
-        """
-        Return what is wrong with the verdict of the package or of OpenSSL; else "".
-        """
+        """Return how the verdict of the package or of OpenSSL is wrong; else ""."""
         identity = case.certificate(self.authority)
         error = self.shake(identity, case)
         if (error is None) != case.good:

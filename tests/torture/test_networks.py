@@ -474,7 +474,7 @@ class FamilyTests(Transfers):
 
 @functools.cache
 def _names(hosts: str) -> Any:
-    """Put names into the near end of the path."""
+    """Mount files for the resolver at the near end of the path."""
     switch = "hosts: files\n"
     return path().near.cover(hosts=hosts, nsswitch_conf=switch, gai_conf="")
 
@@ -485,7 +485,7 @@ RESOLV = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n"
 
 @functools.cache
 def _island() -> Place:
-    """Return a place with a loopback only, where names come from DNS."""
+    """Return a place with a loopback only, where host names come from DNS."""
     island = Place()
     hosts, switch = "127.0.0.1 localhost\n", "hosts: files dns\n"
     island.cover(hosts=hosts, nsswitch_conf=switch, resolv_conf=RESOLV)
@@ -494,7 +494,7 @@ def _island() -> Place:
 
 @functools.cache
 def islanders() -> Nurseries:
-    """Where the command is run in there."""
+    """Return the nurseries on the island."""
     return Nurseries(_island().call)
 
 
@@ -708,7 +708,9 @@ class Told(Islands):
 
     @contextlib.contextmanager
     def addresses(self, count: int) -> Iterator[list[tuple[str, str]]]:
-        """Have a greeter on so many addresses; yield each with its port."""
+        """
+        Start greeting servers on so many addresses; yield the host and port of each.
+        """
         with contextlib.ExitStack() as stack:
             servers = [
                 stack.enter_context(self.place.serving(greet, f"127.0.2.{number + 1}"))
