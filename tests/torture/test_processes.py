@@ -856,7 +856,7 @@ class SurroundingsTests(SynchronousTestCase):
             pairs = [each.partition(b"=") for each in outcome.out.split(b"\0") if each]
             found = {key: value for key, _, value in pairs}
             self.assertEqual({k: found.get(k) for k in env}, env)
-            # All other variables are those that the command sets.
+            # The command has set all other variables.
             more = {key for key in found if key not in env}
             known = (b"PROTO", b"TCP", b"SSL_")
             self.assertEqual([key for key in more if not key.startswith(known)], [])
