@@ -64,7 +64,7 @@ class LookupTests(SynchronousTestCase):
             # which the test cannot observe; so ask again.
             return None if INFO in expected and INFO not in found else found
 
-        self.assertEqual(servers.eventually(told, "the user's name"), expected)
+        self.assertEqual(servers.eventually(told, "ident to report the user"), expected)
 
     def test_default(self) -> None:
         """Without options, prog has the names of both ends and the name of the user."""

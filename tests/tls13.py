@@ -136,7 +136,7 @@ class Server:
 
     def _feed(self) -> None:
         data = self._peer.socket.recv(CHUNK)
-        assert data, "the client has cut the connection"
+        assert data, "the client has closed the connection"
         self._tls.bio_write(data)
 
     def _rekey(self, secret: bytes) -> None:

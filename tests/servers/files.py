@@ -115,7 +115,9 @@ readonly = true
 """)
         command = (program, "-C", str(settings), "-p", str(pid))
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-        daemon = int(eventually(lambda: text_of(pid).strip(), "nbd-server's number"))
+        daemon = int(
+            eventually(lambda: text_of(pid).strip(), "nbd-server's process id")
+        )
         atexit.register(_terminate, daemon)
         eventually(lambda: listens(daemon, port, everywhere=False), "nbd-server")
     return Server(host=HOST, port=port, log=directory / "log")

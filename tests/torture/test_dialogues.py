@@ -125,7 +125,7 @@ def cutting(port: int, cut: Cut) -> Iterator[int]:
                     left -= len(data)
                 if server in ready:
                     peer.socket.sendall(server.recv(CHUNK))
-                assert ready, "nothing moves any more"
+                assert ready, "no bytes arrive from either side"
         if cut.reset:
             peer.reset()
         else:

@@ -497,7 +497,7 @@ class Printing:
         for line in self.process.stdout:
             if words in line:
                 return line
-        raise AssertionError(f"it has never said {words!r}")
+        raise AssertionError(f"s_server exited without printing {words!r}")
 
     def say(self, line: bytes) -> None:
         """Write a line to its stdin."""

@@ -276,7 +276,9 @@ class SignalTests(SynchronousTestCase):
                 until(process.pid, "T")
                 process.send_signal(signal.SIGPIPE)
                 process.send_signal(signal.SIGCONT)
-                servers.eventually(lambda: state(process.pid) != "T", "it to go on")
+                servers.eventually(
+                    lambda: state(process.pid) != "T", "the process to continue"
+                )
                 stage.go.set()
                 outcome = finish(process, None)
                 self.assertEqual(
@@ -311,7 +313,9 @@ class SignalTests(SynchronousTestCase):
                     outcome = finish(process)
                     expected = 128 + number if kind.secure else -number
                     self.assertEqual(outcome, Outcome(expected, b"", ""))
-                    servers.eventually(lambda: gone(process), "all to be gone")
+                    servers.eventually(
+                        lambda: gone(process), "all processes of the session to end"
+                    )
 
         together(
             {
