@@ -94,7 +94,7 @@ def advice(reasons: Iterable[str]) -> str:
     )
 
 
-def heed_signals() -> None:
+def restore_signals() -> None:
     """
     Restore the default action of signals that nohup or a shell has ignored.
 
@@ -107,7 +107,7 @@ def heed_signals() -> None:
 
 def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the tests, print the count, and return the exit status."""
-    heed_signals()
+    restore_signals()
     result = run(names or ["tests"])
     counted = tally(result)
     strict = environ.get("CI", "").lower() not in ("", "0", "false")

@@ -93,7 +93,7 @@ def methods(name: str, owner: type[Any]) -> Iterator[tuple[str, Any, str]]:
 class NameTests(SynchronousTestCase):
     """The public names."""
 
-    def test_there(self) -> None:
+    def test_defined(self) -> None:
         """
         Each name on the page is defined in the module that the page gives.  The modules
         errors and dialects re-export names of dialogue, and tls re-exports its creator.
@@ -121,8 +121,8 @@ class NameTests(SynchronousTestCase):
 
     def test_hierarchy(self) -> None:
         """
-        All errors have one base class, and each error has the parent that the page
-        implies.
+        All errors are TCPClientErrors, and specific errors are subclasses of general
+        ones.
         """
         for name, value in public().items():
             if name.startswith("errors.") and value is not errors.Attempt:

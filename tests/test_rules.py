@@ -146,7 +146,7 @@ class ImportTests(SynchronousTestCase):
                 allowed = {"idna"} if short(name) == "settings" else set()
                 self.assertLessEqual(outside - sys.stdlib_module_names, allowed, name)
 
-    def test_names(self) -> None:
+    def test_idna(self) -> None:
         """Only settings import idna, so that a name is converted in one way."""
         self.assertEqual(self.importers("idna"), {"settings"})
 
@@ -255,7 +255,7 @@ class TwistedTests(SynchronousTestCase):
         named = {attribute for name, attribute in attributes(tree) if name == "self"}
         return {name for name in named | vars(owner).keys() if private(name)}
 
-    def test_stages_instead(self) -> None:
+    def test_no_start_tls(self) -> None:
         """No module calls startTLS, or assigns the protocol of a transport."""
         for name, tree in modules().items():
             for node in ast.walk(tree):
@@ -264,7 +264,7 @@ class TwistedTests(SynchronousTestCase):
                     if isinstance(node.ctx, ast.Store):
                         self.assertNotEqual(node.attr, "protocol", name)
 
-    def test_prints(self) -> None:
+    def test_no_print(self) -> None:
         """No module calls print, whose output goes to the log under ``twist``."""
         found = {
             short(name)
@@ -318,7 +318,7 @@ class StartTests(SynchronousTestCase):
     def test_garbage(self) -> None:
         """
         Objects that are loaded at start are frozen, so that garbage collection skips
-        them; it is enabled for the objects of a session.
+        them; collection is enabled for the objects of a session.
         """
         code = (
             "import gc, twisted_tcpclient.command.console as console\n"
@@ -332,7 +332,7 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(process.stdout, b"True True\n")
 
     def test_no_reactor(self) -> None:
-        """No module but ``__main__`` installs a reactor when it is imported."""
+        """Importing any module except ``__main__`` installs no reactor."""
         names = [name for name in modules() if name != "twisted_tcpclient.__main__"]
         self.assertNotIn("twisted.internet.reactor", self.loaded(*names))
 

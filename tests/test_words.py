@@ -750,7 +750,7 @@ class PageTests(SynchronousTestCase):
             tests = vars(getattr(importlib.import_module(module), case))
             self.assertTrue(any(each.startswith("test_") for each in tests), name)
 
-    def test_tests(self) -> None:
+    def test_files(self) -> None:
         """Every file of the project that a page names exists."""
         for path in pages():
             for literal in page(path).findall(nodes.literal):

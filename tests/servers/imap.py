@@ -53,8 +53,8 @@ def dovecot() -> Dovecot:
     Start Dovecot: implicit TLS on `imaps` and `pop3s`, STARTTLS on the other ports.
     """
     server = started_dovecot()
-    # Dovecot listens before it can greet in full, and after a minute without a client
-    # its login processes have to start again.
+    # Dovecot listens before it can greet in full, also when its login processes have
+    # ended after a minute without a client (idle_kill).
     for port, greeting in (
         (server.imap, b"* OK [CAPABILITY "),
         (server.pop3, b"+OK "),

@@ -105,7 +105,7 @@ class Outcome:
 
     :ivar status: Its exit status; None while the session runs.
     :ivar told: Its lines on stderr.
-    :ivar clear: All bytes that it sent before TLS began.
+    :ivar clear: All bytes that it sent while connected: the dialogue, then TLS records.
     :ivar late: Bytes that it sent after it had closed the connection.
     :ivar used: Whether stdin, stdout or prog were touched.
     :ivar left: The delayed calls that remain in the reactor.

@@ -98,7 +98,7 @@ class TableTests(SynchronousTestCase):
             kinds = {attack.kind for attack in attacks}
             self.assertLessEqual(set(EVERYWHERE), kinds, dialect)
 
-    def test_good(self) -> None:
+    def test_good_dialogue(self) -> None:
         """With a good dialogue the client goes on to TLS and no fault is found."""
         for dialect in NAMES:
             says = tuple(parse(GOOD[dialect]))
@@ -452,7 +452,7 @@ class OddCertificateTests(SynchronousTestCase):
         self.assertRegex(trusted.out[:-7], rb"\A[ -~\n]+\Z")
         self.assertIn(b"SSL_PEER_CERT_SUBJECT=", trusted.out)
 
-    def test_all(self) -> None:
+    def test_odd_certificates(self) -> None:
         """
         An odd certificate is refused in one line.  With -k, the lines on stderr and the
         variables about it are printable, and nothing else is written to stderr.

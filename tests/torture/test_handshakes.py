@@ -115,7 +115,7 @@ class ParameterTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def test_versions(self) -> Deferred[None]:
+    def test_missing_version(self) -> Deferred[None]:
         """A server that does not have the TLS version of -M is refused."""
 
         async def check() -> None:
@@ -125,7 +125,7 @@ class ParameterTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def test_ciphers(self) -> Deferred[None]:
+    def test_missing_cipher(self) -> Deferred[None]:
         """A server that has none of the ciphers of -f is refused."""
 
         async def check() -> None:
@@ -160,7 +160,7 @@ class AnonymousTests(Handshakes):
         """Return the context of a server without a certificate."""
         return context(None, b"AECDH:@SECLEVEL=0", SSL.TLS1_2_VERSION)
 
-    def test_refused(self) -> Deferred[None]:
+    def test_no_certificate(self) -> Deferred[None]:
         """
         A server that shows no certificate is refused, over TCP and at a UNIX socket,
         with and without STARTTLS.
@@ -382,7 +382,7 @@ class NonsenseTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def test_others(self) -> Deferred[None]:
+    def test_other_protocols(self) -> Deferred[None]:
         """
         If the server answers in another protocol, the error says that it does not speak
         TLS.
@@ -417,7 +417,7 @@ class NonsenseTests(Handshakes):
             (message(254, b"x"), failed),
         )
 
-    def test_hellos(self) -> Deferred[None]:
+    def test_server_hellos(self) -> Deferred[None]:
         """
         The handshake fails if the ServerHello selects a version or cipher not offered,
         or signals a downgrade.
@@ -434,7 +434,7 @@ class NonsenseTests(Handshakes):
             (hello(b"DOWNGRD\0"), "inappropriate fallback"),
         )
 
-    def test_lists(self) -> Deferred[None]:
+    def test_certificate_messages(self) -> Deferred[None]:
         """The handshake fails if the Certificate message is empty or malformed."""
         failed = "TLS handshake failed: "
         leaf = shared().server_identity.certificate.public_bytes(Encoding.DER)
@@ -571,7 +571,7 @@ class StreamTests(SynchronousTestCase):
             server = self.printing(*options)
             self.both_ways(server, self.client(server), b"end")
 
-    def test_protocols(self) -> None:
+    def test_no_alpn(self) -> None:
         """
         The client sends no ALPN extension, so a server with ALPN protocols selects
         none.

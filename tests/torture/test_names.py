@@ -219,7 +219,7 @@ class HostTests(Naming):
         ):
             self.hold(Case(name, names, False))
 
-    def test_forms(self) -> None:
+    def test_malformed(self) -> None:
         """A malformed DNS name is valid for no host."""
         for name in (
             "localhost.",
@@ -305,7 +305,7 @@ class WildcardTests(Naming):
             Case("mx.example.com", names, False),
         )
 
-    def test_elsewhere(self) -> None:
+    def test_other_places(self) -> None:
         """A wildcard in another label, or for part of a label, is valid for no host."""
         name = "mail.mx.example.test"
         for wildcard, differs in (
@@ -332,10 +332,10 @@ class WildcardTests(Naming):
         ):
             self.hold(Case(name, dns(wildcard), False, differs))
 
-    def test_top(self) -> None:
+    def test_top_level(self) -> None:
         """
-        A wildcard is not valid for a name of two labels at the top, nor for a host
-        without a dot.
+        A wildcard followed by only one label is valid for no host, and no wildcard is
+        valid for a host without a dot.
         """
         self.hold(
             Case("example.test", dns("*.test"), False),
@@ -383,7 +383,7 @@ class InternationalTests(Naming):
             Case("b\xfccher.test.", names, True, _A_DOT),
         )
 
-    def test_raw(self) -> None:
+    def test_not_ascii(self) -> None:
         """A DNS name that is not ASCII is valid for no host."""
         for raw in ("b\xfccher.test".encode(), b"b\xfccher.test", b"\xff\xfe"):
             for name in ("b\xfccher.test", "xn--bcher-kva.test"):
@@ -427,7 +427,7 @@ class AddressTests(Naming):
             self.hold(Case(name, names, False))
         self.hold(Case("127.0.0.1", ips("::ffff:127.0.0.1", "::127.0.0.1"), False))
 
-    def test_no_names(self) -> None:
+    def test_names_and_addresses(self) -> None:
         """
         A DNS name is not valid for an IP address, nor an IP address for a DNS name.
         """
@@ -469,8 +469,8 @@ class CommonNameTests(Naming):
 
     def test_given(self) -> None:
         """
-        With -m, the CN is compared like a DNS name without wildcards, or like an
-        address.
+        With -m, a CN is valid if it equals the name of -m after the same conversion; a
+        wildcard in the CN is an ordinary character.
         """
         for name, cn, differs in (
             ("old.example.test", "old.example.test", ""),

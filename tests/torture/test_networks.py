@@ -231,7 +231,7 @@ def weathers(dice: Random) -> dict[str, Treatment]:
 class WeatherTests(Transfers):
     """Faults of the path that TCP recovers from: the transfer is whole."""
 
-    def test_weather(self) -> None:
+    def test_faulty_path(self) -> None:
         """
         The transfer is whole in spite of loss, reordering, duplicates and corruption.
         """
@@ -252,7 +252,7 @@ class WeatherTests(Transfers):
                 WORKERS,
             )
 
-    def test_narrow(self) -> None:
+    def test_small_mtu(self) -> None:
         """The transfer is whole over a path with a small MTU."""
 
         def check(mode: Mode, mtu: int) -> None:
@@ -272,7 +272,7 @@ class WeatherTests(Transfers):
             def treat(packet: paths.Packet) -> paths.Fate:
                 nonlocal count
                 count += 1
-                # Delay 20 packets by 0.4 s.
+                # Delay packets 21 to 39 by 0.4 s.
                 return [(0.4 if 20 < count < 40 else 0.0, packet)]
 
             outcome = self.transfer(mode, treat)
@@ -327,7 +327,7 @@ class BrokenTests(Transfers):
         """If both ends get a RST, the session is an error or was complete."""
         self.sweep(broken, share(7, 1))
 
-    def test_too_narrow(self) -> None:
+    def test_lost_large_packets(self) -> None:
         """If large packets are lost without ICMP, the session is an error within -a."""
 
         def check(mode: Mode) -> None:
@@ -661,7 +661,7 @@ class ResolverTests(Islands):
             WORKERS,
         )
 
-    def test_gone(self) -> None:
+    def test_no_name_server(self) -> None:
         """If no name server runs, the error is temporary: the name may exist."""
         outcome = self.session("-T", "10", "good.example.test", "25")
         (line,) = self.lines(outcome)

@@ -237,7 +237,7 @@ class SignalTests(SynchronousTestCase):
         self.assertTrue(stage.reached.wait(PATIENCE))
         return printed
 
-    def test_ended(self) -> None:
+    def test_terminated(self) -> None:
         """
         TERM, INT and HUP end the command at each stage with status 128+n, without a
         message, and no process is left.
@@ -291,8 +291,8 @@ class SignalTests(SynchronousTestCase):
 
     def test_prog(self) -> None:
         """
-        While prog runs, a signal ends prog, the command exits with its status, and no
-        process is left.
+        While prog runs, a signal ends the session: the command returns 128+n, or dies
+        of the signal if it has become prog, and no process is left.
         """
 
         def talk(peer: Peer) -> None:
@@ -425,7 +425,7 @@ class DescriptorTests(SynchronousTestCase):
         else:
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
-    def test_each(self) -> None:
+    def test_unusable(self) -> None:
         """If stdin cannot be read or stdout cannot be written, the error names it."""
         lines = self.INPUTS | self.OUTPUTS
         together(
@@ -436,7 +436,7 @@ class DescriptorTests(SynchronousTestCase):
             }
         )
 
-    def test_errors(self) -> None:
+    def test_unusable_stderr(self) -> None:
         """Without a usable stderr the session and its exit status are the same."""
 
         def check(line: str) -> None:
@@ -448,7 +448,7 @@ class DescriptorTests(SynchronousTestCase):
         lines = ("2>&-", "2>/dev/full", "2</dev/null")
         together({line: functools.partial(check, line) for line in lines})
 
-    def test_none(self) -> None:
+    def test_all_closed(self) -> None:
         """
         If stdin, stdout and stderr are closed, prog has the connection on 6 and 7, and
         no other descriptor.
@@ -873,7 +873,7 @@ class SurroundingsTests(SynchronousTestCase):
             }
         )
 
-    def test_too_huge(self) -> None:
+    def test_full_environment(self) -> None:
         """
         If the environment has no room for the variables of UCSPI, prog fails with an
         error.
