@@ -35,7 +35,7 @@ MORE = 1024
 
 def at_rest(value: Callable[[], object], size: int = 0) -> None:
     """
-    Wait until a value is stable, while so many bytes are carried.
+    Wait until a value is stable, while `size` bytes are carried.
 
     :raises NotExact: if the value keeps changing.
     """

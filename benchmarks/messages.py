@@ -38,7 +38,7 @@ def interactive(client: Client) -> tuple[str, ...]:
 
 def exchange(client: Client, count: int) -> float:
     """
-    Let a program carry so many requests and replies.
+    Let a program carry `count` requests and their replies.
 
     :returns: round trips a second.
     :raises NotExact: if a reply differs from its request.

@@ -90,7 +90,7 @@ def simple(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """Return a number with so many digits after the decimal point."""
+    """Return a number with `digits` digits after the decimal point."""
     return f"{value:,.{digits}f}"
 
 

@@ -22,7 +22,7 @@ def drain(fd: int) -> int:
 
 
 def feed(fd: int, size: int) -> None:
-    """Write so many bytes to a pipe."""
+    """Write `size` bytes to a pipe."""
     source = os.memfd_create("zeros")
     os.truncate(source, CHUNK)
     while size:

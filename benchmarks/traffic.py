@@ -56,7 +56,7 @@ def block() -> bytes:
 
 
 def digest_of(size: int) -> str:
-    """Return the SHA-256 of so many bytes of repeated blocks."""
+    """Return the SHA-256 of the first `size` bytes of repeated blocks."""
     found = hashlib.sha256()
     for _ in range(size // BLOCK):
         found.update(block())
@@ -217,7 +217,7 @@ def say_goodbye(connection: Any) -> None:
 
 
 def send(listener: socket.socket, service: Service) -> Account:
-    """Send so many bytes to the first client."""
+    """Send the bytes of a service to the first client."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -236,7 +236,7 @@ def send(listener: socket.socket, service: Service) -> Account:
 
 
 def receive(listener: socket.socket, service: Service) -> Account:
-    """Receive so many bytes from the first client."""
+    """Receive the bytes of a service from the first client."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -262,7 +262,7 @@ def receive(listener: socket.socket, service: Service) -> Account:
 
 
 def echo(listener: socket.socket, service: Service) -> Account:
-    """Echo so many bytes to the first client."""
+    """Echo the bytes of a service to the first client."""
     connection = service.accept(listener)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began, cpu, count = time.monotonic(), time.process_time(), 0
@@ -321,7 +321,7 @@ def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
 
 
 def feed(fd: int, size: int, progress: Any = None) -> Account:
-    """Write so many bytes to a pipe, and close it."""
+    """Write `size` bytes to a pipe, and close it."""
     began, cpu = time.monotonic(), time.process_time()
     source = os.memfd_create("block")
     os.write(source, block())
@@ -338,7 +338,7 @@ def feed(fd: int, size: int, progress: Any = None) -> Account:
 
 
 def fill(path: Path, size: int) -> Path:
-    """Write a file of so many bytes, unless it exists."""
+    """Write a file of `size` bytes, unless it exists."""
     if not path.exists() or path.stat().st_size != size:
         with path.open("wb", buffering=0) as file:
             left = size

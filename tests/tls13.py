@@ -90,7 +90,7 @@ class Server:
                 self._feed()
 
     def exactly(self, size: int) -> bytes:
-        """Return so many bytes of the client, or fewer if it sends close_notify."""
+        """Return `size` bytes of the client, or fewer if it sends close_notify."""
         received = b""
         while len(received) < size and (data := self.receive()):
             received += data

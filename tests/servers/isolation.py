@@ -36,7 +36,7 @@ def isolated(
     home: str = "/nonexistent",
 ) -> tuple[str, ...]:
     """
-    Return the command that runs a command in such a namespace, as the same process.
+    Return a command prefix that enters a new mount namespace in the same process.
 
     :param users: Users to add, numbered from `FIRST_USER`.
     :param empty: Directories that are replaced by empty, writable ones.

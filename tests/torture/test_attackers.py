@@ -420,7 +420,7 @@ class OddCertificateTests(SynchronousTestCase):
 
     def check(self, folder: Path, odd: str) -> None:
         """
-        Connect to a server with such a certificate, with verification and with -k.
+        Connect to a server with an odd certificate, with verification and with -k.
         """
         ours = shared().server_identity
         der = rewritten(ours.certificate, **ODD[odd])

@@ -231,7 +231,7 @@ class PartTests(Handshakes):
     def cut(
         self, tls: SSL.Context, point: int, end: Callable[[Peer], None], peer: Peer
     ) -> None:
-        """Send so many thousandths of the flight, then end the connection."""
+        """Send `point` thousandths of the flight, then end the connection."""
         said = self.flight(peer, tls)
         peer.socket.sendall(said[: len(said) * point // 1000])
         end(peer)

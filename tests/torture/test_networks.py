@@ -709,7 +709,7 @@ class Told(Islands):
     @contextlib.contextmanager
     def addresses(self, count: int) -> Iterator[list[tuple[str, str]]]:
         """
-        Start greeting servers on so many addresses; yield the host and port of each.
+        Start greeting servers on `count` addresses; yield the host and port of each.
         """
         with contextlib.ExitStack() as stack:
             servers = [

@@ -1045,7 +1045,7 @@ class SequenceTests(LeavingNothing):
         yield from self.sessions(share(15, 300), "sh", "-c", "kill -9 $$")
 
     def sessions(self, count: int, *prog: str) -> Any:
-        """Run so many sessions over TLS, one after the other."""
+        """Run `count` sessions over TLS, one after the other."""
 
         def serve(peer: Peer) -> None:
             TLS.prepare(peer)
