@@ -36,7 +36,7 @@ def isolated(
     home: str = "/nonexistent",
 ) -> tuple[str, ...]:
     """
-    Return a command prefix that enters a new mount namespace in the same process.
+    Return the command that runs `command` in a new mount namespace, in one process.
 
     :param users: Users to add, numbered from `FIRST_USER`.
     :param empty: Directories that are replaced by empty, writable ones.
