@@ -23,6 +23,7 @@ from fcntl import F_SETPIPE_SZ, fcntl
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -38,16 +39,16 @@ from twisted_tcpclient.relay import pump as pumps
 from twisted_tcpclient.relay import wire as wires
 from twisted_tcpclient.relay.access import read_from, write_to
 from twisted_tcpclient.relay.descriptors import CHUNK, has_reader, output, widen
-from twisted_tcpclient.relay.holder import Network
-from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.holder import Holder
+from twisted_tcpclient.relay.local import Local
 from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Splice, mover
 from twisted_tcpclient.relay.pump import Pump, State
 from twisted_tcpclient.relay.queues import Unread, unread
 from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.relay.watch import Polled
 from twisted_tcpclient.relay.wire import Wire
-from twisted_tcpclient.settings import Shutdown, TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.settings import RelaySettings, Shutdown, TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator, records
 from twisted_tcpclient.tls.records import Records
 
 reactor: Any = global_reactor
@@ -62,7 +63,7 @@ def text(size: int) -> bytes:
 
 
 #: Servers of these tests wait for the end of input.
-MANNER = Manner(idle=PATIENCE, shutdown=Shutdown.after(0))
+SETTINGS = RelaySettings(idle=PATIENCE, shutdown=Shutdown.after(0))
 
 
 def digest(data: bytes) -> str:
@@ -90,7 +91,6 @@ class PumpTestCase(TestCase):
     ) -> Wire:
         """Connect to a server, and take the connection out of Twisted's hands."""
         endpoint: Any
-        records = None
         if kind.unix:
             endpoint = SocketEndpoint(reactor, server.address, PATIENCE)
         else:
@@ -99,11 +99,12 @@ class PumpTestCase(TestCase):
             settings = TLSSettings(authorities=str(shared().ca), name="localhost")
             creator = ConnectionCreator(settings)
             endpoint = secured(creator, endpoint, reactor)
-            records = session
-        connected: Any = await endpoint.connect(Factory.forProtocol(Network))
-        transport = connected.transport
-        self.connected: int = (transport.transport if records else transport).fileno()
-        wire: Wire = await connected.release(records)
+            self.patch(records, "Records", session)
+        holder: Any = await endpoint.connect(Factory.forProtocol(Holder))
+        transport = holder.transport
+        below = transport.transport if kind.secure else transport
+        self.connected: int = below.fileno()
+        wire: Wire = await holder.wire(reactor)
         return wire
 
     def limit_buffer(self) -> None:
@@ -131,7 +132,7 @@ class PumpTestCase(TestCase):
         local = Local(reading, written.fd, "input", "output", needed=True)
         self.fast = fast
         try:
-            await Relay(reactor, wire, local, MANNER).start()
+            await Relay(reactor, wire, local, SETTINGS).start()
         except TCPClientError as error:
             return error
         return None
@@ -863,12 +864,17 @@ class StateTests(PumpTestCase):
 class LentTests(PumpTestCase):
     """A connection that stays in a transport of Twisted."""
 
+    def held(self, holder: Holder) -> Wire:
+        """Return what a holder holds as a wire, which needs no wait."""
+        wire: Wire = self.successResultOf(Deferred.fromCoroutine(holder.wire(Clock())))
+        return wire
+
     def test_gone(self) -> None:
         """When it is gone, writing fails."""
         transport = StringTransport()
-        network = Network()
-        network.makeConnection(transport)
-        wire = network.lend(Clock(), secure=False)
+        holder = Holder()
+        holder.makeConnection(transport)
+        wire = self.held(holder)
         wire.start()
         up = wire.sending(None, lambda: [b"data"])
         up.take()
@@ -877,7 +883,7 @@ class LentTests(PumpTestCase):
         producer.pauseProducing()
         up.take()
         self.assertRaises(BlockingIOError, up.give)
-        network.connectionLost()
+        holder.connectionLost()
         self.assertRaises(BrokenPipeError, up.give)
 
     def ended(self, end: Callable[[Peer], object], said: bytes) -> Callable[[], int]:
@@ -895,9 +901,9 @@ class LentTests(PumpTestCase):
         with client:
             transport: Any = StringTransport()
             transport.fileno = client.fileno
-            network = Network()
-            network.makeConnection(transport)
-            wire = network.lend(Clock(), secure=False)
+            holder = Holder()
+            holder.makeConnection(transport)
+            wire = self.held(holder)
             end(Peer(server))
             poll = select.poll()
             poll.register(client, select.POLLIN)
@@ -907,7 +913,7 @@ class LentTests(PumpTestCase):
                 # The server's kernel answers with RST.
                 poll.modify(client, 0)
                 poll.poll()
-        network.connectionLost()
+        holder.connectionLost()
         return wire.receiving(-1, lambda records, released: None).take
 
     def test_reset(self) -> None:

@@ -17,10 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.transcripts import patient
 from twisted_tcpclient.relay.farewell import LOOK
 from twisted_tcpclient.relay.lines import crlf
-from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.local import Local
 from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.relay.wire import Secure
-from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.settings import RelaySettings, Shutdown
 
 #: Bytes in which line ends, whole and torn, are frequent.
 TEXT = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".join)
@@ -127,7 +127,7 @@ class QuietTests(SynchronousTestCase):
         nothing = os.open(os.devnull, os.O_RDONLY)
         local = Local(nothing, sink, "nothing", "pipe", needed=True)
         wire = Secure(ours, Spelled(), [*early])
-        relay = Relay(self.clock, wire, local, Manner(shutdown=shutdown))
+        relay = Relay(self.clock, wire, local, RelaySettings(shutdown=shutdown))
         relaying = relay.start()
         self.addCleanup(os.close, self.heard)
         self.addCleanup(self.server.close)

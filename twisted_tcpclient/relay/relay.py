@@ -26,10 +26,11 @@ from twisted_tcpclient.relay import endings
 from twisted_tcpclient.relay.download import Download
 from twisted_tcpclient.relay.farewell import Farewell, Phase, Sight, Step
 from twisted_tcpclient.relay.idle import IDLED, Idle
-from twisted_tcpclient.relay.manner import Local, Manner
+from twisted_tcpclient.relay.local import Local
 from twisted_tcpclient.relay.outcome import Outcome
 from twisted_tcpclient.relay.upload import Upload
 from twisted_tcpclient.relay.wire import Wire
+from twisted_tcpclient.settings import RelaySettings
 
 
 class Relay:
@@ -40,11 +41,13 @@ class Relay:
         told of the end of input, and without having sent a byte.
     """
 
-    def __init__(self, reactor: Any, wire: Wire, local: Local, manner: Manner) -> None:
+    def __init__(
+        self, reactor: Any, wire: Wire, local: Local, settings: RelaySettings
+    ) -> None:
         """:param local: descriptors that are closed at the end."""
         self._wire = wire
         self._local = local
-        self._manner = manner
+        self._settings = settings
         self._outcome = Outcome(wire, self._stop)
         self.snubbed = False
         self._network = wire.watch(
@@ -55,7 +58,7 @@ class Relay:
             wire,
             self._network,
             local.reading,
-            manner.translate,
+            settings.translate,
             heard=lambda: self._download.received,
             ended=self._input_ended,
             failed=self._unsendable,
@@ -70,10 +73,10 @@ class Relay:
             failed=self._undeliverable,
             deserted=self._deserted,
         )
-        self._idle = Idle(reactor, manner.idle, self._progress, self._expired)
+        self._idle = Idle(reactor, settings.idle, self._progress, self._expired)
         self._farewell = Farewell(
             reactor,
-            manner.shutdown,
+            settings.shutdown,
             self._see,
             self._act,
             typed=os.isatty(local.reading),
@@ -103,11 +106,11 @@ class Relay:
         if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
             self.snubbed = not self._download.received
         meant = endings.of_socket(error or EOFError())
-        if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
-            self._manner.note("the server has closed TLS without close_notify")
+        if isinstance(meant, CutShort) and self._settings.ignore_unexpected_eof:
+            self._settings.note("the server has closed TLS without close_notify")
             meant = None
         if meant is None:
-            self._manner.note("the server has ended the connection")
+            self._settings.note("the server has ended the connection")
             self._upload.finish(self._farewell.look)
             self._farewell.look()
             return
@@ -145,7 +148,7 @@ class Relay:
             self._farewell.look()
             if self._farewell.phase is Phase.WAITING:
                 patience = self._farewell.patience(self._see())
-                self._manner.note(_told_after(self._local.reads, patience))
+                self._settings.note(_told_after(self._local.reads, patience))
 
     def _undeliverable(self, error: OSError) -> None:
         """Act on output that takes no more while the server has sent more."""
@@ -175,10 +178,10 @@ class Relay:
         """Take the step that the farewell has decided."""
         match step:
             case Step.TELL:
-                self._manner.note("the server is told that no more will be sent")
+                self._settings.note("the server is told that no more will be sent")
                 self._upload.tell()
             case Step.HANG_UP:
-                self._manner.note("no process reads the answer: closing")
+                self._settings.note("no process reads the answer: closing")
                 self._upload.tell()
                 self._download.discard()
                 self._upload.finish(self._wire.hang_up)
