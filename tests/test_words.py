@@ -701,14 +701,6 @@ class PageTests(SynchronousTestCase):
         (told,) = page(MAN_PAGE).findall(nodes.version)
         self.assertEqual(told.astext(), version)
 
-    def test_modules(self) -> None:
-        """The table of modules has every module and sub-package of the top level."""
-        rows = cells(section(DOC / "architecture.rst", "Modules"))
-        packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-        modules = {path.stem for path in PACKAGE.glob("*.py")} | packages
-        private = {name for name in modules if name.startswith("__")}
-        self.assertEqual({row[0] for row in rows}, modules - private)
-
     def test_bounds(self) -> None:
         """The bounds in doc/security.rst are those in the code."""
         rows = cells(section(DOC / "security.rst", "Bounds"))
