@@ -225,12 +225,22 @@ class PromptedTests(SynchronousTestCase):
         self.assertEqual(self.flow, [True, False, True])
 
 
+class Turns(Clock):
+    """A clock of turns of the reactor: a call that a turn adds waits for the next."""
+
+    def turn(self) -> None:
+        """Make the calls that wait."""
+        for call in list(self.getDelayedCalls()):
+            call.cancel()
+            call.func()
+
+
 class OutletTests(SynchronousTestCase):
     """The outlet of a transport."""
 
     def setUp(self) -> None:
         """Make the outlet of a transport in memory."""
-        self.clock = Clock()
+        self.clock = Turns()
         self.transport: Any = StringTransport()
         self.prompts: list[None] = []
         self.outlet = Outlet(
@@ -259,12 +269,12 @@ class OutletTests(SynchronousTestCase):
     def test_untried(self) -> None:
         """Bytes count as untried for two turns after the last write."""
         self.outlet.write(b"12")
-        self.clock.advance(0)
+        self.clock.turn()
         self.outlet.write(b"3")
         self.assertEqual(self.transport.value(), b"123")
-        self.clock.advance(0)
+        self.clock.turn()
         self.assertEqual(self.outlet.untried, 3)
-        self.clock.advance(0)
+        self.clock.turn()
         self.assertEqual(self.outlet.untried, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
