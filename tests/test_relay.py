@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.test_wire import Scripted
 from tests.transcripts import patient
 from twisted_tcpclient.relay.farewell import LOOK
 from twisted_tcpclient.relay.lines import crlf
@@ -90,29 +91,6 @@ class CRLFTests(SynchronousTestCase):
         self.assertEqual(translated(result), result)
 
 
-class Spelled:
-    """Records of TLS that are the plaintext itself, and a close_notify to see."""
-
-    ended: Exception | None = None
-    kept = b""
-
-    def decrypt(self, data: bytes) -> list[bytes]:
-        """Return the data."""
-        return [data]
-
-    def encrypt(self, data: bytes) -> bytes:
-        """Return the data."""
-        return data
-
-    def close_notify(self) -> bytes:
-        """Return a word in place of the record."""
-        return b"close_notify"
-
-    def pending(self) -> bytes:
-        """Return b"": TLS has nothing to send."""
-        return b""
-
-
 class QuietTests(SynchronousTestCase):
     """What counts as the server's silence, after the end of input."""
 
@@ -126,7 +104,7 @@ class QuietTests(SynchronousTestCase):
         os.set_blocking(self.heard, False)
         nothing = os.open(os.devnull, os.O_RDONLY)
         local = Local(nothing, sink, "nothing", "pipe", needed=True)
-        wire = Secure(ours, Spelled(), [*early])
+        wire = Secure(ours, Scripted(), [*early])
         relay = Relay(self.clock, wire, local, RelaySettings(shutdown=shutdown))
         relaying = relay.start()
         self.addCleanup(os.close, self.heard)
