@@ -122,7 +122,7 @@ class QuietTests(SynchronousTestCase):
     def test_greeted(self) -> None:
         """
         Bytes that came with the end of the handshake count as an answer: a server that
-        has said something since our last byte has 5 s, not 15.
+        has said something since the last byte to it has 5 s, not 15.
         """
         self.join(Shutdown(), b"220 ready\r\n")
         self.assertEqual(os.read(self.heard, 100), b"220 ready\r\n")
