@@ -1,5 +1,5 @@
 """
-Taking times: commands one after the other in turns, and what is made of them.
+Commands run and timed in turns, and the values that hold their figures.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Whatever takes longer hangs, in seconds.
+#: Seconds after which a command counts as hanging.
 PATIENCE = 60.0
 
-#: Bytes a second that everybody manages, whatever else the machine does.
+#: Bytes a second that each program carries at least, also on a busy machine.
 SLOW = 20e6
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Usage:
-    """How a process has ended, and the CPU seconds that it and its children took."""
+    """Exit status and stderr of a process, and CPU seconds with its children."""
 
     status: int
     cpu: float
@@ -36,22 +36,23 @@ class Usage:
 
 def environment() -> dict[str, str]:
     """
-    What commands are run with: the checkout is what Python imports, and compiled
-    modules are kept, as they are where something is installed.
+    Return the environment of commands.
+
+    Python imports the checkout, and keeps compiled modules, as in an installation.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
-    """Start a command."""
+    """Start a command, with a pipe for its stderr."""
     return subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment()
     )
 
 
 def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
-    """Wait for the end of a command that carries so much; one that hangs is ended."""
+    """Wait for a command that carries ``size`` bytes; kill it if it hangs."""
     assert process.stderr is not None
     watch = os.pidfd_open(process.pid)
     ended, _, _ = select.select([watch], [], [], PATIENCE + size / SLOW)
@@ -68,29 +69,30 @@ def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some measurements of one thing."""
+    """The figures of several runs."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The one in the middle."""
+        """The median of the figures."""
         return median(self.values)
 
     def scaled(self, factor: float) -> Sample:
-        """The same in another unit."""
+        """Return the figures in another unit."""
         return Sample(tuple(value * factor for value in self.values))
 
 
 @dataclass(frozen=True)
 class Goal:
     """
-    What is to be reached.
+    A figure to reach.
 
-    :ivar words: as it is told.
-    :ivar wanted: the number that is told.
-    :ivar got: the number there is, or None if there is nobody to compare with.
-    :ivar most: whether less is better.
+    :ivar words: what the number is a multiple of, as in "x socat".
+    :ivar wanted: the number to reach.
+    :ivar got: the measured number, or None if there is no program to compare with.
+    :ivar most: whether the number is an upper limit.
+    :ivar digits: digits after the point.
     """
 
     words: str
@@ -101,7 +103,7 @@ class Goal:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is reached, as far as the digits that are shown tell."""
+        """Whether the rounded number reaches the goal; None if there is no number."""
         if self.got is None:
             return None
         got = round(self.got, self.digits)
@@ -111,9 +113,9 @@ class Goal:
 @dataclass(frozen=True)
 class Row:
     """
-    One thing that was measured of several programs.
+    The figures of several programs for one job.
 
-    :ivar samples: ours first; None where a program did not do it, or not right.
+    :ivar samples: by program, that of tcpclient first; None for a program that failed.
     """
 
     what: str
@@ -122,7 +124,7 @@ class Row:
 
     @property
     def ours(self) -> Sample:
-        """What was measured of us."""
+        """The figures of tcpclient."""
         found = next(iter(self.samples.values()))
         assert found is not None
         return found
@@ -133,9 +135,11 @@ class Table:
     """
     Rows of one kind.
 
-    :ivar unit: of all numbers in it.
+    :ivar unit: the unit of all figures.
     :ivar more: whether more is better.
-    :ivar ratio: whether a column tells what ours is to the best of the others.
+    :ivar ratio: whether there is a column with the ratio to the best other program.
+    :ivar digits: digits after the point.
+    :ivar notes: paragraphs below the table.
     """
 
     title: str
@@ -149,16 +153,16 @@ class Table:
 
 @dataclass
 class Log:
-    """Tells how far it is, and keeps what went wrong."""
+    """Progress on stderr, and a list of the programs that failed."""
 
     complaints: list[str] = field(default_factory=list)
 
     def step(self, words: str) -> None:
-        """Say what is done now."""
+        """Print what is measured now."""
         print(f"... {words}", file=sys.stderr, flush=True)
 
     def complain(self, words: str) -> None:
-        """Note that something cannot be counted."""
+        """Note that a program has failed, once for each text."""
         if words not in self.complaints:
             self.complaints.append(words)
             print(f"!!! {words}", file=sys.stderr, flush=True)
@@ -166,8 +170,9 @@ class Log:
 
 def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
     """
-    Call each in turn, so many times, each round beginning with another: what
-    disturbs the machine for a while disturbs all alike.
+    Call the functions in turns, ``runs`` rounds, and return their results by name.
+
+    Each round begins with another function, so that other load disturbs all alike.
     """
     found: dict[str, list[T]] = {name: [] for name in kinds}
     order = list(kinds)
@@ -179,7 +184,7 @@ def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list
 
 
 def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
-    """The best of some."""
+    """Return the sample with the best median, None if there is no sample."""
     there = [sample for sample in samples if sample is not None]
     if not there:
         return None
@@ -188,5 +193,5 @@ def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
 
 
 def ratio(ours: Sample, other: Sample | None) -> float | None:
-    """How many times the other ours is."""
+    """Return the median of ours divided by that of the other program."""
     return None if other is None else ours.median / other.median

@@ -1,5 +1,5 @@
 """
-How much memory a relay takes while its reader is stalled, and after.
+Memory of the command while a reader is stalled, and after.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from benchmarks.throughput import amount
 from benchmarks.traffic import NotExact, Service, Worker
 from tests import certificates
 
-#: What does not change for so long, in seconds, is at rest.
+#: Seconds without a change after which a value is at rest.
 STILL = 0.25
 
-#: KiB.
+#: KiB in a MiB.
 MORE = 1024
 
 
 def at_rest(value: Callable[[], object], size: int = 0) -> None:
     """
-    Wait until a value stays what it is, while so many bytes are carried.
+    Wait until a value is at rest, while ``size`` bytes are carried.
 
-    :raises NotExact: if it does not.
+    :raises NotExact: if the value keeps changing.
     """
     began = changed = time.monotonic()
     last = value()
@@ -52,29 +52,29 @@ def at_rest(value: Callable[[], object], size: int = 0) -> None:
 
 
 def peak(process: Popen[bytes]) -> float:
-    """The most memory that a process has ever had, in MiB."""
+    """Return the peak resident memory of a process, in MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / MORE
 
 
 def ticks(process: Popen[bytes]) -> tuple[str, ...]:
-    """The CPU time that a process has had so far."""
+    """Return the CPU time of a process so far, user and system."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return tuple(fields[11:13])
 
 
 def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     """
-    Offer so many bytes to a client whose reader reads nothing until nothing moves
-    any more, then all of it.
+    Offer ``size`` bytes to a client whose reader is stalled, until nothing moves any
+    more; then let the reader read them all.
 
-    :returns: what its memory has grown by since it was connected, at most, in MiB.
+    :returns: the growth of the client's peak memory since it connected, in MiB.
     """
     go, last, reads = traffic.event(), traffic.event(), traffic.event()
     ready = traffic.event()
     progress = traffic.counter()
-    # What is sent may begin once the client is idle; who receives, once it stalls.
+    # The sender begins when the client is idle, the receiver when the client stalls.
     service = Service(
         size,
         certificate,
@@ -114,10 +114,11 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
         at_rest(lambda: ticks(process))
         idle = peak(process)
         go.set()
-        # As long as nothing has come at all, nothing is at rest.
+        # Before the first byte has come, the clock stands for the progress, which thus
+        # is never at rest.
         at_rest(lambda: progress.value or time.monotonic())
         if progress.value == size:
-            raise NotExact(f"the reader is stalled, and {progress.value} were taken")
+            raise NotExact(f"all {size} bytes were sent while the reader was stalled")
         reads.set()
         at_rest(lambda: (progress.value, ticks(process)), size)
         grown = peak(process) - idle
@@ -129,7 +130,7 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
 def _end(
     process: Popen[bytes], server: Worker, worker: Worker, down: bool, size: int
 ) -> None:
-    """Wait for all, and see that every byte has arrived."""
+    """Wait for all processes, and check that every byte has arrived."""
     usage = reap(process)
     served, account = server.result(), worker.result()
     count = account.count if down else served.count
@@ -138,7 +139,7 @@ def _end(
 
 
 def _other_end(fd: int, other: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Work in another process, without the ends of pipes that are not its own."""
+    """Close inherited ends of pipes in a forked process, then call ``work``."""
     for each in (fd, other):
         if each >= 0:
             os.close(each)
@@ -155,7 +156,7 @@ def _feed(fd: int, gate: Any, size: int, progress: Any) -> Any:
 
 
 def memory(size: int, runs: int, log: Log) -> list[Table]:
-    """Both directions, plain and over TLS."""
+    """Measure both directions, plain and over TLS."""
     rows = []
     secure = certificates.shared().server
     for what, certificate in (("plain", None), ("TLS", secure)):

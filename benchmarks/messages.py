@@ -1,5 +1,5 @@
 """
-Many small messages: a request, its reply, the next request, over TLS.
+Small messages over TLS: a request, its reply, the next request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIZE = 64
 
 
 def interactive(client: Client) -> tuple[str, ...]:
-    """The command that carries both directions."""
+    """Return the command of a client that carries both directions."""
     return tuple(
         "STDIO" if word == "STDOUT" else word
         for word in client.download
@@ -40,7 +40,7 @@ def interactive(client: Client) -> tuple[str, ...]:
 
 def exchange(client: Client, count: int) -> float:
     """
-    Let a program carry so many requests and replies.
+    Let a program carry ``count`` requests and replies.
 
     :returns: round trips a second.
     :raises NotExact: if a reply is not what was sent.
@@ -68,7 +68,7 @@ def exchange(client: Client, count: int) -> float:
 
 
 def _ask(asking: int, answering: int, count: int) -> None:
-    """Ask so often."""
+    """Send ``count`` requests, each after the reply to the one before."""
     request = traffic.block()[: SIZE - 1] + b"\n"
     for _ in range(count):
         os.write(asking, request)
@@ -83,7 +83,7 @@ def _ask(asking: int, answering: int, count: int) -> None:
 
 
 def messages(count: int, runs: int, log: Log) -> list[Table]:
-    """Round trips a second of each."""
+    """Measure the round trips a second of each client."""
     log.step("small messages")
     clients = {client.name: client for client in peers.tls()}
     fit = {}

@@ -1,7 +1,7 @@
 """
-The programs that are measured, and how each is told to do a job.
+The measured programs, and the command line of each for each job.
 
-Each is told so as to do its best: one direction only, where it knows that.
+Each has its best options: one direction only, if it has such an option.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from tests import certificates
 
 OURS = "tcpclient"
 
-#: Ours; without look-ups, as nobody else does any.
+#: tcpclient without look-ups, as the other programs do none.
 COMMAND = (sys.executable, "-m", "twisted_tcpclient", "-RHl0")
 
-#: The servers of uploads listen to the end, and say nothing that could be lost.
+#: The servers of uploads send no answer that an early FIN could cost.
 AT_ONCE = ("--shutdown", "now")
 
-#: A Python that does what a start of ours takes most of its time for, and then becomes
-#: another program.
+#: A Python that imports the reactor, as tcpclient does, and then becomes another
+#: program.
 BY_PYTHON = (
     *(sys.executable, "-c"),
     "import os, sys, twisted.internet.reactor; os.execvp(sys.argv[1], sys.argv[1:])",
 )
 
-#: What is looked for, and the Debian package it is in.
+#: Programs, and the Debian package of each.
 PACKAGES = {
     "socat": "socat",
     "ncat": "ncat",
@@ -40,10 +40,10 @@ PACKAGES = {
 @dataclass(frozen=True)
 class Client:
     """
-    How a program is told to connect.
+    The command lines of a program, with ``PORT`` in place of the port.
 
-    :ivar download: its command, up to the place of the port.
-    :ivar upload: the same to send.
+    :ivar download: the command that receives.
+    :ivar upload: the command that sends.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Client:
 
     @property
     def program(self) -> str:
-        """What is run."""
+        """The name of the program."""
         return self.download[0]
 
 
 def here(client: Client) -> bool:
-    """Whether a program is installed."""
+    """Return whether a program is installed."""
     return shutil.which(client.program) is not None
 
 
 def missing() -> list[str]:
-    """What is not installed, and so is not in any table."""
+    """Return the programs that are not installed, and so are in no table."""
     return [
         f"{name} (Debian package {package})"
         for name, package in PACKAGES.items()
@@ -79,7 +79,7 @@ def _socat(address: str, name: str, *options: str) -> Client:
 
 
 def plain() -> list[Client]:
-    """Clients in clear, ours first."""
+    """Return the clients in clear, tcpclient first."""
     ours = (*COMMAND, *AT_ONCE, HOST, "PORT")
     address = f"TCP4:{HOST}:PORT"
     known = [
@@ -96,7 +96,11 @@ def plain() -> list[Client]:
 
 
 def tls() -> list[Client]:
-    """Clients over TLS, ours first.  All verify the certificate and its name."""
+    """
+    Return the clients over TLS, tcpclient first.
+
+    All verify the certificate and its name.
+    """
     ca = str(certificates.shared().ca)
     ours = (*COMMAND, *AT_ONCE, "--tls", "-c", ca, HOST, "PORT")
     address = f"OPENSSL:{HOST}:PORT,pf=ip4,cafile={ca},commonname=localhost"
@@ -125,10 +129,10 @@ def tls() -> list[Client]:
 
 def plain_prog() -> list[Client]:
     """
-    Programs that hand the connection to cat, ours first.
+    Return the programs that hand the connection to cat, tcpclient first.
 
-    Who is started by Python is the C program, too: how fast cat is afterwards depends
-    on what the same process did before.
+    "C, by Python" is the C program in a process that was Python before: the speed of
+    cat depends on what its process did before.
     """
     down, up = ("sh", "-c", "exec cat <&6"), ("sh", "-c", "exec cat >&7")
     c = ("tcpclient", "-RHl0")
@@ -145,8 +149,8 @@ def plain_prog() -> list[Client]:
 
 def tls_prog(size: int, digest: bool) -> Client:
     """
-    Ours with a prog of our own, which is to cost no more than who is at the other
-    end of a pipe in client mode; or with cat, for what is hashed.
+    Return tcpclient with a prog that costs no more than the process at the other end
+    of a pipe in client mode; with cat if the bytes are hashed.
     """
     told = (*COMMAND, "--tls", "-c", str(certificates.shared().ca), HOST, "PORT")
     if digest:
@@ -157,5 +161,5 @@ def tls_prog(size: int, digest: bool) -> Client:
 
 
 def at(command: tuple[str, ...], port: str) -> tuple[str, ...]:
-    """A command with the port in its place."""
+    """Return a command with the port in place of ``PORT``."""
     return tuple(word.replace("PORT", port) for word in command)

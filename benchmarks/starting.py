@@ -1,5 +1,5 @@
 """
-How long it takes until prog runs: start, connect, secure, hand over.
+The time until prog runs: start, connect, secure, hand over.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from benchmarks.peers import COMMAND
 from benchmarks.traffic import HOST
 from tests import certificates, servers
 
-#: What every Twisted program has to do first.
+#: The import that every Twisted program makes.
 REACTOR = (sys.executable, "-c", "from twisted.internet import reactor")
 
 
 @contextmanager
 def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterator[str]:
-    """A server that lets everybody connect: its port."""
+    """Run a server that accepts one connection after the other; return its port."""
     listener, port = traffic.listen()
     with listener:
         server = traffic.start(traffic.greet, listener, certificate, starttls)
@@ -40,7 +40,7 @@ def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterato
 
 def milliseconds(command: Sequence[str]) -> float:
     """
-    How long a command takes.
+    Return the time of a command, in milliseconds.
 
     :raises traffic.NotExact: if it fails.
     """
@@ -55,7 +55,7 @@ def milliseconds(command: Sequence[str]) -> float:
 
 
 def start(runs: int, log: Log) -> list[Table]:
-    """From the start of the command to the end of ``true``."""
+    """Measure from the start of the command to the end of ``true``."""
     log.step("start to prog")
     certificate = certificates.shared().server
     secure = ("-c", str(certificates.shared().ca))
@@ -99,16 +99,16 @@ def start(runs: int, log: Log) -> list[Table]:
 
 # Several addresses, some of which do not answer.
 
-#: Who listens, and the names that lead there: of ours, and of the C program.  It
-#: knows IPv4 alone, and shuffles what it finds.
+#: The address of a listener, and the names that lead there, for tcpclient and for the C
+#: program, which knows only IPv4 and shuffles the addresses.
 HOSTS = {
     "one address": ("127.0.0.5", "five.example.test", "five.example.test"),
     "first dead": ("127.0.0.5", "dead.example.test", "racing.example.test"),
     "first refuses": ("127.0.0.8", "many.example.test", "many.example.test"),
 }
 
-#: Makes dead.example.test, whose first address is one where nothing answers: the
-#: system's resolver puts what is in IPv6 before IPv4.
+#: Adds dead.example.test, whose first address does not answer: the system's resolver
+#: puts IPv6 before IPv4.
 DEAD = """\
 ip -6 address add 2001:db8:1::1/128 dev lo nodad
 ip -6 route add 2001:db8:2::/64 dev lo
@@ -116,7 +116,7 @@ echo 2001:db8:2::1 dead.example.test >>/etc/hosts
 echo 127.0.0.5 dead.example.test >>/etc/hosts
 """
 
-#: Accepts for ever at an address and port.
+#: A program that accepts for ever at an address and port.
 ACCEPT = """\
 import socket, sys
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=100)
@@ -129,7 +129,7 @@ PORT = "7001"
 
 
 def addresses(runs: int, log: Log) -> list[Table]:
-    """The same, when the first of the addresses of a host is of no use."""
+    """Measure the same with a first address that does not answer, or refuses."""
     log.step("first address dead, or refused")
     try:
         network = servers.network()
@@ -168,8 +168,8 @@ def addresses(runs: int, log: Log) -> list[Table]:
             ratio=False,
             digits=0,
             notes=[
-                "The C program shuffles the addresses: what it takes when the first "
-                "is dead is at the upper end.",
+                "The C program shuffles the addresses: its highest figure is the time "
+                "with the dead address first.",
             ],
         )
     ]
@@ -177,7 +177,7 @@ def addresses(runs: int, log: Log) -> list[Table]:
 
 @contextmanager
 def _accepting(network: servers.Network, address: str) -> Iterator[None]:
-    """Somebody who listens in that network."""
+    """Run a listener in that network."""
     command = network.inside(sys.executable, "-c", ACCEPT, address, PORT)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as listener:
         try:

@@ -1,11 +1,10 @@
 """
-Both ends of what is measured: servers, and who fills and empties the pipes.
+Both ends of the measured programs: servers, and processes that fill and empty pipes.
 
-Each is a process of its own, forked from the benchmark, and made to cost less
-than whoever is measured: what is sent is one block over and over, what arrives
-in clear is thrown away in the kernel (MSG_TRUNC), pipes are filled and emptied by
-splice.  They count every byte; with ``digest`` they read what arrives and hash
-it, which is for runs that are not timed.
+Each runs in a process that is forked from the benchmark, and costs less than the
+measured program: it sends one block over and over, discards received plaintext in the
+kernel (MSG_TRUNC), and fills and empties pipes by splice.  It counts every byte.  With
+``digest`` it reads and hashes the received bytes, in runs that are not timed.
 """
 
 from __future__ import annotations
@@ -34,30 +33,30 @@ from benchmarks.measure import PATIENCE
 
 HOST = "127.0.0.1"
 
-#: A prime, so that a block that is lost or doubled shows.  It is small enough to
-#: stay in the cache of a CPU.
+#: Bytes of a block: a prime, so that a lost or doubled block changes the digest, and
+#: small enough for the cache of a CPU.
 BLOCK = 1_048_583
 
 _FORK = multiprocessing.get_context("fork")
 
 
 class NotExact(Exception):
-    """Other bytes arrived than were sent, or nothing at all."""
+    """The received bytes are not the sent bytes, or a process has failed."""
 
 
 @cache
 def block() -> bytes:
     """
-    What is sent, over and over: the same in every process.
+    Return the block that is sent over and over, the same in every process.
 
-    No byte of it is a letter: s_client takes some for commands.
+    It contains no letter, as s_client takes some letters for commands.
     """
     noise = random.Random(BLOCK).randbytes(BLOCK)
     return noise.translate(bytes(i & 0x3F for i in range(256)))
 
 
 def digest_of(size: int) -> str:
-    """The SHA-256 of so many bytes of what is sent."""
+    """Return the SHA-256 of the first ``size`` bytes that are sent."""
     found = hashlib.sha256()
     for _ in range(size // BLOCK):
         found.update(block())
@@ -68,12 +67,13 @@ def digest_of(size: int) -> str:
 @dataclass(frozen=True)
 class Account:
     """
-    What somebody has sent or received.
+    The bytes that a process has sent or received.
 
     :ivar began: when the connection was accepted, on the monotonic clock.
-    :ivar ended: when all was done.
+    :ivar ended: when the last byte was handled, on the monotonic clock.
+    :ivar count: the number of bytes.
     :ivar cpu: CPU seconds.
-    :ivar digest: SHA-256 of what was received, if asked for.
+    :ivar digest: SHA-256 of the received bytes, or "".
     """
 
     began: float
@@ -88,16 +88,16 @@ class Account:
 
 @dataclass
 class Worker:
-    """A function at work in a process of its own."""
+    """A function that runs in a forked process."""
 
     process: Any
     _results: Any = field(repr=False)
 
     def result(self, patience: float = PATIENCE) -> Any:
         """
-        Wait for its end, and return what the function did.
+        Wait for the function, and return its result.
 
-        :raises NotExact: if it failed, or takes for ever.
+        :raises NotExact: if it failed, or takes longer than ``patience`` seconds.
         """
         if not self._results.poll(patience):
             self.end()
@@ -109,14 +109,14 @@ class Worker:
         return result
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> Worker:
-    """Call a function in a process of its own."""
-    # Made before anything is timed: the process inherits it.
+    """Call a function in a forked process."""
+    # Made before the timed part, so that the process inherits it.
     block()
     ours, theirs = _FORK.Pipe(duplex=False)
 
@@ -135,12 +135,12 @@ def start(function: Callable[..., Any], *arguments: Any) -> Worker:
 
 
 def event() -> Any:
-    """Something to wait for, across processes."""
+    """Return an event that is shared by processes."""
     return _FORK.Event()
 
 
 def counter() -> Any:
-    """A number that one process changes and another reads."""
+    """Return a number that is shared by processes."""
     return _FORK.Value("Q", 0)
 
 
@@ -150,15 +150,15 @@ def counter() -> Any:
 @dataclass(frozen=True)
 class Service:
     """
-    What a server does.
+    The task of a server.
 
-    :ivar size: how many bytes are sent or received.
-    :ivar certificate: key and chain, for TLS.
-    :ivar digest: whether what arrives is hashed.
-    :ivar ready: set once the connection is there.
-    :ivar gate: waited for before anything is sent or received.
-    :ivar last: waited for before the connection is closed.
-    :ivar progress: what has been sent so far.
+    :ivar size: the number of bytes to send or receive.
+    :ivar certificate: key and chain, for TLS; None in clear.
+    :ivar digest: whether received bytes are hashed.
+    :ivar ready: event that is set when the connection is accepted.
+    :ivar gate: event that is awaited before the first byte.
+    :ivar last: event that is awaited before the connection is closed.
+    :ivar progress: counter of the bytes sent so far.
     """
 
     size: int
@@ -170,9 +170,10 @@ class Service:
     progress: Any = None
 
     def accept(self, listener: socket.socket) -> Any:
-        """One connection, secured."""
+        """Return one connection, with TLS if there is a certificate."""
         connection, _ = listener.accept()
-        # The kernel looks at the time: Python would ask it, and wait, piece by piece.
+        # Timeouts in the kernel: with settimeout() Python would call poll() for each
+        # piece.
         patience = pack("ll", int(PATIENCE), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
@@ -185,39 +186,43 @@ class Service:
 
 
 def listen() -> tuple[socket.socket, str]:
-    """A socket to accept from, and its port."""
+    """Return a listening socket and its port."""
     listener = socket.create_server((HOST, 0), backlog=2000)
     return listener, str(listener.getsockname()[1])
 
 
 @cache
 def tls_context(certificate: Path) -> ssl.SSLContext:
-    """The settings of a TLS server."""
+    """Return the context of a TLS server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
 def say_goodbye(connection: Any) -> None:
-    """Say that no more will be sent, and wait until the client has gone."""
+    """
+    End the server's side, and wait for the client to close.
+
+    :raises NotExact: if a client in clear has sent a byte, or left one unread.
+    """
     if isinstance(connection, ssl.SSLSocket):
-        # Few clients answer a close_notify.
+        # Few clients answer a close_notify, so an error is normal.
         with suppress(OSError):
             connection.unwrap()
     else:
         connection.shutdown(socket.SHUT_WR)
-        # A client that leaves something unread resets the connection, or has gone
-        # before all was on its way.  Our own FIN counts as one byte.
+        # A client that leaves bytes unread resets the connection, or leaves them in the
+        # send queue.  The FIN counts as one byte of that queue.
         if connection.recv(1):
-            raise NotExact("the client has sent something")
+            raise NotExact("the client has sent a byte")
         waiting = ioctl(connection, TIOCOUTQ, bytes(4))
         if int.from_bytes(waiting, sys.byteorder) > 1:
-            raise NotExact("the client has gone before all was sent")
+            raise NotExact("the client has closed before all bytes were sent")
     connection.close()
 
 
 def send(listener: socket.socket, service: Service) -> Account:
-    """Send so many bytes to the first who comes."""
+    """Accept one connection and send ``service.size`` bytes."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -236,7 +241,7 @@ def send(listener: socket.socket, service: Service) -> Account:
 
 
 def receive(listener: socket.socket, service: Service) -> Account:
-    """Receive so many bytes from the first who comes."""
+    """Accept one connection and receive until its end, over TLS until all has come."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -244,8 +249,8 @@ def receive(listener: socket.socket, service: Service) -> Account:
     secure = isinstance(connection, ssl.SSLSocket)
     flags = 0 if secure or service.digest else socket.MSG_TRUNC
     buffer, count, found = bytearray(1 << 20), 0, hashlib.sha256()
-    # In clear every client says when it has ended.  Over TLS s_client does not: so
-    # we say it, once we have what was to come.
+    # In clear every client sends FIN.  Over TLS s_client does not end its side, so the
+    # server ends the connection when all bytes have come.
     while not (secure and count >= service.size):
         received = connection.recv_into(buffer, 0, flags)
         if not received:
@@ -262,7 +267,7 @@ def receive(listener: socket.socket, service: Service) -> Account:
 
 
 def echo(listener: socket.socket, service: Service) -> Account:
-    """Send back what the first who comes sends, so many bytes in all."""
+    """Accept one connection and echo ``service.size`` bytes."""
     connection = service.accept(listener)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began, cpu, count = time.monotonic(), time.process_time(), 0
@@ -277,7 +282,7 @@ def echo(listener: socket.socket, service: Service) -> Account:
 
 
 def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> None:
-    """Let everybody connect, one after the other, and wait until they go."""
+    """Accept connections one after the other, and wait for each client to close."""
     while True:
         connection: Any = listener.accept()[0]
         connection.settimeout(PATIENCE)
@@ -292,7 +297,7 @@ def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> 
 
 
 def agree(connection: socket.socket) -> None:
-    """Speak SMTP up to STARTTLS."""
+    """Speak SMTP up to the go-ahead."""
     connection.sendall(b"220 mail.example.test ESMTP\r\n")
     connection.recv(4096)
     connection.sendall(b"250-mail.example.test\r\n250 STARTTLS\r\n")
@@ -321,7 +326,7 @@ def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
 
 
 def feed(fd: int, size: int, progress: Any = None) -> Account:
-    """Fill a pipe with so many bytes, and close it."""
+    """Fill a pipe with ``size`` bytes, and close it."""
     began, cpu = time.monotonic(), time.process_time()
     source = os.memfd_create("block")
     os.write(source, block())
@@ -338,7 +343,7 @@ def feed(fd: int, size: int, progress: Any = None) -> Account:
 
 
 def fill(path: Path, size: int) -> Path:
-    """Write a file of so many bytes, unless it is there."""
+    """Write a file of ``size`` bytes, unless it exists."""
     if not path.exists() or path.stat().st_size != size:
         with path.open("wb", buffering=0) as file:
             left = size
