@@ -478,7 +478,7 @@ GET = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | tcpclient -E tls:www.example.org:44
 
 SAID_HELLO = Recipe(postfix, b"EHLO me\nQUIT\n", b"221 ")
 
-CLIENTS = "Give TLS to mutt, ssh, git and others"
+CLIENTS = "Be the tunnel of mutt, ssh, git and others"
 
 README_RECIPES = {
     "tcpclient -v -RHl0 -s smtp mail.example.org 25 true": Recipe(
