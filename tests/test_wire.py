@@ -231,8 +231,9 @@ class Turns(Clock):
     def turn(self) -> None:
         """Make the calls that wait."""
         for call in list(self.getDelayedCalls()):
+            function = call.func
             call.cancel()
-            call.func()
+            function()
 
 
 class OutletTests(SynchronousTestCase):
