@@ -44,7 +44,7 @@ from tests.test_client_mode import finishing, noise, same
 from tests.test_command import refusing
 from tests.test_prog import LOOK, QUICK, python, sh
 from tests.test_twist import TWIST, errors
-from twisted_tcpclient.command.described import parse
+from twisted_tcpclient.command.described import endpoint_from
 from twisted_tcpclient.errors import DescriptionError
 
 #: Endpoints of another package, with the habits of some that there are.
@@ -670,7 +670,7 @@ class DescriptionTests(SynchronousTestCase):
 
         for description, words in wrong.items():
             error = self.assertRaises(
-                DescriptionError, parse, MemoryReactorClock(), description
+                DescriptionError, endpoint_from, MemoryReactorClock(), description
             )
             begin = f"unable to make an endpoint of {description}: "
             self.assertTrue(str(error).startswith(begin), error)

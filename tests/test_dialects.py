@@ -33,12 +33,9 @@ from tests.transcripts import (
     TLS_NAMESPACE,
     XMPP,
     XMPP_SERVER,
-    Conversation,
-    Talk,
-    answers,
-    parse,
+    Exchange,
     patient,
-    turns,
+    talk_in,
 )
 from twisted_tcpclient import dialects
 from twisted_tcpclient.dialects import Parameters, Send
@@ -51,6 +48,7 @@ from twisted_tcpclient.errors import (
     Refused,
 )
 from twisted_tcpclient.stages.negotiation import negotiated
+from twisted_tcpclient.testing import client_bytes, join_turns, parse_transcript
 
 
 class Dialogues(SynchronousTestCase):
@@ -60,7 +58,7 @@ class Dialogues(SynchronousTestCase):
 
     def agrees(self, transcript: str) -> None:
         """The dialogue ends in the point where TLS begins."""
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.play(transcript)
         self.assertTrue(talk.agreed, talk.error)
         self.assertEqual(talk.unread, b"")
@@ -73,7 +71,7 @@ class Dialogues(SynchronousTestCase):
 
         :param said: what the error has to quote of the server.
         """
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.play(transcript)
         self.assertIs(type(talk.error), error)
         assert talk.error is not None
@@ -106,7 +104,7 @@ class SMTPTests(Dialogues):
 
     def test_long_agreement(self) -> None:
         """The reply to STARTTLS may have several lines: TLS waits for the last."""
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.play(SMTP.replace("220 Go", "220-Go"))
         self.assertFalse(talk.over)
         talk.play("S: 220 now")
@@ -838,7 +836,7 @@ class PostgresTests(Dialogues):
 
     def test_one_byte(self) -> None:
         """Not a byte more is read."""
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.hear(b"S2")
         self.assertTrue(talk.agreed)
         self.assertEqual(talk.unread, b"2")
@@ -999,7 +997,7 @@ class LDAPTests(Dialogues):
         notice = notice.replace("020101", "020100").removeprefix(self.request)
         for response in (LDAP, self.result(2, b"what?")):
             response = response.removeprefix(self.request)
-            talk = Talk(self.dialect)
+            talk = talk_in(self.dialect)
             talk.play(f"{self.request}{notice}\n{notice}\n{response}")
             self.assertEqual(talk.agreed, response in LDAP)
             self.assertEqual(isinstance(talk.error, NotOffered), not talk.agreed)
@@ -1098,7 +1096,7 @@ class XMPPTests(Dialogues):
     def test_server(self) -> None:
         """Servers among themselves differ in the namespace only."""
         self.assertEqual(XMPP_SERVER, XMPP.replace("jabber:client", "jabber:server"))
-        talk = Talk("xmpp-server")
+        talk = talk_in("xmpp-server")
         talk.play(XMPP_SERVER)
         self.assertTrue(talk.agreed)
 
@@ -1246,7 +1244,7 @@ class XMPPTests(Dialogues):
         """The encoding is UTF-8, whatever is declared."""
         declared = self.server.replace("1.0'?", "1.0' encoding='ISO-8859-1'?")
         for name, error in (("caf\xc3\xa9", None), ("caf\xe9", BadReply)):
-            talk = Talk(self.dialect)
+            talk = talk_in(self.dialect)
             server = declared.replace("id='x'", f"id='{name}'")
             talk.play(f"{self.client}\nS|{server}")
             self.assertIs(talk.error and type(talk.error), error)
@@ -1255,16 +1253,16 @@ class XMPPTests(Dialogues):
         """What has no end is not waited for, and costs little."""
         texts = ("x" * 16384, "<a>" * 6000, "<a b='" + ">" * 16384, "<a>" + ">" * 33)
         for text in texts:
-            talk = Talk(self.dialect)
-            talk.hear(parse(self.opened)[1].data)
+            talk = talk_in(self.dialect)
+            talk.hear(parse_transcript(self.opened)[1].data)
             talk.hear(text.encode())
             self.assertIsInstance(talk.error, BadReply)
 
     def test_no_further(self) -> None:
         """Not a byte is read after the last one of what is waited for."""
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.play(self.asked)
-        talk.hear(parse(XMPP)[-1].data + b" ")
+        talk.hear(parse_transcript(XMPP)[-1].data + b" ")
         self.assertTrue(talk.agreed)
         self.assertEqual(talk.unread, b" ")
 
@@ -1462,29 +1460,31 @@ ALLOWED = {
     "ftp": rb"(AUTH TLS\r\n)?",
     "imap": rb"(tag1 CAPABILITY\r\n)?(tag2 STARTTLS\r\n)?",
     "irc": rb"STARTTLS\r\n",
-    "ldap": re.escape(answers(LDAP)),
+    "ldap": re.escape(client_bytes(LDAP)),
     "lmtp": rb"(LHLO \[192\.0\.2\.1\]\r\n(STARTTLS\r\n)?)?",
-    "mysql": b"(%s)?" % re.escape(answers(MYSQL)),
+    "mysql": b"(%s)?" % re.escape(client_bytes(MYSQL)),
     "nntp": rb"(CAPABILITIES\r\n(STARTTLS\r\n)?)?"
     rb"(MODE READER\r\n(CAPABILITIES\r\n(STARTTLS\r\n)?)?)?",
     "pop3": rb"(CAPA\r\n(STLS\r\n)?)?",
-    "postgres": re.escape(answers(POSTGRES)),
+    "postgres": re.escape(client_bytes(POSTGRES)),
     "sieve": rb"(STARTTLS\r\n)?",
     "smtp": rb"(EHLO \[192\.0\.2\.1\]\r\n(STARTTLS\r\n)?)?",
-    "telnet": b"(%s)?" % re.escape(answers(TELNET)),
+    "telnet": b"(%s)?" % re.escape(client_bytes(TELNET)),
     "xmpp": rb"<\?xml [^>]+><stream:stream [^>]+>(<starttls [^>]+/>)?",
     "xmpp-server": rb"<\?xml [^>]+><stream:stream [^>]+>(<starttls [^>]+/>)?",
 }
 #: What it has said last when the server has agreed.
 REQUESTS = {
-    name: [said for said in parse(text) if not said.by_server][-1].tagged(b"tag")
+    name: [said for said in parse_transcript(text) if not said.by_server][-1].tagged(
+        b"tag"
+    )
     for name, text in GOOD.items()
 }
 
 
-def conversation(dialect: str) -> Conversation:
+def exchange(dialect: str) -> Exchange:
     """One connection in memory, without TLS."""
-    return Conversation(lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN))
+    return Exchange(lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN))
 
 
 def pieces(data: bytes, cuts: set[int]) -> list[bytes]:
@@ -1499,7 +1499,7 @@ def said_like(dialect: str) -> st.SearchStrategy[bytes]:
         [
             said.tagged(b"tag")
             for text in DIALOGUES[dialect]
-            for said in parse(text)
+            for said in parse_transcript(text)
             if said.by_server
         ]
     )
@@ -1541,10 +1541,10 @@ class PropertyTests(SynchronousTestCase):
         the ends of its lines, the dialogue and its outcome are the same.
         """
         dialect, transcript = which
-        alone = Talk(dialect)
+        alone = talk_in(dialect)
         alone.play(transcript)
-        driven = conversation(dialect)
-        for turn in turns(transcript):
+        driven = exchange(dialect)
+        for turn in join_turns(parse_transcript(transcript)):
             # The tag is known once the client has said it.
             tag = b"" if driven.wire.value() == b"" else self.tag(driven)
             data = turn.tagged(tag)
@@ -1559,7 +1559,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(driven.result is not None, alone.agreed)
         self.assertIs(type(driven.error), type(alone.error))
 
-    def tag(self, driven: Conversation) -> bytes:
+    def tag(self, driven: Exchange) -> bytes:
         """The tag that the client uses."""
         first: bytes = driven.wire.value().partition(b" ")[0]
         return first[:-1]
@@ -1572,7 +1572,7 @@ class PropertyTests(SynchronousTestCase):
         waiting, and the client says nothing but what it may say.
         """
         dialect, monologue = which
-        talk = Talk(dialect)
+        talk = talk_in(dialect)
         for data in monologue:
             if talk.over:
                 break
@@ -1591,7 +1591,7 @@ class PropertyTests(SynchronousTestCase):
         Any bytes in any segments: nothing is raised into the reactor, and what
         ``connect`` fails with is an error of its own kind.
         """
-        driven: Any = conversation(dialect)
+        driven: Any = exchange(dialect)
         for segment in segments:
             if not driven.undecided:
                 break

@@ -45,14 +45,13 @@ from tests.transcripts import (
     GOOD,
     PEER,
     Attempt,
-    Conversation,
+    Exchange,
     Handshake,
+    MemoryTransport,
     Recorder,
     Recorders,
     Stages,
     TLSServer,
-    Wire,
-    answers,
 )
 from twisted_tcpclient.connection import observe
 from twisted_tcpclient.endpoints import PAUSE, SocketEndpoint, secured, starttls
@@ -69,6 +68,7 @@ from twisted_tcpclient.errors import (
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.stages.handshake import Handshake as HandshakeStage
+from twisted_tcpclient.testing import client_bytes
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor
@@ -211,27 +211,27 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_deadline(self) -> None:
         """A handshake that takes too long is given up, and says so."""
-        conversation = Conversation(implicit)
-        conversation.reactor.advance(TIMEOUT - 0.1)
-        self.assertTrue(conversation.undecided)
-        conversation.reactor.advance(0.1)
-        self.assertIsInstance(conversation.error, TimedOut)
-        self.assertIn("handshake", str(conversation.error))
-        self.assertEqual(conversation.error.peer, PEER)
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
-        self.assertEqual(conversation.factory.built, [])
+        exchange = Exchange(implicit)
+        exchange.reactor.advance(TIMEOUT - 0.1)
+        self.assertTrue(exchange.undecided)
+        exchange.reactor.advance(0.1)
+        self.assertIsInstance(exchange.error, TimedOut)
+        self.assertIn("handshake", str(exchange.error))
+        self.assertEqual(exchange.error.peer, PEER)
+        self.assertTrue(exchange.wire.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
+        self.assertEqual(exchange.factory.built, [])
 
     def test_cancelled(self) -> None:
         """Cancelling in the handshake aborts the connection and leaves nothing."""
-        conversation = Conversation(implicit)
-        conversation.connecting.cancel()
-        self.assertIsInstance(conversation.error, ConnectingCancelledError)
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
-        self.assertEqual(conversation.factory.built, [])
+        exchange = Exchange(implicit)
+        exchange.connecting.cancel()
+        self.assertIsInstance(exchange.error, ConnectingCancelledError)
+        self.assertTrue(exchange.wire.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
+        self.assertEqual(exchange.factory.built, [])
 
     def test_not_connected(self) -> None:
         """The failure of the endpoint below is passed on as it is."""
@@ -244,19 +244,19 @@ class HandshakeTests(SynchronousTestCase):
 
     def broken(self, *segments: bytes) -> Any:
         """Whatever the server says in place of a handshake is a failure."""
-        conversation = Conversation(implicit)
+        exchange = Exchange(implicit)
         for segment in segments:
-            conversation.hear(segment)
-        conversation.hang_up()
-        self.assertIsInstance(conversation.error, HandshakeFailed)
-        self.assertNotIsInstance(conversation.error, VerificationFailed)
-        self.assertEqual(conversation.factory.built, [])
-        self.assertEqual(conversation.left, [])
-        message = str(conversation.error)
+            exchange.hear(segment)
+        exchange.hang_up()
+        self.assertIsInstance(exchange.error, HandshakeFailed)
+        self.assertNotIsInstance(exchange.error, VerificationFailed)
+        self.assertEqual(exchange.factory.built, [])
+        self.assertEqual(exchange.left, [])
+        message = str(exchange.error)
         self.assertTrue(message.startswith("TLS handshake failed: "), message)
         # It ends up in the middle of a line.
         self.assertRegex(message, r"\A[ -~]*[^.]\Z")
-        return conversation.error
+        return exchange.error
 
     def test_no_tls(self) -> None:
         """A server that greets in clear does not speak TLS: the message says so."""
@@ -432,7 +432,7 @@ class FakeCreator:
             raise self.error
 
 
-class Tunnel(Wire):
+class Tunnel(MemoryTransport):
     """A transport that could be TLS."""
 
     aborted = False
@@ -508,7 +508,7 @@ class SecuredDialects:
         """Check that nothing was said in clear beyond the dialogue."""
         said = attempt.clear
         tag = said.partition(b" ")[0][:-1]
-        self.assertEqual(said, answers(GOOD[self.dialect], tag))
+        self.assertEqual(said, client_bytes(GOOD[self.dialect], tag))
 
     def test_secured(self: Any) -> None:
         """After the dialogue there is TLS, and the application's protocol above it."""

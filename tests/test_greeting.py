@@ -21,13 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.certificates import shared
-from tests.transcripts import (
-    GOOD,
-    Conversation,
-    Handshake,
-    Recorder,
-    TLSServer,
-)
+from tests.transcripts import GOOD, Exchange, Handshake, Recorder, TLSServer
 from twisted_tcpclient import endpoints
 from twisted_tcpclient.dialects import NAMES, Dialect, find
 from twisted_tcpclient.endpoints import starttls
@@ -88,26 +82,26 @@ class GreetingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A connection that is to be greeted."""
-        self.conversation = Conversation(stages)
+        self.exchange = Exchange(stages)
 
     def pass_iteration(self) -> None:
         """Let the reactor do what is due."""
-        self.conversation.reactor.advance(0)
+        self.exchange.reactor.advance(0)
 
     def reacting(self, react: Callable[[Any], object]) -> Reaction:
         """A connection whose application reacts to its greeting."""
         client = Reaction(react)
 
-        class Reacting(Conversation):
+        class Reacting(Exchange):
             def __init__(self) -> None:
                 super().__init__(lambda tcp, clock: Fixed(stages(tcp, clock), client))
 
-        self.conversation = Reacting()
+        self.exchange = Reacting()
         return client
 
     def test_connected_before_greeted(self) -> None:
         """``connect`` fires first, with a protocol that has heard nothing yet."""
-        client = self.conversation.result
+        client = self.exchange.result
         self.assertEqual((client.made, client.received), (1, b""))
         self.pass_iteration()
         self.assertEqual(client.received, GREETING)
@@ -115,38 +109,38 @@ class GreetingTests(SynchronousTestCase):
     def test_greeted_once(self) -> None:
         """One greeting, in one piece, and nothing is left for later."""
         self.pass_iteration()
-        self.assertEqual(self.conversation.left, [])
-        self.conversation.reactor.advance(1000)
-        self.assertEqual(self.conversation.result.received, GREETING)
+        self.assertEqual(self.exchange.left, [])
+        self.exchange.reactor.advance(1000)
+        self.assertEqual(self.exchange.result.received, GREETING)
 
     def test_nothing_is_said(self) -> None:
         """The server hears nothing of it."""
         self.pass_iteration()
-        self.assertEqual(self.conversation.heard(), b"")
+        self.assertEqual(self.exchange.heard(), b"")
 
     def test_data_after_the_greeting(self) -> None:
         """What arrives later is passed on as it arrives."""
         self.pass_iteration()
-        self.conversation.hear(b"one")
-        self.assertEqual(self.conversation.result.received, GREETING + b"one")
-        self.conversation.hear(b"two")
-        self.assertEqual(self.conversation.result.received, GREETING + b"onetwo")
+        self.exchange.hear(b"one")
+        self.assertEqual(self.exchange.result.received, GREETING + b"one")
+        self.exchange.hear(b"two")
+        self.assertEqual(self.exchange.result.received, GREETING + b"onetwo")
 
     def test_server_that_speaks_at_once(self) -> None:
         """What arrives before the greeting comes after it, in order."""
-        self.conversation.hear(b"one")
-        self.conversation.hear(b"two")
-        self.assertEqual(self.conversation.result.received, b"")
+        self.exchange.hear(b"one")
+        self.exchange.hear(b"two")
+        self.assertEqual(self.exchange.result.received, b"")
         self.pass_iteration()
-        self.assertEqual(self.conversation.result.received, GREETING + b"onetwo")
-        self.conversation.hear(b"three")
-        self.assertTrue(self.conversation.result.received.endswith(b"onetwothree"))
+        self.assertEqual(self.exchange.result.received, GREETING + b"onetwo")
+        self.exchange.hear(b"three")
+        self.assertTrue(self.exchange.result.received.endswith(b"onetwothree"))
 
     def test_nothing_overtakes(self) -> None:
         """Not even what arrives while the application is being greeted."""
-        client = self.reacting(lambda _: self.conversation.hear(b"three"))
-        self.conversation.hear(b"one")
-        self.conversation.hear(b"two")
+        client = self.reacting(lambda _: self.exchange.hear(b"three"))
+        self.exchange.hear(b"one")
+        self.exchange.hear(b"two")
         self.pass_iteration()
         self.assertEqual(client.received, GREETING + b"onetwothree")
 
@@ -157,27 +151,27 @@ class GreetingTests(SynchronousTestCase):
         """
         for error in (ConnectionDone(), ConnectionLost()):
             self.setUp()
-            self.conversation.hear(b"bye")
-            client = self.conversation.result
-            self.conversation.hang_up(error)
+            self.exchange.hear(b"bye")
+            client = self.exchange.result
+            self.exchange.hang_up(error)
             self.assertEqual(client.received, GREETING + b"bye")
             self.assertEqual([reason.value for reason in client.lost], [error])
-            self.assertEqual(self.conversation.left, [])
+            self.assertEqual(self.exchange.left, [])
 
     def test_lost_after(self) -> None:
         """An end that comes later is passed on, once."""
         self.pass_iteration()
-        self.conversation.hang_up()
-        client = self.conversation.result
+        self.exchange.hang_up()
+        client = self.exchange.result
         self.assertEqual(client.received, GREETING)
         self.assertEqual(len(client.lost), 1)
 
     def test_aborted_before(self) -> None:
         """Whoever has aborted the connection hears no greeting."""
-        self.conversation.hang_up(ConnectionAborted())
-        client = self.conversation.result
+        self.exchange.hang_up(ConnectionAborted())
+        client = self.exchange.result
         self.assertEqual((client.received, len(client.lost)), (b"", 1))
-        self.assertEqual(self.conversation.left, [])
+        self.assertEqual(self.exchange.left, [])
 
     def raising(self) -> Reaction:
         """An application that raises when it is greeted."""
@@ -189,27 +183,27 @@ class GreetingTests(SynchronousTestCase):
         be on anything else it hears, and hears nothing more.
         """
         client = self.raising()
-        self.conversation.hear(b"more")
+        self.exchange.hear(b"more")
         self.assertRaises(ZeroDivisionError, self.pass_iteration)
-        self.assertTrue(self.conversation.wire.disconnected)
-        self.conversation.hear(b"and more")
-        self.conversation.hang_up()
+        self.assertTrue(self.exchange.wire.disconnected)
+        self.exchange.hear(b"and more")
+        self.exchange.hang_up()
         self.assertEqual((client.received, len(client.lost)), (GREETING, 1))
 
     def test_raises_at_the_end(self) -> None:
         """Even then it hears of the end."""
         client = self.raising()
-        self.assertRaises(ZeroDivisionError, self.conversation.hang_up)
+        self.assertRaises(ZeroDivisionError, self.exchange.hang_up)
         self.assertEqual(len(client.lost), 1)
 
     def test_not_built(self) -> None:
         """Nobody is greeted where there is no application."""
-        self.conversation = Unbuilt()
-        self.assertIsInstance(self.conversation.error, NoProtocol)
-        self.assertTrue(self.conversation.wire.disconnected)
-        self.assertEqual(self.conversation.left, [])
-        self.conversation.hear(b"data")
-        self.conversation.hang_up()
+        self.exchange = Unbuilt()
+        self.assertIsInstance(self.exchange.error, NoProtocol)
+        self.assertTrue(self.exchange.wire.disconnected)
+        self.assertEqual(self.exchange.left, [])
+        self.exchange.hear(b"data")
+        self.exchange.hang_up()
 
 
 @implementer(IStreamClientEndpoint)
@@ -225,7 +219,7 @@ class Fixed:
         return self._endpoint.connect(Once(lambda: self._protocol))
 
 
-class Unbuilt(Conversation):
+class Unbuilt(Exchange):
     """A connection for which there is no application."""
 
     def __init__(self) -> None:

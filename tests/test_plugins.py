@@ -28,7 +28,7 @@ from tests.command import (
     trusting,
 )
 from tests.test_packaging import Environment, artefacts, install
-from tests.transcripts import Conversation
+from tests.transcripts import Exchange
 from twisted_tcpclient.dialects import (
     LINE,
     NAMES,
@@ -484,11 +484,11 @@ class NameTests(SynchronousTestCase):
             self.assertRaises(ValueError, DialectPlugin, name, "module")
 
 
-def conversation(dialogue: Any) -> Conversation:
+def exchange(dialogue: Any) -> Exchange:
     """A connection behind a dialect that anyone might have written."""
     dialect = Dialect("strange", None, "", dialogue)
     protocol: Any = type("Strange", (Negotiation,), {"dialect": dialect})
-    return Conversation(
+    return Exchange(
         lambda tcp, clock: StagedEndpoint(
             tcp, lambda factory, address: protocol("", factory, address, clock, 60)
         )
@@ -498,12 +498,12 @@ def conversation(dialogue: Any) -> Conversation:
 class BoundsTests(SynchronousTestCase):
     """A dialect of another package is held to the bounds of ours."""
 
-    def failed(self, conversation: Conversation) -> str:
+    def failed(self, exchange: Exchange) -> str:
         """What is said of it; the connection is gone, and nothing is left."""
-        self.assertIsInstance(conversation.error, DialectFailed)
-        self.assertTrue(conversation.wire.disconnecting)
-        self.assertEqual((conversation.factory.built, conversation.left), ([], []))
-        said = str(conversation.error)
+        self.assertIsInstance(exchange.error, DialectFailed)
+        self.assertTrue(exchange.wire.disconnecting)
+        self.assertEqual((exchange.factory.built, exchange.left), ([], []))
+        said = str(exchange.error)
         self.assertTrue(said.startswith("the dialect strange "), said)
         return said
 
@@ -514,7 +514,7 @@ class BoundsTests(SynchronousTestCase):
             for _ in range(1000):
                 yield Send(bytes(1000))
 
-        said = self.failed(endless := conversation(dialogue))
+        said = self.failed(endless := exchange(dialogue))
         self.assertIn("speaks without end", said)
         self.assertLessEqual(len(endless.wire.value()), MOST)
 
@@ -526,14 +526,14 @@ class BoundsTests(SynchronousTestCase):
                 while True:
                     yield step
 
-            asking = conversation(dialogue)
+            asking = exchange(dialogue)
             for _ in range(MOST // 7 + 1):
                 asking.hear(b"a line\n")
             self.assertIsInstance(asking.error, BadReply)
 
     def test_too_many_bytes(self) -> None:
         """One that wants more than may come is not waited for."""
-        asking = conversation(lambda parameters: iter([Bytes(1 << 40)]))
+        asking = exchange(lambda parameters: iter([Bytes(1 << 40)]))
         self.assertIsInstance(asking.error, BadReply)
 
     def test_no_steps(self) -> None:
@@ -546,7 +546,7 @@ class BoundsTests(SynchronousTestCase):
             (Send("STARTTLS"), "Send"),  # type: ignore[arg-type]
             (Bytes(1.5), "Bytes"),  # type: ignore[arg-type]
         ):
-            said = self.failed(conversation(lambda parameters, s=step: iter([s])))
+            said = self.failed(exchange(lambda parameters, s=step: iter([s])))
             self.assertEqual(
                 said, f"the dialect strange yields what is no step: {kind}"
             )
@@ -574,7 +574,7 @@ class BoundsTests(SynchronousTestCase):
             (lambda parameters: None, TypeError),
             (lambda: None, TypeError),
         ):
-            strange = conversation(dialogue)
+            strange = exchange(dialogue)
             strange.hear(b"secret\n")
             said = self.failed(strange)
             self.assertIn(f"has failed: {kind.__name__} (", said)
@@ -589,11 +589,11 @@ class BoundsTests(SynchronousTestCase):
 
         path = Path(__file__)
         line = 1 + path.read_text().splitlines().index("            yield Bytes(0)")
-        self.assertIn(f"({path}, line {line})", self.failed(conversation(dialogue)))
+        self.assertIn(f"({path}, line {line})", self.failed(exchange(dialogue)))
 
     def test_nothing(self) -> None:
         """One that has nothing to say leads to TLS at once."""
-        self.assertIsNotNone(conversation(lambda parameters: iter(())).result)
+        self.assertIsNotNone(exchange(lambda parameters: iter(())).result)
 
     def test_greeting(self) -> None:
         """A greeting that is not made, or not of bytes, is the dialect's fault."""

@@ -21,7 +21,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.transcripts import PEER, Attempt, Recorder, Recorders, Wire
+from tests.transcripts import PEER, Attempt, MemoryTransport, Recorder, Recorders
 from twisted_tcpclient.errors import TCPClientError, TimedOut
 from twisted_tcpclient.stages.base import Stage, StagedEndpoint, StageFactory
 
@@ -40,7 +40,7 @@ class Gate(Stage):
     def dataReceived(self, data: bytes) -> None:
         """Nobody looks at it."""
 
-    def lost(self, reason: Failure) -> Exception:
+    def loss_error(self, reason: Failure) -> Exception:
         """The reason, in our words."""
         return NoLongerPossibleError(str(reason.value))
 
@@ -52,7 +52,7 @@ class StageTests(SynchronousTestCase):
         """A stage on a transport."""
         self.clock = Clock()
         self.factory = Recorders()
-        self.wire = Wire()
+        self.wire = MemoryTransport()
         self.gate = self.held(self.factory, 30)
 
     def held(self, factory: Any, timeout: float | None) -> Gate:
@@ -161,7 +161,7 @@ class StageTests(SynchronousTestCase):
     def test_lost_is_for_subclasses(self) -> None:
         """There is no reason that holds for all stages."""
         stage = Stage(self.factory, ADDRESS, self.clock, None)
-        self.assertRaises(NotImplementedError, stage.lost, connectionDone)
+        self.assertRaises(NotImplementedError, stage.loss_error, connectionDone)
 
     def test_no_protocol(self) -> None:
         """A factory that builds nothing is a failure, as for any endpoint."""
@@ -296,7 +296,7 @@ class StagedEndpointTests(SynchronousTestCase):
         self.attempt = Attempt(
             lambda tcp, _: StagedEndpoint(StagedEndpoint(tcp, build), build)
         )
-        self.wire = Wire()
+        self.wire = MemoryTransport()
 
     def establish(self) -> None:
         """The stream is up."""

@@ -42,10 +42,8 @@ from tests.transcripts import (
     TELNET,
     TLS_NAMESPACE,
     XMPP,
-    Conversation,
-    Said,
-    Wire,
-    parse,
+    Exchange,
+    MemoryTransport,
 )
 from twisted_tcpclient.dialects import (
     NAMES,
@@ -75,6 +73,7 @@ from twisted_tcpclient.stages.negotiation import (
     negotiated,
     negotiation,
 )
+from twisted_tcpclient.testing import Segment, parse_transcript
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls import ConnectionCreator
 
@@ -92,11 +91,11 @@ HELLO = b"\x16"
 
 
 class Lines(SynchronousTestCase):
-    """Holds conversations with servers, honest and other."""
+    """Holds exchanges with servers, honest and other."""
 
     dialect = ""
 
-    def converse(self) -> Conversation:
+    def converse(self) -> Exchange:
         """A connection that is being made through the whole endpoint."""
         creator = ConnectionCreator(
             TLSSettings(authorities=str(shared().ca), name="localhost")
@@ -107,11 +106,11 @@ class Lines(SynchronousTestCase):
         ) -> IStreamClientEndpoint:
             return starttls(self.dialect, creator, tcp, clock, TIMEOUT, DOMAIN)
 
-        return Conversation(stages)
+        return Exchange(stages)
 
     def given_up(
         self,
-        conversation: Conversation,
+        exchange: Exchange,
         error: type[Exception],
         said: bytes,
     ) -> Any:
@@ -121,41 +120,41 @@ class Lines(SynchronousTestCase):
         :param said: all that the client may have said in clear.
         :returns: the error.
         """
-        self.assertIs(type(conversation.error), error)
-        self.assertTrue(conversation.wire.disconnected, "not aborted")
-        self.assertEqual(conversation.wire.value(), said)
+        self.assertIs(type(exchange.error), error)
+        self.assertTrue(exchange.wire.disconnected, "not aborted")
+        self.assertEqual(exchange.wire.value(), said)
         # Even if it were not the end, nothing more would be said.
-        conversation.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n" + ALERT)
-        conversation.hang_up()
-        self.assertEqual(conversation.wire.value(), said)
-        self.assertEqual(conversation.wire.late, b"")
-        self.assertEqual(conversation.factory.built, [])
-        self.assertEqual(conversation.left, [])
-        self.assertIsNone(conversation.result)
-        return conversation.error
+        exchange.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n" + ALERT)
+        exchange.hang_up()
+        self.assertEqual(exchange.wire.value(), said)
+        self.assertEqual(exchange.wire.late, b"")
+        self.assertEqual(exchange.factory.built, [])
+        self.assertEqual(exchange.left, [])
+        self.assertIsNone(exchange.result)
+        return exchange.error
 
     def attack(
         self, transcript: str, error: type[NegotiationFailed]
     ) -> NegotiationFailed:
         """The last segment of the transcript ends it with that very error."""
-        conversation = self.converse()
-        said = conversation.play(transcript)
-        failure = self.given_up(conversation, error, said)
+        exchange = self.converse()
+        said = exchange.play(transcript)
+        failure = self.given_up(exchange, error, said)
         assert isinstance(failure, NegotiationFailed)
         self.assertEqual(failure.peer, PEER)
         return failure
 
     def secures(self, transcript: str) -> None:
         """The next thing that the client says is a TLS ClientHello."""
-        conversation = self.converse()
-        said = conversation.play(transcript)
-        sent = conversation.wire.value()
+        exchange = self.converse()
+        said = exchange.play(transcript)
+        sent = exchange.wire.value()
         self.assertTrue(sent.startswith(said + HELLO), sent)
-        self.assertTrue(conversation.undecided)
-        self.assertEqual(conversation.factory.built, [])
-        conversation.connecting.cancel()
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
+        self.assertTrue(exchange.undecided)
+        self.assertEqual(exchange.factory.built, [])
+        exchange.connecting.cancel()
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
 
 
 class Attacks(Lines):
@@ -184,35 +183,35 @@ class Attacks(Lines):
 
     def go_ahead(self, said: bytes) -> bytes:
         """The last thing that the server says, to a client that said that."""
-        *_, last = [said for said in parse(self.good) if said.by_server]
+        *_, last = [said for said in parse_transcript(self.good) if said.by_server]
         tag = said.rpartition(b"2 STARTTLS")[0].rpartition(b"\n")[2]
         return last.tagged(tag)
 
     def check_segment(self, data: bytes) -> None:
         """Refuse what comes in clear, in the segment of the go-ahead."""
-        conversation = self.converse()
-        said = conversation.play(self.asked)
-        conversation.hear(self.go_ahead(said) + data)
-        self.given_up(conversation, InjectedData, said)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
+        exchange.hear(self.go_ahead(said) + data)
+        self.given_up(exchange, InjectedData, said)
 
     def check_next_segment(self, data: bytes) -> None:
         """Refuse what comes in clear after the ClientHello."""
-        conversation = self.converse()
-        conversation.play(self.good)
-        sent = conversation.wire.value()
-        conversation.hear(data)
-        self.assertTrue(conversation.wire.disconnecting)
+        exchange = self.converse()
+        exchange.play(self.good)
+        sent = exchange.wire.value()
+        exchange.hear(data)
+        self.assertTrue(exchange.wire.disconnecting)
         # What was on its way still arrives.
-        conversation.hear(b"250 OK\r\n")
-        conversation.hang_up()
-        self.assertIsInstance(conversation.error, HandshakeFailed)
+        exchange.hear(b"250 OK\r\n")
+        exchange.hang_up()
+        self.assertIsInstance(exchange.error, HandshakeFailed)
         # TLS may answer with an alert of its own, in clear as all alerts are
         # before keys are agreed on; there is nothing else.
-        rest = conversation.wire.value()[len(sent) :]
+        rest = exchange.wire.value()[len(sent) :]
         self.assertIn(rest[:1], (b"", ALERT[:1]))
         self.assertLessEqual(len(rest), len(ALERT))
-        self.assertEqual(conversation.factory.built, [])
-        self.assertEqual(conversation.left, [])
+        self.assertEqual(exchange.factory.built, [])
+        self.assertEqual(exchange.left, [])
 
 
 class CommonAttacks:
@@ -227,10 +226,10 @@ class CommonAttacks:
         Whatever is left out of the dialogue, the client never goes on in clear:
         without the server's last word there is only waiting, then the deadline.
         """
-        conversation = self.converse()
-        said = conversation.play(self.asked)
-        conversation.reactor.advance(TIMEOUT)
-        self.given_up(conversation, TimedOut, said)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
+        exchange.reactor.advance(TIMEOUT)
+        self.given_up(exchange, TimedOut, said)
 
     def test_response_injection_B_1(self: Any) -> None:
         """
@@ -252,13 +251,13 @@ class CommonAttacks:
 
     def test_response_injection_B_1_torn(self: Any) -> None:
         """The same if the go-ahead itself comes in two segments."""
-        conversation = self.converse()
-        said = conversation.play(self.asked)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
         data = self.go_ahead(said)
         middle = len(data) // 2
-        conversation.hear(data[:middle])
-        conversation.hear(data[middle:] + b"2")
-        self.given_up(conversation, InjectedData, said)
+        exchange.hear(data[:middle])
+        exchange.hear(data[middle:] + b"2")
+        self.given_up(exchange, InjectedData, said)
 
     def test_injected_alert_B_2(self: Any) -> None:
         """A TLS alert right behind the go-ahead, in clear, is injected data."""
@@ -285,113 +284,113 @@ class CommonAttacks:
 
     def test_injected_bye_B_3_before_the_reply(self: Any) -> None:
         """A farewell in place of the go-ahead is a refusal."""
-        conversation = self.converse()
-        said = conversation.play(self.asked)
-        conversation.hear(self.farewell)
-        self.given_up(conversation, Refused, said)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
+        exchange.hear(self.farewell)
+        self.given_up(exchange, Refused, said)
 
     def test_junk_B_before_the_reply(self: Any) -> None:
         """TLS records before the go-ahead are no reply."""
-        conversation = self.converse()
-        said = conversation.play(self.asked)
-        conversation.hear(ALERT + self.end)
-        self.given_up(conversation, self.junk, said)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
+        exchange.hear(ALERT + self.end)
+        self.given_up(exchange, self.junk, said)
 
     def test_command_injection(self: Any) -> None:
         """
         What follows our request for TLS is TLS, so that nothing is there for a
         careless server to take for a command.
         """
-        conversation = self.converse()
-        said = conversation.play(self.good)
-        hello = conversation.wire.value()[len(said) :]
+        exchange = self.converse()
+        said = exchange.play(self.good)
+        hello = exchange.wire.value()[len(said) :]
         length = int.from_bytes(hello[3:5], "big")
         self.assertEqual((hello[:1], len(hello)), (HELLO, 5 + length))
-        conversation.connecting.cancel()
-        conversation.hang_up()
+        exchange.connecting.cancel()
+        exchange.hang_up()
 
     def test_resource_long_line(self: Any) -> None:
         """A line without end is not waited for."""
         for said in self.before_each_reply():
-            conversation, clear = said
+            exchange, clear = said
             for _ in range(17):
-                if conversation.undecided:
-                    conversation.hear(b"x" * 1000)
-            self.given_up(conversation, self.junk, clear)
+                if exchange.undecided:
+                    exchange.hear(b"x" * 1000)
+            self.given_up(exchange, self.junk, clear)
 
     def test_resource_long_line_at_once(self: Any) -> None:
         """Nor is it taken when it has an end after all."""
-        for conversation, clear in self.before_each_reply():
-            conversation.hear(b"* " + b"x" * LONGEST_LINE + self.end)
-            self.given_up(conversation, self.junk, clear)
+        for exchange, clear in self.before_each_reply():
+            exchange.hear(b"* " + b"x" * LONGEST_LINE + self.end)
+            self.given_up(exchange, self.junk, clear)
 
     def test_resource_slow_drip(self: Any) -> None:
         """
         The deadline is one for the whole dialogue: neither single bytes nor
         whole lines put it off.
         """
-        for conversation, clear in self.before_each_reply():
+        for exchange, clear in self.before_each_reply():
             for byte in self.drip:
-                conversation.reactor.advance(1)
-                conversation.hear(bytes([byte]))
-                self.assertTrue(conversation.undecided)
-            conversation.reactor.advance(TIMEOUT - len(self.drip))
-            self.given_up(conversation, TimedOut, clear)
+                exchange.reactor.advance(1)
+                exchange.hear(bytes([byte]))
+                self.assertTrue(exchange.undecided)
+            exchange.reactor.advance(TIMEOUT - len(self.drip))
+            self.given_up(exchange, TimedOut, clear)
 
     def test_closed(self: Any) -> None:
         """Closing at any step of the dialogue fails ``connect`` and leaves nothing."""
-        for conversation, clear in self.at_each_step():
-            conversation.hang_up(ConnectionLost())
-            self.assertIs(type(conversation.error), Disconnected)
-            self.assertEqual(conversation.error.peer, PEER)
-            self.assertEqual(conversation.wire.value(), clear)
-            self.assertEqual(conversation.left, [])
+        for exchange, clear in self.at_each_step():
+            exchange.hang_up(ConnectionLost())
+            self.assertIs(type(exchange.error), Disconnected)
+            self.assertEqual(exchange.error.peer, PEER)
+            self.assertEqual(exchange.wire.value(), clear)
+            self.assertEqual(exchange.left, [])
 
     def test_closed_after_the_dialogue(self: Any) -> None:
         """Closing in place of a handshake is a failure of the handshake."""
-        conversation = self.converse()
-        conversation.play(self.good)
-        conversation.hang_up()
-        self.assertIsInstance(conversation.error, HandshakeFailed)
-        self.assertEqual(conversation.left, [])
+        exchange = self.converse()
+        exchange.play(self.good)
+        exchange.hang_up()
+        self.assertIsInstance(exchange.error, HandshakeFailed)
+        self.assertEqual(exchange.left, [])
 
     def test_cancelled(self: Any) -> None:
         """Cancelling at any step aborts the connection and leaves nothing."""
-        for conversation, clear in self.at_each_step():
-            conversation.connecting.cancel()
-            self.given_up(conversation, ConnectingCancelledError, clear)
+        for exchange, clear in self.at_each_step():
+            exchange.connecting.cancel()
+            self.given_up(exchange, ConnectingCancelledError, clear)
 
     def test_cancelled_after_the_dialogue(self: Any) -> None:
         """Cancelling in the middle of the handshake does the same."""
-        conversation = self.converse()
-        conversation.play(self.good)
-        conversation.connecting.cancel()
-        self.assertIsInstance(conversation.error, ConnectingCancelledError)
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
-        self.assertEqual(conversation.factory.built, [])
+        exchange = self.converse()
+        exchange.play(self.good)
+        exchange.connecting.cancel()
+        self.assertIsInstance(exchange.error, ConnectingCancelledError)
+        self.assertTrue(exchange.wire.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
+        self.assertEqual(exchange.factory.built, [])
 
     def test_deadline(self: Any) -> None:
         """At any step of the dialogue time may run out, and that is the end."""
-        for conversation, clear in self.at_each_step():
-            conversation.reactor.advance(TIMEOUT)
-            error = self.given_up(conversation, TimedOut, clear)
+        for exchange, clear in self.at_each_step():
+            exchange.reactor.advance(TIMEOUT)
+            error = self.given_up(exchange, TimedOut, clear)
             self.assertIn("STARTTLS", str(error))
 
     def test_deadline_is_over_with_the_dialogue(self: Any) -> None:
         """The handshake has its own time, of which its message tells."""
-        conversation = self.converse()
-        conversation.reactor.advance(TIMEOUT - 1)
-        conversation.play(self.good)
-        conversation.reactor.advance(TIMEOUT - 1)
-        self.assertTrue(conversation.undecided)
-        conversation.reactor.advance(1)
-        self.assertIsInstance(conversation.error, TimedOut)
-        self.assertIn("handshake", str(conversation.error))
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
+        exchange = self.converse()
+        exchange.reactor.advance(TIMEOUT - 1)
+        exchange.play(self.good)
+        exchange.reactor.advance(TIMEOUT - 1)
+        self.assertTrue(exchange.undecided)
+        exchange.reactor.advance(1)
+        self.assertIsInstance(exchange.error, TimedOut)
+        self.assertIn("handshake", str(exchange.error))
+        self.assertTrue(exchange.wire.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
 
     def test_ui_spoofing(self: Any) -> None:
         """
@@ -411,10 +410,12 @@ class DialogueAttacks:
 
     def test_preemptive_reply_to_everything(self: Any) -> None:
         """A whole dialogue said at once, before the first answer, is an attack."""
-        conversation = self.converse()
-        first = conversation.wire.value()
-        conversation.hear(b"".join(s.data for s in parse(self.good) if s.by_server))
-        self.given_up(conversation, InjectedData, first)
+        exchange = self.converse()
+        first = exchange.wire.value()
+        exchange.hear(
+            b"".join(s.data for s in parse_transcript(self.good) if s.by_server)
+        )
+        self.given_up(exchange, InjectedData, first)
 
 
 class Steps(Attacks):
@@ -429,42 +430,42 @@ class Steps(Attacks):
 
     def endless(self, transcript: str, chunk: bytes) -> None:
         """After the transcript, the same again and again is not waited for."""
-        conversation = self.converse()
-        said = conversation.play(transcript)
+        exchange = self.converse()
+        said = exchange.play(transcript)
         for _ in range(MOST // len(chunk) + 1):
-            if conversation.undecided:
-                conversation.hear(chunk)
-        self.given_up(conversation, BadReply, said)
+            if exchange.undecided:
+                exchange.hear(chunk)
+        self.given_up(exchange, BadReply, said)
 
-    def at_each_step(self) -> list[tuple[Conversation, bytes]]:
-        """A conversation for every place, and what was said by then."""
-        length = len(parse(self.asked))
+    def at_each_step(self) -> list[tuple[Exchange, bytes]]:
+        """A exchange for every place, and what was said by then."""
+        length = len(parse_transcript(self.asked))
         return [self.stopped(after) for after in range(length + 1)]
 
-    def before_each_reply(self) -> list[tuple[Conversation, bytes]]:
+    def before_each_reply(self) -> list[tuple[Exchange, bytes]]:
         """The same, but only where the server has to begin a reply."""
-        said = [Said(False, b""), *parse(self.good)]
+        said = [Segment(False, b""), *parse_transcript(self.good)]
         return [
             self.stopped(after)
             for after, each in enumerate(said[:-1])
             if not each.by_server
         ]
 
-    def stopped(self, after: int) -> tuple[Conversation, bytes]:
-        """A conversation after so many steps."""
-        conversation = self.converse()
-        for _, _ in zip(range(after), conversation.steps(self.good), strict=False):
+    def stopped(self, after: int) -> tuple[Exchange, bytes]:
+        """A exchange after so many steps."""
+        exchange = self.converse()
+        for _, _ in zip(range(after), exchange.steps(self.good), strict=False):
             pass
-        return conversation, conversation.wire.value()
+        return exchange, exchange.wire.value()
 
     def attack(
         self, transcript: str, error: type[NegotiationFailed] | None
     ) -> NegotiationFailed:
         """As ever; any error will do if none is given."""
         if error is None:
-            conversation = self.converse()
-            conversation.play(transcript)
-            error = type(conversation.error)
+            exchange = self.converse()
+            exchange.play(transcript)
+            error = type(exchange.error)
         return super().attack(transcript, error)
 
 
@@ -573,19 +574,19 @@ class SMTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_resource_endless_greeting(self) -> None:
         """A greeting of ever more lines is not waited for."""
-        conversation = self.converse()
-        while conversation.undecided:
-            conversation.hear(b"220-" + b"x" * 500 + b"\r\n")
-        self.given_up(conversation, BadReply, b"")
+        exchange = self.converse()
+        while exchange.undecided:
+            exchange.hear(b"220-" + b"x" * 500 + b"\r\n")
+        self.given_up(exchange, BadReply, b"")
 
     def test_resource_endless_lines(self) -> None:
         """Nor is any other reply, even if its lines are as short as can be."""
-        conversation, clear = self.before_each_reply()[1]
+        exchange, clear = self.before_each_reply()[1]
         for _ in range(MOST // 100):
-            conversation.hear(b"250-\r\n" * 20)
-            if not conversation.undecided:
+            exchange.hear(b"250-\r\n" * 20)
+            if not exchange.undecided:
                 break
-        self.given_up(conversation, BadReply, clear)
+        self.given_up(exchange, BadReply, clear)
 
 
 class POP3AttackTests(CommonAttacks, DialogueAttacks, Steps):
@@ -674,13 +675,13 @@ class POP3AttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_resource_endless_lines(self) -> None:
         """A list of ever more capabilities is not waited for."""
-        conversation, clear = self.before_each_reply()[1]
-        conversation.hear(b"+OK\r\n")
+        exchange, clear = self.before_each_reply()[1]
+        exchange.hear(b"+OK\r\n")
         for _ in range(MOST // 20):
-            conversation.hear(b"X\r\n" * 20)
-            if not conversation.undecided:
+            exchange.hear(b"X\r\n" * 20)
+            if not exchange.undecided:
                 break
-        self.given_up(conversation, BadReply, clear)
+        self.given_up(exchange, BadReply, clear)
 
 
 class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
@@ -786,14 +787,14 @@ class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_referral_M_2(self) -> None:
         """Nor does one in the go-ahead lead to anyone else."""
-        conversation = self.converse()
-        conversation.play(
+        exchange = self.converse()
+        exchange.play(
             IMAP.replace("{tag}2 OK", "{tag}2 OK [REFERRAL imap://evil.example/INBOX]")
         )
-        ((host, port, *_),) = conversation.reactor.tcpClients
+        ((host, port, *_),) = exchange.reactor.tcpClients
         self.assertEqual((host, port), (PEER.host, PEER.port))
-        conversation.connecting.cancel()
-        conversation.hang_up()
+        exchange.connecting.cancel()
+        exchange.hang_up()
 
     def test_tampering(self) -> None:
         """Untagged data before the go-ahead is passed over, and goes nowhere."""
@@ -822,11 +823,11 @@ class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_preemptive_capabilities(self) -> None:
         """Untagged lines behind the greeting are no reply: it is still waited for."""
-        conversation = self.converse()
-        conversation.hear(b"* OK\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\n")
-        self.assertRegex(conversation.heard(), rb"\A[0-9a-f]{12}1 CAPABILITY\r\n\Z")
-        conversation.reactor.advance(TIMEOUT)
-        self.assertIsInstance(conversation.error, TimedOut)
+        exchange = self.converse()
+        exchange.hear(b"* OK\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\n")
+        self.assertRegex(exchange.heard(), rb"\A[0-9a-f]{12}1 CAPABILITY\r\n\Z")
+        exchange.reactor.advance(TIMEOUT)
+        self.assertIsInstance(exchange.error, TimedOut)
 
     def test_preemptive_reply_to_starttls(self) -> None:
         """A go-ahead in the segment of the reply to CAPABILITY is not one."""
@@ -866,12 +867,12 @@ class IMAPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_resource_endless_lines(self) -> None:
         """Ever more untagged lines are not waited for."""
-        conversation, clear = self.before_each_reply()[2]
+        exchange, clear = self.before_each_reply()[2]
         for _ in range(MOST // 20):
-            conversation.hear(b"* 1 EXISTS\r\n" * 10)
-            if not conversation.undecided:
+            exchange.hear(b"* 1 EXISTS\r\n" * 10)
+            if not exchange.undecided:
                 break
-        self.given_up(conversation, BadReply, clear)
+        self.given_up(exchange, BadReply, clear)
 
 
 class LMTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
@@ -939,10 +940,10 @@ class FTPAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_preemptive_reply_inside(self) -> None:
         """Nor is one inside the greeting, where any line may be."""
-        conversation = self.converse()
-        conversation.play("S: 220-hello\nS: 234 go\nS: 220 ready\nC: AUTH TLS")
-        self.assertTrue(conversation.undecided)
-        conversation.connecting.cancel()
+        exchange = self.converse()
+        exchange.play("S: 220-hello\nS: 234 go\nS: 220 ready\nC: AUTH TLS")
+        self.assertTrue(exchange.undecided)
+        exchange.connecting.cancel()
 
     def test_resource_endless_lines(self) -> None:
         """A reply whose last line never comes is not waited for."""
@@ -1031,10 +1032,10 @@ class SieveAttackTests(CommonAttacks, DialogueAttacks, Steps):
 
     def test_response_injection_B_1_after_literal(self) -> None:
         """A go-ahead that ends with a literal ends there, not beyond."""
-        conversation = self.converse()
-        said = conversation.play(self.asked)
-        conversation.hear(b"OK {2}\r\nok\r\nOK")
-        self.given_up(conversation, InjectedData, said)
+        exchange = self.converse()
+        said = exchange.play(self.asked)
+        exchange.hear(b"OK {2}\r\nok\r\nOK")
+        self.given_up(exchange, InjectedData, said)
 
     def test_resource_endless_lines(self) -> None:
         """Ever more capabilities are not waited for."""
@@ -1086,13 +1087,13 @@ class XMPPAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_preemptive_reply(self) -> None:
         """A <proceed/> in the segment of the features is not one."""
         go_ahead = self.go_ahead(b"")
-        conversation = self.converse()
-        conversation.play(self.opened + "S| <stream:features>")
-        said = conversation.wire.value()
-        conversation.hear(
+        exchange = self.converse()
+        exchange.play(self.opened + "S| <stream:features>")
+        said = exchange.wire.value()
+        exchange.hear(
             b"<starttls %s/></stream:features>" % TLS_NAMESPACE.encode() + go_ahead
         )
-        self.given_up(conversation, InjectedData, said)
+        self.given_up(exchange, InjectedData, said)
 
     def test_keepalive_B_1(self) -> None:
         """Blanks may come between elements, but not after <proceed/>."""
@@ -1108,11 +1109,11 @@ class XMPPAttackTests(CommonAttacks, DialogueAttacks, Steps):
         """Neither features, nor their depth, nor blanks may go on for ever."""
         start = self.opened + "S| <stream:features>"
         for chunk in (b"<a/>", b"<a>", b" ", b"<a b='c'>text</a>", b"<a b='", b"\n>"):
-            conversation = self.converse()
-            said = conversation.play(start)
-            while conversation.undecided:
-                conversation.hear(chunk * 100)
-            self.given_up(conversation, BadReply, said)
+            exchange = self.converse()
+            said = exchange.play(start)
+            while exchange.undecided:
+                exchange.hear(chunk * 100)
+            self.given_up(exchange, BadReply, said)
 
 
 class XMPPServerAttackTests(CommonAttacks, DialogueAttacks, Steps):
@@ -1260,10 +1261,10 @@ class IRCAttackTests(CommonAttacks, Steps):
     def test_ignored_status(self) -> None:
         """Another number is no go-ahead, whatever its text: 670 is waited for."""
         for number in ("001", "020", "671", "900"):
-            conversation = self.converse()
-            said = conversation.play(f"{self.asked}S: :s {number} * :670")
-            conversation.reactor.advance(TIMEOUT)
-            self.given_up(conversation, TimedOut, said)
+            exchange = self.converse()
+            said = exchange.play(f"{self.asked}S: :s {number} * :670")
+            exchange.reactor.advance(TIMEOUT)
+            self.given_up(exchange, TimedOut, said)
 
     def test_tampering(self) -> None:
         """Notices and pings are passed over: nobody is shown or answered anything."""
@@ -1290,10 +1291,10 @@ class TelnetAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_junk_B_before_the_reply(self) -> None:
         """TLS records before DO are no offer, and before FOLLOWS no reply."""
         self.attack(f"S# {ALERT.hex()}", NotOffered)
-        conversation = self.converse()
-        said = conversation.play(f"{self.start}S# {ALERT.hex()}")
-        conversation.reactor.advance(TIMEOUT)
-        self.given_up(conversation, TimedOut, said)
+        exchange = self.converse()
+        said = exchange.play(f"{self.start}S# {ALERT.hex()}")
+        exchange.reactor.advance(TIMEOUT)
+        self.given_up(exchange, TimedOut, said)
 
     def test_resource_long_line(self) -> None:
         """Text without end is not passed over for ever, however it comes."""
@@ -1327,9 +1328,9 @@ class TelnetAttackTests(CommonAttacks, DialogueAttacks, Steps):
     def test_resource_endless(self) -> None:
         """Ever more options are not negotiated, and no subnegotiation is endless."""
         self.endless("", bytes.fromhex("ff fd 18 ff fb 01") * 64)
-        conversation = self.converse()
-        conversation.hear(bytes.fromhex("ff fa 18") + bytes(600))
-        self.given_up(conversation, BadReply, b"")
+        exchange = self.converse()
+        exchange.hear(bytes.fromhex("ff fa 18") + bytes(600))
+        self.given_up(exchange, BadReply, b"")
 
 
 class EveryDialectTests(SynchronousTestCase):
@@ -1346,9 +1347,9 @@ class EveryDialectTests(SynchronousTestCase):
 class NegotiationTests(SynchronousTestCase):
     """What all dialects have in common."""
 
-    def converse(self, dialect: str, timeout: float | None = None) -> Conversation:
+    def converse(self, dialect: str, timeout: float | None = None) -> Exchange:
         """A connection without TLS behind the dialogue."""
-        return Conversation(
+        return Exchange(
             lambda tcp, clock: negotiated(dialect, tcp, clock, timeout, DOMAIN)
         )
 
@@ -1358,24 +1359,24 @@ class NegotiationTests(SynchronousTestCase):
         given what comes, as it comes, and hears of the end.
         """
         for dialect, transcript in GOOD.items():
-            conversation = self.converse(dialect)
-            conversation.play(transcript)
-            (following,) = conversation.factory.built
-            self.assertIs(conversation.result, following)
+            exchange = self.converse(dialect)
+            exchange.play(transcript)
+            (following,) = exchange.factory.built
+            self.assertIs(exchange.result, following)
             self.assertEqual(following.made, 1)
             self.assertIs(following.transport.getPeer(), PEER)
             for data in (b"a line\r\n", b"\n", b"x" * 100000, b"\0"):
-                conversation.hear(data)
+                exchange.hear(data)
             self.assertEqual(
                 following.received, b"a line\r\n\n" + b"x" * 100000 + b"\0"
             )
-            conversation.hang_up()
+            exchange.hang_up()
             self.assertEqual(len(following.lost), 1)
 
     def test_without_deadline(self) -> None:
         """Where no time is given, none is kept."""
-        conversation = self.converse("smtp")
-        self.assertEqual(conversation.left, [])
+        exchange = self.converse("smtp")
+        self.assertEqual(exchange.left, [])
 
     def test_deaf_after_the_decision(self) -> None:
         """
@@ -1383,46 +1384,44 @@ class NegotiationTests(SynchronousTestCase):
         should a transport still deliver them.
         """
         for dialect, transcript in GOOD.items():
-            conversation = self.converse(dialect, TIMEOUT)
-            said = conversation.wire.value()
-            conversation.reactor.advance(TIMEOUT)
-            for each in parse(transcript):
-                conversation.hear(each.data if each.by_server else b"")
-            self.assertEqual(conversation.wire.value(), said)
-            self.assertEqual(conversation.wire.late, b"")
+            exchange = self.converse(dialect, TIMEOUT)
+            said = exchange.wire.value()
+            exchange.reactor.advance(TIMEOUT)
+            for each in parse_transcript(transcript):
+                exchange.hear(each.data if each.by_server else b"")
+            self.assertEqual(exchange.wire.value(), said)
+            self.assertEqual(exchange.wire.late, b"")
 
     def test_bounds_are_not_narrow(self) -> None:
         """Lines and replies as long as the RFCs allow are accepted."""
         long = "x" * 1000
-        conversation = self.converse("smtp")
-        conversation.play(
-            SMTP.replace("S: 220 mx", f"S: 220-{long}\n" * 40 + "S: 220 mx")
-        )
-        self.assertIsNotNone(conversation.result)
+        exchange = self.converse("smtp")
+        exchange.play(SMTP.replace("S: 220 mx", f"S: 220-{long}\n" * 40 + "S: 220 mx"))
+        self.assertIsNotNone(exchange.result)
 
     def test_longest_line(self) -> None:
         """A line of exactly the greatest length is a line."""
         length = LONGEST_LINE - len("220 \r")
-        conversation = self.converse("smtp")
-        conversation.hear(b"220 " + b"x" * length + b"\r\n")
-        self.assertEqual(conversation.heard(), b"EHLO [192.0.2.1]\r\n")
+        exchange = self.converse("smtp")
+        exchange.hear(b"220 " + b"x" * length + b"\r\n")
+        self.assertEqual(exchange.heard(), b"EHLO [192.0.2.1]\r\n")
 
     def test_line_ends(self) -> None:
         """Nothing but its end is taken from a line: a dot and a blank end no list."""
-        conversation = self.converse("pop3")
-        conversation.play(POP3.replace("S: TOP", "S: . \nS: .\t"))
-        self.assertIsNotNone(conversation.result)
+        exchange = self.converse("pop3")
+        exchange.play(POP3.replace("S: TOP", "S: . \nS: .\t"))
+        self.assertIsNotNone(exchange.result)
 
     def test_total_counts_all_lines(self) -> None:
         """The bound on all that is said holds over the whole dialogue."""
-        conversation = self.converse("imap")
+        exchange = self.converse("imap")
         half = b"* %s\r\n" % (b"x" * 996) * (MOST // 2000 + 1)
-        conversation.play("S: * OK\nC: {tag}1 CAPABILITY")
-        conversation.hear(half)
-        conversation.play("S: * CAPABILITY STARTTLS\nS: {tag}1 OK\nC: {tag}2 STARTTLS")
-        self.assertTrue(conversation.undecided)
-        conversation.hear(half)
-        self.assertIsInstance(conversation.error, BadReply)
+        exchange.play("S: * OK\nC: {tag}1 CAPABILITY")
+        exchange.hear(half)
+        exchange.play("S: * CAPABILITY STARTTLS\nS: {tag}1 OK\nC: {tag}2 STARTTLS")
+        self.assertTrue(exchange.undecided)
+        exchange.hear(half)
+        self.assertIsInstance(exchange.error, BadReply)
 
     def test_every_dialect(self) -> None:
         """Every dialect has its negotiation, made once, and is tested here."""
@@ -1480,9 +1479,9 @@ class Counted(Negotiation):
 class BytesTests(SynchronousTestCase):
     """Exact counts of bytes, among lines."""
 
-    def converse(self, timeout: float | None = None) -> Conversation:
+    def converse(self, timeout: float | None = None) -> Exchange:
         """A connection without TLS behind the dialogue."""
-        return Conversation(
+        return Exchange(
             lambda tcp, clock: StagedEndpoint(
                 tcp,
                 lambda factory, address: Counted("", factory, address, clock, timeout),
@@ -1492,70 +1491,70 @@ class BytesTests(SynchronousTestCase):
     def test_any_segments(self) -> None:
         """However the bytes come, the dialect is given those it waits for."""
         for size in range(1, 12):
-            conversation = self.converse()
+            exchange = self.converse()
             data = b"\x05\r\nab\nline\r\n"
             for at in range(0, len(data), size):
-                conversation.hear(data[at : at + size])
-            self.assertEqual(conversation.heard(), b"\x05\r\nab\nline")
+                exchange.hear(data[at : at + size])
+            self.assertEqual(exchange.heard(), b"\x05\r\nab\nline")
             for at in range(0, 4, size):
-                self.assertTrue(conversation.undecided)
-                conversation.hear(b"done"[at : at + size])
-            self.assertIsNotNone(conversation.result)
-            conversation.hear(b"more")
-            self.assertEqual(conversation.result.received, b"more")
+                self.assertTrue(exchange.undecided)
+                exchange.hear(b"done"[at : at + size])
+            self.assertIsNotNone(exchange.result)
+            exchange.hear(b"more")
+            self.assertEqual(exchange.result.received, b"more")
 
     def test_one_too_many_before_it_was_asked(self) -> None:
         """Nothing may be unread when the client speaks, in either mode."""
         for more in (b"d", b"done", b"\n"):
-            conversation = self.converse()
-            conversation.hear(b"\x01aline\n" + more)
-            self.assertIsInstance(conversation.error, InjectedData)
-            self.assertEqual(conversation.heard(), b"")
+            exchange = self.converse()
+            exchange.hear(b"\x01aline\n" + more)
+            self.assertIsInstance(exchange.error, InjectedData)
+            self.assertEqual(exchange.heard(), b"")
 
     def test_one_too_many_at_the_end(self) -> None:
         """Nor at the end, in the segment of the last byte."""
         for pieces in ((b"done!",), (b"do", b"ne!"), (b"don", b"e\n")):
-            conversation = self.converse()
-            conversation.hear(b"\x01aline\n")
+            exchange = self.converse()
+            exchange.hear(b"\x01aline\n")
             for piece in pieces:
-                conversation.hear(piece)
-            self.assertIsInstance(conversation.error, InjectedData)
-            self.assertEqual(conversation.factory.built, [])
-            self.assertEqual(conversation.wire.late, b"")
+                exchange.hear(piece)
+            self.assertIsInstance(exchange.error, InjectedData)
+            self.assertEqual(exchange.factory.built, [])
+            self.assertEqual(exchange.wire.late, b"")
 
     def test_refused(self) -> None:
         """What follows a refusal is never looked at."""
-        conversation = self.converse()
-        conversation.hear(b"\x01aline\n")
-        conversation.hear(b"deaddone")
-        self.assertIsInstance(conversation.error, Refused)
-        self.assertEqual(conversation.error.server_text, b"dead")
-        self.assertEqual(conversation.factory.built, [])
+        exchange = self.converse()
+        exchange.hear(b"\x01aline\n")
+        exchange.hear(b"deaddone")
+        self.assertIsInstance(exchange.error, Refused)
+        self.assertEqual(exchange.error.server_text, b"dead")
+        self.assertEqual(exchange.factory.built, [])
 
     def test_long_lines(self) -> None:
         """The bound on lines holds after bytes."""
-        conversation = self.converse()
-        conversation.hear(b"\x01a" + b"x" * (LONGEST_LINE + 1))
-        self.assertIsInstance(conversation.error, BadReply)
+        exchange = self.converse()
+        exchange.hear(b"\x01a" + b"x" * (LONGEST_LINE + 1))
+        self.assertIsInstance(exchange.error, BadReply)
 
     def test_deadline(self) -> None:
         """Bytes that do not come are not waited for without end."""
-        conversation = self.converse(TIMEOUT)
+        exchange = self.converse(TIMEOUT)
         for _ in range(TIMEOUT):
-            self.assertTrue(conversation.undecided)
-            conversation.hear(b"\xff")
-            conversation.reactor.advance(1)
-        self.assertIsInstance(conversation.error, TimedOut)
-        conversation.hear(b"\xff" * 255 + b"line\n")
-        self.assertEqual(conversation.heard(), b"")
-        self.assertEqual(conversation.left, [])
+            self.assertTrue(exchange.undecided)
+            exchange.hear(b"\xff")
+            exchange.reactor.advance(1)
+        self.assertIsInstance(exchange.error, TimedOut)
+        exchange.hear(b"\xff" * 255 + b"line\n")
+        self.assertEqual(exchange.heard(), b"")
+        self.assertEqual(exchange.left, [])
 
     def test_closed(self) -> None:
         """The connection may end in the middle of a piece."""
-        conversation = self.converse()
-        conversation.hear(b"\x05abc")
-        conversation.hang_up()
-        self.assertIsInstance(conversation.error, Disconnected)
+        exchange = self.converse()
+        exchange.hear(b"\x05abc")
+        exchange.hang_up()
+        self.assertIsInstance(exchange.error, Disconnected)
 
     def test_nothing(self) -> None:
         """Nobody can wait for nothing."""
@@ -1563,7 +1562,7 @@ class BytesTests(SynchronousTestCase):
             self.assertRaises(ValueError, Bytes, count)
 
 
-class HoldingWire(Wire):
+class HoldingTransport(MemoryTransport):
     """A transport that holds what is written until it is told to let go."""
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -1583,55 +1582,55 @@ class LastWordsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Hold a dialogue in MySQL up to its request."""
-        with patch.object(transcripts, "Wire", HoldingWire):
-            self.conversation = Conversation(
+        with patch.object(transcripts, "MemoryTransport", HoldingTransport):
+            self.exchange = Exchange(
                 lambda tcp, clock: negotiated("mysql", tcp, clock, TIMEOUT, DOMAIN)
             )
-        self.conversation.play(MYSQL)
-        self.assertTrue(self.conversation.undecided)
-        self.assertEqual(self.conversation.factory.built, [])
+        self.exchange.play(MYSQL)
+        self.assertTrue(self.exchange.undecided)
+        self.assertEqual(self.exchange.factory.built, [])
 
     def let_go(self) -> None:
         """The transport has written all that it had."""
-        wire: Any = self.conversation.wire
+        wire: Any = self.exchange.wire
         wire.let_go()
 
     def refused(self, error: type[Exception]) -> None:
         """The connection is given up, and stays so when the buffer is empty."""
-        self.assertIs(type(self.conversation.error), error)
+        self.assertIs(type(self.exchange.error), error)
         self.let_go()
         self.let_go()
-        self.assertEqual(self.conversation.factory.built, [])
-        self.assertEqual(self.conversation.wire.late, b"")
-        self.assertEqual(self.conversation.left, [])
+        self.assertEqual(self.exchange.factory.built, [])
+        self.assertEqual(self.exchange.wire.late, b"")
+        self.assertEqual(self.exchange.left, [])
 
     def test_left(self) -> None:
         """Once it has left the buffer, the connection is made."""
         self.let_go()
-        (following,) = self.conversation.factory.built
-        self.assertIs(self.conversation.result, following)
-        self.assertIsNone(self.conversation.wire.producer)
-        self.conversation.hear(b"hello")
+        (following,) = self.exchange.factory.built
+        self.assertIs(self.exchange.result, following)
+        self.assertIsNone(self.exchange.wire.producer)
+        self.exchange.hear(b"hello")
         self.assertEqual(following.received, b"hello")
 
     def test_injected(self) -> None:
         """What comes by then is in clear, behind the server's last word."""
-        self.conversation.hear(b"\x15")
+        self.exchange.hear(b"\x15")
         self.refused(InjectedData)
 
     def test_lost(self) -> None:
         """The connection may be lost by then."""
-        self.conversation.hang_up(ConnectionLost())
+        self.exchange.hang_up(ConnectionLost())
         self.refused(Disconnected)
 
     def test_deadline(self) -> None:
         """A request that the kernel does not take is not waited for without end."""
-        self.conversation.reactor.advance(TIMEOUT)
+        self.exchange.reactor.advance(TIMEOUT)
         self.refused(TimedOut)
 
     def test_cancelled(self) -> None:
         """Cancelling gives the connection up."""
-        self.conversation.connecting.cancel()
+        self.exchange.connecting.cancel()
         self.refused(ConnectingCancelledError)
 
     def test_no_consumer(self) -> None:

@@ -43,7 +43,7 @@ from tests.programs import TCPCLIENT, Outcome, spawn
 from tests.transcripts import TLSServer
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.relay.streams import Source
-from twisted_tcpclient.ucspi import UCSPIEndpoint, address
+from twisted_tcpclient.ucspi import UCSPIEndpoint, address_from
 
 reactor: Any = global_reactor
 
@@ -1057,7 +1057,7 @@ class AddressTests(SynchronousTestCase):
     def test_table(self) -> None:
         """Each environment has its address, or none."""
         for protocol, variables, wanted in ADDRESSES:
-            found = address({"PROTO": protocol, **variables}, "REMOTE")
+            found = address_from({"PROTO": protocol, **variables}, "REMOTE")
             if wanted is None:
                 self.assertEqual(found, UNIXAddress(None), (protocol, variables))
             else:
@@ -1067,7 +1067,7 @@ class AddressTests(SynchronousTestCase):
     def test_sides(self) -> None:
         """Each side has an address of its own."""
         self.assertEqual(
-            [address(ENVIRON, side) for side in ("LOCAL", "REMOTE")],
+            [address_from(ENVIRON, side) for side in ("LOCAL", "REMOTE")],
             [
                 IPv4Address("TCP", "192.0.2.1", 40000),
                 IPv4Address("TCP", "192.0.2.25", 25),
@@ -1076,4 +1076,4 @@ class AddressTests(SynchronousTestCase):
 
     def test_no_environment(self) -> None:
         """Without any variable there is no address."""
-        self.assertEqual(address({}, "REMOTE"), UNIXAddress(None))
+        self.assertEqual(address_from({}, "REMOTE"), UNIXAddress(None))

@@ -1,24 +1,12 @@
 """
-Dialogues as RFCs print them, and connections in memory to hold them on.
+Transcripts of dialogues, and connections in memory on which to hold them.
 
-A transcript has one line for each line that is said::
-
-    S: 220 mx.example.org       the server says this, in a segment of its own,
-    S+ 250 too early            or in the segment of the line before;
-    C: EHLO [192.0.2.1]         the client has to say this, and nothing else
-
-and, where what is said is no line::
-
-    S| <proceed/>               the server says this, without a line end;
-    C# 30 0c 02 01 01           the client has to say these bytes
-
-``{tag}`` stands for the tag of the client's commands.
+:mod:`twisted_tcpclient.testing` describes the form of a transcript.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -42,9 +30,14 @@ from twisted.test.iosim import connect as join
 from zope.interface import implementer
 
 from tests.certificates import Identity, shared
-from twisted_tcpclient import dialogue
 from twisted_tcpclient.dialects import Parameters, find
-from twisted_tcpclient.errors import NegotiationFailed
+from twisted_tcpclient.testing import (
+    Segment,
+    Talk,
+    client_bytes,
+    join_turns,
+    parse_transcript,
+)
 
 #: For Hypothesis: how fast a machine is says nothing about a program.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -185,114 +178,13 @@ GOOD = {
 LINEWISE = ("ftp", "imap", "irc", "lmtp", "nntp", "pop3", "sieve", "smtp")
 
 
-@dataclass(frozen=True)
-class Said:
-    """Something that one side says, in one segment."""
-
-    by_server: bool
-    data: bytes
-
-    def tagged(self, tag: bytes) -> bytes:
-        """The bytes, with the client's tag in them."""
-        return self.data.replace(b"{tag}", tag)
+#: The parameters of a dialogue in memory.
+PARAMETERS = Parameters(b"[192.0.2.1]", DOMAIN, b"tag")
 
 
-def parse(transcript: str) -> list[Said]:
-    """What is said, in order."""
-    result: list[Said] = []
-    for line in filter(None, map(str.lstrip, transcript.splitlines())):
-        mark, text = line[:2], line[2:].removeprefix(" ")
-        data = _data(mark[1:], text)
-        if mark == "S+":
-            result[-1] = replace(result[-1], data=result[-1].data + data)
-        elif mark[0] in "SC":
-            result.append(Said(mark[0] == "S", data))
-        else:
-            raise ValueError(f"neither the server nor the client: {line!r}")
-    return result
-
-
-def _data(form: str, text: str) -> bytes:
-    """What a line of a transcript stands for."""
-    if form == "#":
-        return bytes.fromhex(text)
-    if form not in (":", "+", "|"):
-        raise ValueError(f"no such form: {form!r}")
-    return text.encode("latin-1") + (b"" if form == "|" else b"\r\n")
-
-
-def turns(transcript: str) -> list[Said]:
-    """What is said, with all that one side says in a row in one piece."""
-    result: list[Said] = []
-    for said in parse(transcript):
-        if result and result[-1].by_server == said.by_server:
-            said = replace(said, data=result.pop().data + said.data)
-        result.append(said)
-    return result
-
-
-def answers(transcript: str, tag: bytes = b"") -> bytes:
-    """All that the client has to say."""
-    return b"".join(s.tagged(tag) for s in parse(transcript) if not s.by_server)
-
-
-class Talk:
-    """
-    A dialect, driven without a transport: in transcripts, or in any bytes.
-
-    :ivar conversation: the engine that drives it.
-    """
-
-    def __init__(self, dialect: str, tag: bytes = b"tag") -> None:
-        parameters = Parameters(b"[192.0.2.1]", DOMAIN, tag)
-        begin = find(dialect).dialogue
-        self.conversation = dialogue.Conversation(lambda: begin(parameters), dialect)
-        self._tag = tag
-        self._said = self.conversation.start()
-
-    @property
-    def agreed(self) -> bool:
-        """Whether the server has agreed to start TLS."""
-        return self.conversation.state is dialogue.State.DONE
-
-    @property
-    def error(self) -> NegotiationFailed | None:
-        """Why it never will."""
-        return self.conversation.error
-
-    @property
-    def unread(self) -> bytes:
-        """What the server said and the dialect did not take."""
-        return self.conversation.leftover
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will be said."""
-        return self.agreed or self.error is not None
-
-    def hear(self, data: bytes) -> None:
-        """The server says something."""
-        self._said += self.conversation.receive(data)
-
-    def take(self) -> bytes:
-        """What the client has said since the last time."""
-        said, self._said = self._said, b""
-        return said
-
-    def play(self, transcript: str) -> None:
-        """
-        Hold this dialogue.
-
-        :raises AssertionError: where the client departs from it.
-        """
-        for said in parse(transcript):
-            if said.by_server:
-                assert not self.over, f"over before {said!r}: {self.error!r}"
-                self.hear(said.tagged(self._tag))
-            else:
-                heard = self.take()
-                assert heard == said.tagged(self._tag), (heard, said)
-        assert not self._said, f"said without being asked: {self._said!r}"
+def talk_in(dialect: str) -> Talk:
+    """Return a talk in a built-in dialect, which has begun."""
+    return Talk(find(dialect), PARAMETERS)
 
 
 #: What to make of the end of a connection, as it ends.
@@ -345,7 +237,7 @@ class Recorders(ClientFactory):
         return self.built[-1]
 
 
-class Wire(StringTransport):
+class MemoryTransport(StringTransport):
     """
     A transport in memory.
 
@@ -423,7 +315,7 @@ class Attempt:
         self.error = failure.value
 
 
-class Conversation(Attempt):
+class Exchange(Attempt):
     """
     A connection in memory with a server that says what it is told to.
 
@@ -432,7 +324,7 @@ class Conversation(Attempt):
 
     def __init__(self, stages: Stages) -> None:
         super().__init__(stages)
-        self.wire = Wire()
+        self.wire = MemoryTransport()
         self._tag = b""
         self.build().makeConnection(self.wire)
 
@@ -460,11 +352,11 @@ class Conversation(Attempt):
         """
         for _ in self.steps(transcript):
             pass
-        return answers(transcript, self._tag)
+        return client_bytes(transcript, self._tag)
 
-    def steps(self, transcript: str) -> Generator[Said, None, None]:
+    def steps(self, transcript: str) -> Generator[Segment, None, None]:
         """The dialogue, one segment at a time."""
-        every = parse(transcript)
+        every = parse_transcript(transcript)
         for said in every:
             if said.by_server:
                 self.hear(said.tagged(self._tag))
@@ -539,7 +431,7 @@ class Doorman(Protocol):
     """A server that says one side of a transcript, and then starts TLS."""
 
     def __init__(self, transcript: str, tls: IProtocol) -> None:
-        self._turns = turns(transcript)
+        self._turns = join_turns(parse_transcript(transcript))
         self._tls = tls
         self.clear = b""
 

@@ -27,10 +27,10 @@ __all__ = [
     "PARAMETERS",
     "Segment",
     "Talk",
-    "answers",
+    "client_bytes",
     "cuts",
-    "segments",
-    "turns",
+    "parse_transcript",
+    "join_turns",
 ]
 
 #: The parameters of a :class:`Talk` that is given no others.
@@ -58,7 +58,7 @@ class Segment:
         return self.data.replace(b"{tag}", tag)
 
 
-def segments(transcript: str) -> list[Segment]:
+def parse_transcript(transcript: str) -> list[Segment]:
     """
     Return what both sides send, in order.
 
@@ -87,7 +87,7 @@ def _data(form: str, text: str) -> bytes:
     return text.encode("latin-1") + (b"" if form == "|" else b"\r\n")
 
 
-def turns(said: Iterable[Segment]) -> list[Segment]:
+def join_turns(said: Iterable[Segment]) -> list[Segment]:
     """
     Return the same bytes with all that one side sends in a row in one segment.
 
@@ -101,7 +101,7 @@ def turns(said: Iterable[Segment]) -> list[Segment]:
     return result
 
 
-def answers(transcript: str, tag: bytes = PARAMETERS.tag) -> bytes:
+def client_bytes(transcript: str, tag: bytes = PARAMETERS.tag) -> bytes:
     """
     Return all bytes that the client has to send.
 
@@ -109,7 +109,9 @@ def answers(transcript: str, tag: bytes = PARAMETERS.tag) -> bytes:
     :param tag: the client's tag.
     """
     return b"".join(
-        segment.tagged(tag) for segment in segments(transcript) if not segment.by_server
+        segment.tagged(tag)
+        for segment in parse_transcript(transcript)
+        if not segment.by_server
     )
 
 
@@ -123,7 +125,7 @@ def cuts(said: Iterable[Segment], tag: bytes = PARAMETERS.tag) -> Iterator[list[
     :param said: the segments of a transcript.
     :param tag: the client's tag.
     """
-    whole = [turn.tagged(tag) for turn in turns(said) if turn.by_server]
+    whole = [turn.tagged(tag) for turn in join_turns(said) if turn.by_server]
     yield whole
     yield [bytes([byte]) for turn in whole for byte in turn]
     for number, turn in enumerate(whole):
@@ -193,7 +195,7 @@ class Talk:
             over before the last segment of the server.
         :raises ValueError: if a line of the transcript has another form.
         """
-        for segment in segments(transcript):
+        for segment in parse_transcript(transcript):
             if segment.by_server:
                 if self.over:
                     raise AssertionError(f"over before {segment}: {self.error!r}")

@@ -25,11 +25,12 @@ from twisted.python.failure import Failure
 
 from tests.certificates import shared
 from tests.command import Peer
-from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
+from tests.transcripts import DOMAIN, GOOD, PEER, MemoryTransport
 from twisted_tcpclient.command import session
 from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
+from twisted_tcpclient.testing import Segment, parse_transcript
 
 #: How long the dialogue may take, and the handshake after it, in seconds.
 TIMEOUT = 30
@@ -50,7 +51,7 @@ QUOTE = "tcpclient: the server, unauthenticated, said: "
 
 
 #: The beginning of what a client says to begin TLS.
-HELLO = Said(False, b"\x16\x03\x01")
+HELLO = Segment(False, b"\x16\x03\x01")
 
 
 class Ending(Enum):
@@ -75,7 +76,7 @@ class Script:
 
     name: str
     dialect: str
-    says: tuple[Said, ...]
+    says: tuple[Segment, ...]
     ending: Ending = Ending.WAIT
     words: str = ""
     pause: float = 0
@@ -92,7 +93,7 @@ class Script:
         """Make a script of a transcript."""
         says = tuple(
             replace(said, data=said.data.replace(b"SPOOF", SPOOF))
-            for said in parse(transcript)
+            for said in parse_transcript(transcript)
         )
         return cls(name, dialect, says, ending, words)
 
@@ -134,7 +135,9 @@ def said_in_good_order(dialect: str, clear: bytes) -> bool:
     clear, hello, rest = clear.partition(HELLO.data)
     clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
     clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
-    asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
+    asked = [
+        said.data for said in parse_transcript(GOOD[dialect]) if not said.by_server
+    ]
     if dialect == "nntp":
         # Once more, after a change of mode (RFC 3977, 5.3).
         asked += [b"MODE READER\r\n", *asked]
@@ -229,7 +232,7 @@ class Client:
     def __init__(self, dialect: str, verbosity: int, outcome: Outcome) -> None:
         self.outcome = outcome
         self.reactor = MemoryReactorClock()
-        self.wire = Wire()
+        self.wire = MemoryTransport()
         self._tag = self._unheard = b""
         chosen = settings(dialect, PEER.host, PEER.port, verbosity)
         self._running = Session(self.reactor, chosen, inherited({})).run()
@@ -244,7 +247,7 @@ class Client:
         """Whether the session has ended."""
         return self.outcome.status is not None
 
-    def say(self, said: Said) -> None:
+    def say(self, said: Segment) -> None:
         """The server says this, in one segment."""
         self.hear(said.tagged(self._tag))
 
@@ -253,7 +256,7 @@ class Client:
         if data:
             self._protocol.dataReceived(data)
 
-    def answers(self, said: Said) -> bool:
+    def client_bytes(self, said: Segment) -> bool:
         """Tell whether the client has said as much as this, and take it."""
         self._unheard += self.wire.take()
         length = len(said.data)
