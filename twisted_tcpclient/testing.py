@@ -29,8 +29,8 @@ __all__ = [
     "Talk",
     "client_bytes",
     "cuts",
-    "parse_transcript",
     "join_turns",
+    "parse_transcript",
 ]
 
 #: The parameters of a :class:`Talk` that is given no others.

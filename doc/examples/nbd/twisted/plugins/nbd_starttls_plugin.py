@@ -1,4 +1,4 @@
-"""Tells twisted_tcpclient where its dialect "nbd" is."""
+"""The plugin that announces the dialect "nbd"."""
 
 from twisted_tcpclient.plugin import DialectPlugin
 
