@@ -11,7 +11,6 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
-    ConnectionDone,
     ConnectionLost,
     NoProtocol,
 )
@@ -276,16 +275,23 @@ class TransitionTests(SynchronousTestCase):
         return gate
 
     def test_table(self) -> None:
-        """Each event leads from each state to the state of the table."""
+        """
+        Each event leads from each state to the state of the table. OPEN has built one
+        protocol, REFUSED none; only REFUSED has aborted the connection, and no delayed
+        call is left.
+        """
         for state, row in TRANSITIONS.items():
             self.assertEqual(row.keys(), EVENTS.keys())
             for event, following in row.items():
-                clock = Clock()
-                gate = self.in_state(state, Recorders(), clock)
+                clock, factory = Clock(), Recorders()
+                gate = self.in_state(state, factory, clock)
                 EVENTS[event](gate, clock)
-                self.assertIs(gate.state, following, (state, event))
-                calls = clock.getDelayedCalls()
-                self.assertEqual(calls, [], (state, event))
+                where = (state, event)
+                is_open = following is StageState.OPEN
+                self.assertIs(gate.state, following, where)
+                self.assertEqual(len(factory.built), is_open, where)
+                self.assertEqual(gate.transport.disconnected, not is_open, where)
+                self.assertEqual(clock.getDelayedCalls(), [], where)
 
     def test_factory(self) -> None:
         """A factory that builds no protocol, or raises, leads to REFUSED."""
@@ -297,7 +303,9 @@ class TransitionTests(SynchronousTestCase):
             self.assertIs(gate.state, StageState.REFUSED)
 
     def test_factory_that_cancels(self) -> None:
-        """A factory that cancels ``ready`` leads to REFUSED; its protocol is dropped."""
+        """
+        A factory that cancels ``ready`` leads to REFUSED; its protocol is not used.
+        """
         factory = Recorders()
         gate = self.in_state(StageState.HOLDING, factory, Clock())
         following = Recorder()
