@@ -31,6 +31,7 @@ from twisted_tcpclient.dialogue import (
     DialectFailed,
     Dialogue,
     InjectedData,
+    Line,
     NegotiationFailed,
     Refused,
     Send,
@@ -213,6 +214,7 @@ class ConversationTests(SynchronousTestCase):
         for step, kind in (
             (None, "NoneType"),
             (b"x", "bytes"),
+            (Line, "type"),
             (Send(b""), "Send"),
             (Send("x"), "Send"),  # type: ignore[arg-type]
             (Bytes(1.5), "Bytes"),  # type: ignore[arg-type]

@@ -37,14 +37,12 @@ from twisted_tcpclient.dialects import (
     Bytes,
     Dialect,
     Dialogue,
-    Line,
     Parameters,
     Send,
-    Step,
     smtp,
 )
 from twisted_tcpclient.dialogue import MOST
-from twisted_tcpclient.errors import BadReply, DialectFailed
+from twisted_tcpclient.errors import DialectFailed
 from twisted_tcpclient.plugin import DialectPlugin
 from twisted_tcpclient.stages.base import StagedEndpoint
 from twisted_tcpclient.stages.greeting import greeting_from
@@ -546,41 +544,6 @@ class BoundsTests(SynchronousTestCase):
         said = self.failed(endless := exchange(dialogue))
         self.assertIn("speaks without end", said)
         self.assertLessEqual(len(endless.wire.value()), MOST)
-
-    def test_endless_questions(self) -> None:
-        """A dialect that reads without end is stopped at the bound."""
-        for step in (LINE, Bytes(7)):
-
-            def dialogue(parameters: Parameters, step: Step = step) -> Dialogue:
-                while True:
-                    yield step
-
-            asking = exchange(dialogue)
-            for _ in range(MOST // 7 + 1):
-                asking.hear(b"a line\n")
-            self.assertIsInstance(asking.error, BadReply)
-
-    def test_too_many_bytes(self) -> None:
-        """A dialect that waits for more bytes than the bound is stopped at once."""
-        asking = exchange(lambda parameters: iter([Bytes(1 << 40)]))
-        self.assertIsInstance(asking.error, BadReply)
-
-    def test_no_steps(self) -> None:
-        """
-        A value that is no step ends the dialogue, and so does a Send without bytes.
-        """
-        for step, kind in (
-            (None, "NoneType"),
-            (b"STARTTLS", "bytes"),
-            (Line, "type"),
-            (Send(b""), "Send"),
-            (Send("STARTTLS"), "Send"),  # type: ignore[arg-type]
-            (Bytes(1.5), "Bytes"),  # type: ignore[arg-type]
-        ):
-            said = self.failed(exchange(lambda parameters, s=step: iter([s])))
-            self.assertEqual(
-                said, f"the dialect strange yields what is no step: {kind}"
-            )
 
     def test_errors(self) -> None:
         """

@@ -39,15 +39,15 @@ from twisted_tcpclient.testing import (
     parse_transcript,
 )
 
-#: For Hypothesis: how fast a machine is says nothing about a program.
+#: Settings of Hypothesis without limits of time, for busy machines.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HOST = IPv4Address("TCP", "192.0.2.1", 40000)
 PEER = IPv4Address("TCP", "192.0.2.25", 25)
-#: The name that the server is asked for, where it is asked.
+#: The name of the server, for dialects that send it.
 DOMAIN = "im.example.org"
 
-#: What a server says, and what the client answers, up to the point of TLS.
+#: A good dialogue for each dialect, up to the point at which TLS begins.
 SMTP = """
     S: 220 mx.example.org ESMTP
     C: EHLO [192.0.2.1]
@@ -121,7 +121,7 @@ TLS_NAMESPACE = "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"
 
 
 def xmpp(namespace: str) -> str:
-    """The dialogue for content of that namespace."""
+    """Return the transcript for content of a namespace."""
     to = f"to='{DOMAIN}' version='1.0'"
     back = f"from='{DOMAIN}' id='x' version='1.0'"
     return f"""
@@ -174,7 +174,7 @@ GOOD = {
     "xmpp": XMPP,
     "xmpp-server": XMPP_SERVER,
 }
-#: Those that speak lines, which may end in LF alone.
+#: The dialects of lines, which may end in LF alone.
 LINEWISE = ("ftp", "imap", "irc", "lmtp", "nntp", "pop3", "sieve", "smtp")
 
 
@@ -187,15 +187,15 @@ def talk_in(dialect: str) -> Talk:
     return Talk(find(dialect), PARAMETERS)
 
 
-#: What to make of the end of a connection, as it ends.
+#: Called at connectionLost with the transport and the reason.
 Diagnosis = Callable[[Any, Failure], object]
 
 
 class Recorder(Protocol):
     """
-    Writes down what it is told.
+    A protocol that records its calls.
 
-    :ivar diagnoses: what each end of the connection, at that moment, meant.
+    :ivar diagnoses: the result of ``diagnose`` for each connectionLost.
     """
 
     transport: Any
@@ -208,11 +208,11 @@ class Recorder(Protocol):
         self.lost: list[Failure] = []
 
     def connectionMade(self) -> None:
-        """Count."""
+        """Count the call."""
         self.made += 1
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -223,7 +223,7 @@ class Recorder(Protocol):
 
 
 class Recorders(ClientFactory):
-    """Builds recorders, and keeps them."""
+    """A factory of recorders, which keeps them."""
 
     noisy = False
 
@@ -232,7 +232,7 @@ class Recorders(ClientFactory):
         self.diagnose: Diagnosis | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Recorder:
-        """One more."""
+        """Return a new recorder."""
         self.built.append(Recorder(self.diagnose))
         return self.built[-1]
 
@@ -241,7 +241,7 @@ class MemoryTransport(StringTransport):
     """
     A transport in memory.
 
-    :ivar late: what was written after it had been closed.
+    :ivar late: the bytes that were written after it was closed.
     """
 
     def __init__(self) -> None:
@@ -250,20 +250,20 @@ class MemoryTransport(StringTransport):
         self._read = 0
 
     def write(self, data: bytes) -> None:
-        """Keep it, on the right pile."""
+        """Keep the bytes; apart from the others if the transport is closed."""
         if self.disconnecting:
             self.late += data
         else:
             super().write(data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Ask a pull producer for more at once: all that was written has left."""
+        """Ask a pull producer for more at once: the buffer is always empty."""
         super().registerProducer(producer, streaming)
         while self.producer is not None and not streaming:
             producer.resumeProducing()
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """Return the bytes that were written since the last call."""
         said: bytes = self.value()[self._read :]
         self._read += len(said)
         return said
@@ -274,14 +274,15 @@ Stages = Callable[[IStreamClientEndpoint, MemoryReactorClock], IStreamClientEndp
 
 class Attempt:
     """
-    A connection in memory that is being made through an endpoint of ours.
+    A connection in memory that is being made through endpoints of this package.
 
-    :ivar result: the protocol that ``connect`` fired with.
-    :ivar error: what it failed with.
+    :ivar result: the protocol with which ``connect`` has fired.
+
+    :ivar error: the error with which it has failed.
     """
 
     def __init__(self, stages: Stages) -> None:
-        """:param stages: what to wrap around the endpoint in memory."""
+        """:param stages: wraps the endpoint in memory."""
         self.reactor = MemoryReactorClock()
         self.factory = Recorders()
         self.result: Any = None
@@ -292,7 +293,7 @@ class Attempt:
         self.protocol: Any = None
 
     def build(self) -> Any:
-        """What the reactor builds when the stream is up."""
+        """Return the protocol that the reactor builds for a new connection."""
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         self.protocol = factory.buildProtocol(PEER)
         return self.protocol
@@ -304,7 +305,7 @@ class Attempt:
 
     @property
     def left(self) -> Sequence[object]:
-        """What is left behind for later."""
+        """The delayed calls that are left."""
         calls: Sequence[object] = self.reactor.getDelayedCalls()
         return calls
 
@@ -317,9 +318,9 @@ class Attempt:
 
 class Exchange(Attempt):
     """
-    A connection in memory with a server that says what it is told to.
+    A connection in memory with a server that follows a transcript.
 
-    :ivar wire: the client's transport.
+    :ivar wire: the transport of the client.
     """
 
     def __init__(self, stages: Stages) -> None:
@@ -329,16 +330,16 @@ class Exchange(Attempt):
         self.build().makeConnection(self.wire)
 
     def hear(self, data: bytes) -> None:
-        """Some bytes arrive, in one segment."""
+        """Deliver bytes of the server, in one segment."""
         self.protocol.dataReceived(data)
 
     def hang_up(self, reason: Exception | None = None) -> None:
-        """The connection is gone."""
+        """Lose the connection."""
         self.wire.disconnecting = True
         self.protocol.connectionLost(Failure(reason or ConnectionDone()))
 
     def heard(self) -> bytes:
-        """What the client has said since the last time."""
+        """Return the bytes that the client has sent since the last call."""
         said = self.wire.take()
         if said.endswith((b"1 CAPABILITY\r\n", b"2 STARTTLS\r\n")):
             self._tag = said.partition(b" ")[0][:-1]
@@ -346,16 +347,16 @@ class Exchange(Attempt):
 
     def play(self, transcript: str) -> bytes:
         """
-        Hold this dialogue, and return all that the client has to have said.
+        Play a transcript, and return all bytes that the client has to have sent.
 
-        :raises AssertionError: where the client departs from it.
+        :raises AssertionError: if the client sends other bytes.
         """
         for _ in self.steps(transcript):
             pass
         return client_bytes(transcript, self._tag)
 
     def steps(self, transcript: str) -> Generator[Segment, None, None]:
-        """The dialogue, one segment at a time."""
+        """Play a transcript one segment at a time."""
         every = parse_transcript(transcript)
         for said in every:
             if said.by_server:
@@ -373,10 +374,11 @@ class Exchange(Attempt):
 @implementer(IOpenSSLServerConnectionCreator)
 class TLSServer:
     """
-    A TLS server's side of handshakes.
+    The server's side of TLS handshakes.
 
-    :ivar names: the names that clients sent as SNI; None where there was none.
-    :ivar clients: the subjects of the client certificates that came.
+    :ivar names: the name that each client has sent as SNI; None without SNI.
+
+    :ivar clients: the subjects of the client certificates.
     """
 
     def __init__(
@@ -389,8 +391,9 @@ class TLSServer:
         ciphers: bytes | None = None,
     ) -> None:
         """
-        :param asks: whether to ask for a client certificate, of our authority.
-        :param insists: whether to go without one.
+        :param asks: whether to ask for a client certificate of the tests' CA.
+
+        :param insists: whether to require one.
         """
         identity = identity or shared().server_identity
         self.names: list[bytes | None] = []
@@ -411,11 +414,11 @@ class TLSServer:
             context.set_verify(SSL.VERIFY_PEER | mode, self._judge)
 
     def choose(self, choice: Callable[[Any, list[bytes]], bytes]) -> None:
-        """Let that choose among the protocols that clients offer (ALPN)."""
+        """Set the function that chooses one of the protocols offered by ALPN."""
         self._context.set_alpn_select_callback(choice)
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        """One more connection."""
+        """Return a new connection."""
         return SSL.Connection(self._context, None)
 
     def _named(self, connection: SSL.Connection) -> None:
@@ -428,7 +431,7 @@ class TLSServer:
 
 
 class Doorman(Protocol):
-    """A server that says one side of a transcript, and then starts TLS."""
+    """A server that plays its side of a transcript, and then starts TLS."""
 
     def __init__(self, transcript: str, tls: IProtocol) -> None:
         self._turns = join_turns(parse_transcript(transcript))
@@ -436,12 +439,12 @@ class Doorman(Protocol):
         self.clear = b""
 
     def connectionMade(self) -> None:
-        """Greet, if that is how it begins."""
+        """Send the first turn, if it is that of the server."""
         if self._turns[0].by_server:
             self._speak(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer; what is said is not looked at, but for the tag."""
+        """Answer a turn of the client; only its length and its tag matter."""
         asked = self._turns.pop(0)
         assert not asked.by_server
         tag = data.partition(b" ")[0][:-1]
@@ -449,11 +452,11 @@ class Doorman(Protocol):
         self.clear += data[:length]
         self._speak(tag)
         if data[length:]:
-            # Where nothing is to be said to the last request, TLS follows at once.
+            # The last request has no reply (MySQL): TLS follows it at once.
             self.dataReceived(data[length:])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass it on, if TLS has begun."""
+        """Tell TLS, if it has begun."""
         if not self._turns:
             self._tls.connectionLost(reason)
 
@@ -476,7 +479,9 @@ class Handshake(Attempt):
     def __init__(
         self, stages: Stages, server: TLSServer, transcript: str | None = None
     ) -> None:
-        """:param transcript: what to say before TLS."""
+        """
+        :param transcript: the dialogue before TLS; None for TLS from the first byte.
+        """
         super().__init__(stages)
         factory = Recorders()
         tls = TLSMemoryBIOFactory(server, False, factory, clock=self.reactor)
@@ -498,15 +503,15 @@ class Handshake(Attempt):
 
     @property
     def clear(self) -> bytes:
-        """What the client said before TLS."""
+        """The bytes that the client has sent before TLS."""
         clear: bytes = self._door.clear
         return clear
 
     def finish(self) -> None:
-        """Let both sides say all that they have to say."""
+        """Carry data between both sides until neither has any left."""
         self.pump.flush()
 
     def cut(self) -> None:
-        """The connection ends below TLS: no close_notify."""
+        """Close the connection below TLS, without close_notify."""
         self._server_transport.loseConnection()
         self.finish()
