@@ -357,7 +357,7 @@ class AttackTests(SynchronousTestCase):
                 Hostile(protocol).talk(peer)
                 clear = peer.clear
                 peer.secure(server_context(certificate=path))
-                # Nothing is said inside either, but for the alert.
+                # In TLS the client sends an alert and no data.
                 said.append(peer.rest())
                 peer.clear = clear
 
@@ -409,7 +409,7 @@ class AttackTests(SynchronousTestCase):
 
         def talk(peer: Peer) -> None:
             Hostile("smtp", go=b"454 no\r\n").talk(peer)
-            # It would work, if anybody tried.
+            # TLS would succeed if the client began it.
             hellos.append(peer.socket.recv(10))
 
         hellos: list[bytes] = []

@@ -1,5 +1,5 @@
 """
-The stages composed: connected means secured, and everything else is a failure.
+The endpoints: ``connect`` fires when the server is verified, or fails.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(exchange.left, [])
         message = str(exchange.error)
         self.assertTrue(message.startswith("TLS handshake failed: "), message)
-        # It ends up in the middle of a line.
+        # The words of OpenSSL follow those of this package in one line.
         self.assertRegex(message, r"\A[ -~]*[^.]\Z")
         return exchange.error
 
@@ -759,7 +759,7 @@ class LoopbackTests(TestCase):
         self.assertEqual(reason, "file does not exist")
 
     @inlineCallbacks
-    def test_nobody_listens(self) -> Any:
+    def test_no_listener(self) -> Any:
         """A socket without a listener, and a regular file, are errors with the path."""
         path = os.path.abspath("dead")
         with socket.socket(socket.AF_UNIX) as listener:
@@ -768,7 +768,7 @@ class LoopbackTests(TestCase):
         with open("file", "w"):
             pass
         self.assertEqual((yield self.failed("./file")), "connection refused")
-        self.assertEqual((yield self.failed("@nobody-there")), "connection refused")
+        self.assertEqual((yield self.failed("@no-listener")), "connection refused")
 
     def busy(self) -> socket.socket:
         """Listen at the address ``busy`` with a queue that is full."""

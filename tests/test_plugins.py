@@ -510,7 +510,7 @@ class NameTests(SynchronousTestCase):
 
 
 def exchange(dialogue: Any) -> Exchange:
-    """A connection behind a dialect that anyone might have written."""
+    """Begin a connection through a dialect of another package."""
     dialect = Dialect("strange", None, "", dialogue)
     protocol: Any = type("Strange", (Negotiation,), {"dialect": dialect})
     return Exchange(
