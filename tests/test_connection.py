@@ -32,7 +32,7 @@ from tests import servers
 from tests.certificates import shared
 from tests.command import PATIENCE, Cut, Peer, Server, listening, tcp_listener
 from twisted_tcpclient import program
-from twisted_tcpclient.connection import Connection, connect
+from twisted_tcpclient.connection import Connection, Outcome, connect
 from twisted_tcpclient.endpoints import secured, starttls
 from twisted_tcpclient.errors import (
     ConnectionBroken,
@@ -42,14 +42,17 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.facts import Facts, environment
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import Shutdown, TLSSettings
+from twisted_tcpclient.settings import RelaySettings, Shutdown, TLSSettings
 from twisted_tcpclient.stages.greeting import greeted
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor
 
 #: Servers of these tests wait for the end of what is sent.
-NOW = Shutdown.after(0)
+NOW = RelaySettings(shutdown=Shutdown.after(0))
+
+#: How a program without a fault ends whose connection ends in order.
+WELL = Outcome(0)
 
 #: A descriptor that no process has.
 NOT_OPEN = 1 << 30
@@ -120,12 +123,12 @@ class ConnectionTestCase(TestCase):
         return deferToThread(server.result)
 
     def run_python(
-        self, connection: Connection, code: str, shutdown: Shutdown = NOW
-    ) -> Deferred[int]:
+        self, connection: Connection, code: str, settings: RelaySettings = NOW
+    ) -> Deferred[Outcome]:
         """Run a program on a connection."""
         told = environment(os.environb, connection.facts)
         command = [sys.executable, "-c", code]
-        return connection.run(command, told, shutdown=shutdown)
+        return connection.run(command, told, settings)
 
 
 class RunTests(ConnectionTestCase):
@@ -138,7 +141,7 @@ class RunTests(ConnectionTestCase):
         connection = yield connect(reactor, plain)
         self.assertEqual(connection.facts.protocol, "TCP")
         self.assertIs(connection.facts.tls, None)
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os, socket\n"
             "s = socket.socket(fileno=os.dup(7))\n"
@@ -149,7 +152,7 @@ class RunTests(ConnectionTestCase):
             "assert open(6, 'rb').read() == b'hello'\n"
             "os._exit(7)",
         )
-        self.assertEqual(status, 7)
+        self.assertEqual(outcome, Outcome(7))
         self.assertEqual((yield self.result(server)), b"hello")
 
     @inlineCallbacks
@@ -158,14 +161,14 @@ class RunTests(ConnectionTestCase):
         server, endpoint = self.serve_secretly(echo)
         connection = yield connect(reactor, endpoint)
         self.assertEqual(connection.facts.tls.subject, "CN=localhost")
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "assert os.environ['SSL_PEER_CERT_SUBJECT'] == 'CN=localhost'\n"
             "with open(7, 'wb') as out: out.write(os.environb[b'SSL_PROTOCOL'])\n"
             "assert open(6, 'rb').read() == os.environb[b'SSL_PROTOCOL']",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
         self.assertEqual((yield self.result(server)), b"TLSv1.3")
 
     @inlineCallbacks
@@ -175,13 +178,13 @@ class RunTests(ConnectionTestCase):
         plain = RacingEndpoint(reactor, "localhost", postfix.smtp)
         endpoint = starttls("smtp", trusting(), plain, reactor, 60)
         connection = yield connect(reactor, endpoint)
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n"
             "assert open(6, 'rb').read().startswith(b'221 ')",
-            Shutdown(),
+            RelaySettings(),
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_endpoint_of_twisted(self) -> Any:
@@ -190,21 +193,23 @@ class RunTests(ConnectionTestCase):
         trusted = Certificate.loadPEM(shared().ca.read_bytes())
         creator = optionsForClientTLS("localhost", trusted)
         connection = yield connect(reactor, wrapClientTLS(creator, plain))
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "assert open(6, 'rb', 0).read(4) == b'220 '\n"
             "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_killed(self) -> Any:
         """The end by a signal is a status, too."""
         _, plain = self.serve(echo)
         connection = yield connect(reactor, plain)
-        status = yield self.run_python(connection, "import os; os.kill(os.getpid(), 9)")
-        self.assertEqual(status, 128 + signal.SIGKILL)
+        outcome = yield self.run_python(
+            connection, "import os; os.kill(os.getpid(), 9)"
+        )
+        self.assertEqual(outcome, Outcome(128 + signal.SIGKILL))
 
     @inlineCallbacks
     def test_no_program(self) -> Any:
@@ -222,8 +227,8 @@ class RunTests(ConnectionTestCase):
     @inlineCallbacks
     def test_cut_short(self) -> Any:
         """
-        A program that thinks that all is well is no proof of it: TLS that is cut
-        short is an error, unless the program has found fault itself.
+        The outcome has the program's status and the error of the connection, whatever
+        the status is: TLS that is cut short is an error.
         """
 
         def cut(peer: Peer) -> None:
@@ -240,10 +245,9 @@ class RunTests(ConnectionTestCase):
                 "assert open(6, 'rb').read() == b'half of'\n"
                 f"sys.exit({status})",
             )
-            if status:
-                self.assertEqual((yield running), status)
-            else:
-                yield self.assertFailure(running, CutShort)
+            outcome = yield running
+            self.assertEqual(outcome.status, status)
+            self.assertIsInstance(outcome.error, CutShort)
             yield self.result(server)
 
     @inlineCallbacks
@@ -335,7 +339,7 @@ class RelayTests(ConnectionTestCase):
             with open(source, "rb") as reading, open(target, "wb") as writing:
                 connection = yield connect(reactor, endpoint)
                 yield connection.relay(
-                    reading.fileno(), writing.fileno(), idle=60, shutdown=NOW
+                    reading.fileno(), writing.fileno(), replace(NOW, idle=60)
                 )
                 self.assertEqual(reading.read(), b"")
                 writing.write(b"more")
@@ -369,7 +373,8 @@ class RelayTests(ConnectionTestCase):
             (reading, feeding), (_, writing) = self.pipe(), self.pipe()
             os.write(feeding, b"hello")
             connection = yield connect(reactor, plain)
-            yield self.assertFailure(connection.relay(reading, writing, idle), error)
+            relaying = connection.relay(reading, writing, RelaySettings(idle=idle))
+            yield self.assertFailure(relaying, error)
 
     @inlineCallbacks
     def test_closed(self) -> Any:
@@ -410,7 +415,7 @@ class ConnectTests(ConnectionTestCase):
             running = self.run_python(
                 connection, "assert open(6, 'rb').read() == b'hello'"
             )
-            self.assertEqual((yield running), 0)
+            self.assertEqual((yield running), WELL)
             yield self.result(server)
 
     @inlineCallbacks
@@ -421,13 +426,13 @@ class ConnectTests(ConnectionTestCase):
         """
         server, plain = self.serve(echo)
         connection = yield connect(reactor, greeted(b"hello, ", plain, reactor))
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "with open(7, 'wb') as out: out.write(b'world')\n"
             "assert open(6, 'rb').read() == b'hello, world'",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
         self.assertEqual((yield self.result(server)), b"world")
 
     @inlineCallbacks
@@ -436,12 +441,12 @@ class ConnectTests(ConnectionTestCase):
         endpoint = ProcessEndpoint(reactor, sys.executable, [sys.executable, "-c", CAT])
         connection = yield connect(reactor, endpoint)
         self.assertEqual(connection.facts, Facts())
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "with open(7, 'wb') as out: out.write(b'there and back')\n"
             "assert open(6, 'rb').read() == b'there and back'",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_abort(self) -> Any:

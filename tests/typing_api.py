@@ -62,7 +62,7 @@ def make(reactor: Reactor) -> list[IStreamClientEndpoint]:
     ]
 
 
-NOW = settings.Shutdown.after(0)
+RELAYING = settings.RelaySettings(idle=300, shutdown=settings.Shutdown.after(0))
 
 
 async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
@@ -89,14 +89,15 @@ async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
     known: facts.Facts = connected.facts
     session: facts.TLSFacts | None = known.tls
     if session is None:
-        assert_type(await connected.relay(0, 1, idle=300, shutdown=NOW), None)
+        assert_type(await connected.relay(0, 1, RELAYING), None)
         return None
     told = facts.environment(os.environb, known, provider=True)
     assert_type(told, dict[bytes, bytes])
-    status = await connected.run(["prog"], told, ignore_unexpected_eof=True)
-    assert_type(status, int)
+    outcome = await connected.run(["prog"], told, RELAYING)
+    assert_type(outcome, connection.Outcome)
+    assert_type(outcome.error, errors.TCPClientError | None)
     connected.abort()
-    return status
+    return outcome.status
 
 
 def observe(protocol: Protocol) -> facts.Facts:

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from twisted_tcpclient.errors import ConnectionBroken
-from twisted_tcpclient.facts import is_secure
+from twisted_tcpclient.facts import is_complete, is_secure
 from twisted_tcpclient.stages.base import Stage
 
 #: The interval at which the state of a handshake is polled, in seconds.
@@ -155,7 +155,7 @@ class Settled(Stage):
             polling.cancel()
 
     def _complete(self) -> None:
-        if not isinstance(self.transport, Completed):
+        if not (isinstance(self.transport, Completed) or is_complete(self.transport)):
             self.transport = Completed(self.transport)
 
     def _poll(self) -> None:

@@ -46,6 +46,11 @@ class Handshake(Stage):
         super().__init__(*args)
         self._creator = creator
 
+    def connectionMade(self) -> None:
+        """Set ``creator`` of the transport, for the user of the connection."""
+        self.transport.creator = self._creator
+        super().connectionMade()
+
     def handshakeCompleted(self) -> None:
         """
         Open the stage, or refuse the connection with the verdict of the creator.
@@ -75,11 +80,13 @@ class TLSTransport(BufferingTLSTransport):
     """
     Twisted's TLS, which also keeps why the connection below it has ended.
 
+    :ivar creator: the creator of the session, once the stage is connected.
     :ivar ended: why the connection below TLS has ended: for FIN without close_notify
         and for RST alike, Twisted gives the protocol a ConnectionLost.
     :ivar aborted: whether this side has called abortConnection.
     """
 
+    creator: Creator
     ended = connectionDone
     aborted = _released = False
 
