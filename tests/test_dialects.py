@@ -1009,7 +1009,7 @@ class LDAPTests(Dialogues):
         self.fails(notice, Refused)
 
     def test_unknown(self) -> None:
-        """ProtocolError is the result of a server that does not know StartTLS."""
+        """A server that does not know StartTLS answers with protocolError."""
         self.fails(self.result(2, b"what?"), NotOffered, b"what?")
 
     def test_refused(self) -> None:

@@ -114,7 +114,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertIsNone(conversation.error)
 
     def test_hear(self) -> None:
-        """Hear takes a line or a piece, and the unread bytes behind it."""
+        """A caller may split lines and count bytes itself, by ``hear``."""
         conversation = Conversation(echo, "echo")
         conversation.start()
         self.assertEqual((conversation.state, conversation.missing), (State.BYTES, 1))

@@ -390,7 +390,8 @@ class PassedOnTests(SynchronousTestCase):
 
     def test_told_of_the_handshake(self) -> None:
         """
-        HandshakeCompleted is called once, after connectionMade and before all data.
+        The protocol is told by handshakeCompleted once, after connectionMade and before
+        all data.
         """
         client = Listener()
         for number, (handshake, greeting) in enumerate(self.connected(client)):
@@ -403,7 +404,7 @@ class PassedOnTests(SynchronousTestCase):
             client.heard, client.received = [], b""
 
     def test_not_told(self) -> None:
-        """HandshakeCompleted is not called after loseConnection."""
+        """After loseConnection, handshakeCompleted is not called."""
         client = Listener(lambda transport: transport.loseConnection())
         for handshake, _ in self.connected(client):
             handshake.finish()

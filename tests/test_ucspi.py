@@ -622,7 +622,8 @@ class PipesTests(TestCase):
     @inlineCallbacks
     def test_lose_connection(self) -> Any:
         """
-        LoseConnection writes the buffer, and drops what is written or arrives later.
+        The buffer is written after loseConnection; what is written or arrives later is
+        dropped.
         """
         client = self.connect()
         os.write(self.to_client, b"too late")
@@ -665,7 +666,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_half_closed_then_lost(self) -> Any:
-        """LoseConnection ends a connection of which either half is closed."""
+        """The connection ends by loseConnection, whichever half is closed."""
         for first in (True, False):
             if not first:
                 self.setUp()
@@ -682,7 +683,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_abort(self) -> Any:
-        """AbortConnection drops the buffer, and is the reason of the loss."""
+        """The buffer is dropped by abortConnection, which is the reason of the loss."""
         client = self.connect()
         client.transport.write(b"lost")
         client.transport.abortConnection()
@@ -731,7 +732,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_unheard_at_the_end(self) -> Any:
-        """LoseConnection with a buffer that cannot be written is a loss."""
+        """A buffer that cannot be written after loseConnection is a loss."""
         client = self.connect()
         client.transport.write(BIG)
         client.transport.loseConnection()

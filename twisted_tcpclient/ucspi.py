@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -65,6 +66,19 @@ def address_from(environ: Environment, side: str) -> IAddress:
     return kind("TCP", ip, number)
 
 
+class _PipesState(Enum):
+    """The states of :class:`Pipes`, from which it goes on to later ones only."""
+
+    OPEN = "data is read and written"
+    CLOSING = "loseConnection was called: the buffer is written"
+    ABORTED = "both descriptors are closed, and connectionLost is due"
+    LOST = "connectionLost was called"
+
+
+def _is_half_closeable(protocol: IProtocol) -> bool:
+    return bool(IHalfCloseableProtocol.providedBy(protocol))
+
+
 @implementer(ITransport, IConsumer, IPushProducer)
 class Pipes:
     """
@@ -91,9 +105,9 @@ class Pipes:
         reading, writing = descriptors
         self._protocol = protocol
         self._environ = environ
-        self.disconnecting = self._aborted = False
+        self._state = _PipesState.OPEN
         self._reason: Exception = ConnectionDone()
-        self._gone = self._broken = False
+        self._broken = False
         self._accepted = 0
         self._producer: Any = None
         self._source = Source(reactor, reading, self._deliver, self._reading_ended)
@@ -101,6 +115,11 @@ class Pipes:
         self._reactor = reactor
 
     # ITransport
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the connection is closed, or being closed, by either side."""
+        return self._state is not _PipesState.OPEN
 
     def write(self, data: bytes) -> None:
         """Write to the descriptor, unless the write side is closed."""
@@ -118,9 +137,9 @@ class Pipes:
 
     def loseConnection(self) -> None:
         """Close both descriptors once the buffer is written."""
-        if self._gone or self.disconnecting:
+        if self.disconnecting:
             return
-        self.disconnecting = True
+        self._state = _PipesState.CLOSING
         self._source.close()
         if self._sink is None:
             self._reactor.callLater(0, self._lost, self._reason)
@@ -137,9 +156,9 @@ class Pipes:
 
     def _give_up(self, reason: BaseException) -> None:
         """Close both descriptors, and call connectionLost in the next iteration."""
-        if self._gone or self._aborted:
+        if self._state in (_PipesState.ABORTED, _PipesState.LOST):
             return
-        self.disconnecting = self._aborted = True
+        self._state = _PipesState.ABORTED
         self._source.close()
         if self._sink is not None:
             self._sink.close()
@@ -210,7 +229,7 @@ class Pipes:
             raise
 
     def _reading_ended(self, error: OSError | None) -> None:
-        half_closed = error is None and self._half_closeable
+        half_closed = error is None and _is_half_closeable(self._protocol)
         if error is not None:
             self._reason = ConnectionLost()
         if half_closed:
@@ -226,21 +245,21 @@ class Pipes:
         if self._sink.written < self._accepted:
             self._reason = ConnectionLost()
         self._sink = None
-        if error is None and self._half_closeable and not self.disconnecting:
+        if (
+            error is None
+            and _is_half_closeable(self._protocol)
+            and not self.disconnecting
+        ):
             self._notify(self._protocol.writeConnectionLost)  # type: ignore[attr-defined]
         # EPIPE says that the reader of this pipe is gone.  The other pipe may hold
         # data that was written before, so it is read to EOF.
         if self._source.fileno() < 0:
             self._lost(self._reason)
 
-    @property
-    def _half_closeable(self) -> bool:
-        return bool(IHalfCloseableProtocol.providedBy(self._protocol))
-
     def _lost(self, reason: BaseException) -> None:
-        if self._gone:
+        if self._state is _PipesState.LOST:
             return
-        self._gone = True
+        self._state = _PipesState.LOST
         producer, self._producer = self._producer, None
         if producer is not None:
             # Not earlier: a producer is often a connection that also consumes what is
