@@ -195,7 +195,11 @@ def dialogue(data: bytes) -> None:
 def dialogue_seeds() -> Iterator[bytes]:
     """The good dialogues, and the attacks by hand."""
     for dialect, transcript in GOOD.items():
-        said = [turn.data for turn in join_turns(transcript) if turn.by_server]
+        said = [
+            turn.data
+            for turn in join_turns(parse_transcript(transcript))
+            if turn.by_server
+        ]
         yield Monologue(dialect, tuple(said)).serialize()
     for script in scripts.by_hand():
         yield Monologue(script.dialect, tuple(_turns(script.says))).serialize()
