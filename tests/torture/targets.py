@@ -57,7 +57,7 @@ class Monologue:
     turns: tuple[bytes, ...]
 
     @classmethod
-    def parse_transcript(cls, data: bytes) -> Monologue:
+    def parse(cls, data: bytes) -> Monologue:
         """Read the dialect, in a line of its own, and what is said."""
         name, _, rest = data.partition(b"\n")
         names, dialect = sorted(GOOD), name.decode("latin-1")
