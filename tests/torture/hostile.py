@@ -256,7 +256,7 @@ class Client:
         if data:
             self._protocol.dataReceived(data)
 
-    def client_bytes(self, said: Segment) -> bool:
+    def answers(self, said: Segment) -> bool:
         """Tell whether the client has said as much as this, and take it."""
         self._unheard += self.wire.take()
         length = len(said.data)
