@@ -93,7 +93,7 @@ def _load(name: str) -> Dialect:
 def _module(name: str) -> str:
     """Return the name of the one module that has the dialect, by its drop-in."""
     plugins = _plugins()
-    modules = sorted({each.module for each in plugins if each.name == name})
+    modules: list[str] = sorted({each.module for each in plugins if each.name == name})
     if not modules:
         raise UnknownDialect(name, (*dialects.NAMES, *_names(plugins)))
     if len(modules) > 1:

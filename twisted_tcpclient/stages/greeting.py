@@ -64,9 +64,13 @@ class Greeting(Stage):
             super().connectionLost(reason)
 
     def _schedule(self, protocol: IProtocol) -> IProtocol:
-        self.dataReceived = self._held.append  # type: ignore[method-assign]
+        self.dataReceived = self._hold  # type: ignore[method-assign]
         self._call = self._clock.callLater(0, self._greet)
         return protocol
+
+    def _hold(self, data: bytes) -> None:
+        """Keep data that comes before the greeting is delivered."""
+        self._held.append(data)
 
     def _greet(self) -> None:
         """Deliver the greeting, and the data that has come meanwhile."""
