@@ -27,18 +27,9 @@ TESTS = ROOT / "tests"
 #: module imports from its own room and from the rooms below it.
 ROOMS = (
     *("__init__", "text", "dialogue", "errors", "dialects", "testing", "settings"),
-    *(
-        "facts",
-        "plugin",
-        "registry",
-        "values",
-        "names",
-        "race",
-        "tls",
-        "stages",
-        "endpoints",
-    ),
-    *("relay", "program", "connection", "ucspi", "strings", "command", "__main__"),
+    *("facts", "plugin", "registry", "values", "names", "race", "tls", "stages"),
+    *("endpoints", "relay", "program", "connection", "ucspi", "strings", "command"),
+    "__main__",
 )
 
 #: Modules that import the global reactor: where a run begins.
