@@ -1546,7 +1546,7 @@ class PropertyTests(SynchronousTestCase):
         driven = exchange(dialect)
         for turn in join_turns(parse_transcript(transcript)):
             # The tag is known from the first command.
-            tag = b"" if driven.wire.value() == b"" else self.tag(driven)
+            tag = b"" if driven.transport.value() == b"" else self.tag(driven)
             data = turn.tagged(tag)
             if not turn.by_server:
                 self.assertEqual(driven.heard(), data)
@@ -1561,7 +1561,7 @@ class PropertyTests(SynchronousTestCase):
 
     def tag(self, driven: Exchange) -> bytes:
         """Return the client's tag."""
-        first: bytes = driven.wire.value().partition(b" ")[0]
+        first: bytes = driven.transport.value().partition(b" ")[0]
         return first[:-1]
 
     @patient
@@ -1598,9 +1598,9 @@ class PropertyTests(SynchronousTestCase):
             driven.hear(segment)
         if driven.error is not None:
             self.assertIsInstance(driven.error, NegotiationFailed)
-            self.assertTrue(driven.wire.disconnected)
-        said = driven.wire.value()
+            self.assertTrue(driven.transport.disconnected)
+        said = driven.transport.value()
         if dialect == "imap":
             said = re.sub(rb"\b[0-9a-f]{12}([12])", rb"tag\1", said)
         self.assertIsNotNone(re.fullmatch(ALLOWED[dialect], said), said)
-        self.assertEqual(driven.wire.late, b"")
+        self.assertEqual(driven.transport.late, b"")

@@ -321,7 +321,7 @@ class SegmentTests(SynchronousTestCase):
                     where = (dialect, segments, exchange.error)
                     self.assertIsNotNone(exchange.result, where)
                     expected = client_bytes(transcript, TAG)
-                    self.assertEqual(exchange.wire.value(), expected, where)
+                    self.assertEqual(exchange.transport.value(), expected, where)
 
     def test_forged(self) -> None:
         """

@@ -182,7 +182,7 @@ class GreetingTests(SynchronousTestCase):
         client = self.raising()
         self.exchange.hear(b"more")
         self.assertRaises(ZeroDivisionError, self.pass_iteration)
-        self.assertTrue(self.exchange.wire.disconnected)
+        self.assertTrue(self.exchange.transport.disconnected)
         self.exchange.hear(b"and more")
         self.exchange.hang_up()
         self.assertEqual((client.received, len(client.lost)), (GREETING, 1))
@@ -197,7 +197,7 @@ class GreetingTests(SynchronousTestCase):
         """Without a protocol there is no greeting."""
         self.exchange = Unbuilt()
         self.assertIsInstance(self.exchange.error, NoProtocol)
-        self.assertTrue(self.exchange.wire.disconnected)
+        self.assertTrue(self.exchange.transport.disconnected)
         self.assertEqual(self.exchange.left, [])
         self.exchange.hear(b"data")
         self.exchange.hang_up()

@@ -528,7 +528,7 @@ class BoundsTests(SynchronousTestCase):
         Return the message; check that the connection is aborted and no call is left.
         """
         self.assertIsInstance(exchange.error, DialectFailed)
-        self.assertTrue(exchange.wire.disconnecting)
+        self.assertTrue(exchange.transport.disconnecting)
         self.assertEqual((exchange.factory.built, exchange.left), ([], []))
         said = str(exchange.error)
         self.assertTrue(said.startswith("the dialect strange "), said)
@@ -543,7 +543,7 @@ class BoundsTests(SynchronousTestCase):
 
         said = self.failed(endless := exchange(dialogue))
         self.assertIn("speaks without end", said)
-        self.assertLessEqual(len(endless.wire.value()), MOST)
+        self.assertLessEqual(len(endless.transport.value()), MOST)
 
     def test_errors(self) -> None:
         """

@@ -56,19 +56,19 @@ class StageTests(SynchronousTestCase):
         """Make a stage on a transport in memory."""
         self.clock = Clock()
         self.factory = Recorders()
-        self.wire = MemoryTransport()
+        self.transport = MemoryTransport()
         self.gate = self.held(self.factory, 30)
 
     def held(self, factory: Any, timeout: float | None) -> Gate:
         """Return a stage that holds a connection."""
         gate = Gate(factory, ADDRESS, self.clock, timeout)
-        gate.makeConnection(self.wire)
+        gate.makeConnection(self.transport)
         return gate
 
     def refused(self, error: type[Exception]) -> Any:
         """Check that the stage has failed with an error, and return the error."""
         failure: Any = self.failureResultOf(self.gate.ready, error)
-        self.assertTrue(self.wire.disconnected, "not aborted")
+        self.assertTrue(self.transport.disconnected, "not aborted")
         self.assertEqual(self.factory.built, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         return failure.value
@@ -78,7 +78,7 @@ class StageTests(SynchronousTestCase):
         self.gate.dataReceived(b"early")
         self.assertNoResult(self.gate.ready)
         self.assertEqual(self.factory.built, [])
-        self.assertEqual(self.wire.value(), b"")
+        self.assertEqual(self.transport.value(), b"")
 
     def test_opens(self) -> None:
         """
@@ -96,7 +96,7 @@ class StageTests(SynchronousTestCase):
         self.gate.open()
         (following,) = self.factory.built
         self.assertIs(self.successResultOf(self.gate.ready), following)
-        self.assertIs(following.transport, self.wire)
+        self.assertIs(following.transport, self.transport)
         self.assertEqual(following.made, 1)
         self.assertEqual(addresses, [ADDRESS])
 
@@ -155,7 +155,7 @@ class StageTests(SynchronousTestCase):
         self.gate = self.held(Nothing(), None)
         self.gate.open()
         self.failureResultOf(self.gate.ready, NoProtocol)
-        self.assertTrue(self.wire.disconnected)
+        self.assertTrue(self.transport.disconnected)
         self.gate.connectionLost(connectionDone)
 
     def test_no_protocol_but_an_error(self) -> None:
@@ -168,7 +168,7 @@ class StageTests(SynchronousTestCase):
         self.gate = self.held(Raising(), 30)
         self.gate.open()
         self.failureResultOf(self.gate.ready, ZeroDivisionError)
-        self.assertTrue(self.wire.disconnected)
+        self.assertTrue(self.transport.disconnected)
         self.gate.connectionLost(connectionDone)
 
     def test_deadline(self) -> None:
@@ -362,11 +362,11 @@ class StagedEndpointTests(SynchronousTestCase):
         self.attempt = Attempt(
             lambda tcp, _: StagedEndpoint(StagedEndpoint(tcp, build), build)
         )
-        self.wire = MemoryTransport()
+        self.transport = MemoryTransport()
 
     def establish(self) -> None:
         """Connect the stream."""
-        self.attempt.build().makeConnection(self.wire)
+        self.attempt.build().makeConnection(self.transport)
 
     def test_waits_for_all(self) -> None:
         """``connect`` fires with the last protocol when all stages are open."""
@@ -386,7 +386,7 @@ class StagedEndpointTests(SynchronousTestCase):
                 self.gates[gate].open()
             self.gates[which].refuse(KeyError("no"))
             self.assertIsInstance(self.attempt.error, KeyError)
-            self.assertTrue(self.wire.disconnected)
+            self.assertTrue(self.transport.disconnected)
             self.assertEqual(self.attempt.factory.built, [])
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -414,7 +414,7 @@ class StagedEndpointTests(SynchronousTestCase):
                 self.gates[gate].open()
             self.attempt.connecting.cancel()
             self.assertIsInstance(self.attempt.error, ConnectingCancelledError)
-            self.assertTrue(self.wire.disconnected)
+            self.assertTrue(self.transport.disconnected)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_end_reaches_the_last(self) -> None:

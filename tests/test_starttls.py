@@ -122,13 +122,13 @@ class Lines(SynchronousTestCase):
         :returns: the error.
         """
         self.assertIs(type(exchange.error), error)
-        self.assertTrue(exchange.wire.disconnected, "not aborted")
-        self.assertEqual(exchange.wire.value(), said)
+        self.assertTrue(exchange.transport.disconnected, "not aborted")
+        self.assertEqual(exchange.transport.value(), said)
         # A transport may deliver data after abortConnection; the stage sends nothing.
         exchange.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n" + ALERT)
         exchange.hang_up()
-        self.assertEqual(exchange.wire.value(), said)
-        self.assertEqual(exchange.wire.late, b"")
+        self.assertEqual(exchange.transport.value(), said)
+        self.assertEqual(exchange.transport.late, b"")
         self.assertEqual(exchange.factory.built, [])
         self.assertEqual(exchange.left, [])
         self.assertIsNone(exchange.result)
@@ -151,7 +151,7 @@ class Lines(SynchronousTestCase):
         """Check that the client sends a TLS ClientHello after a transcript."""
         exchange = self.converse()
         said = exchange.play(transcript)
-        sent = exchange.wire.value()
+        sent = exchange.transport.value()
         self.assertTrue(sent.startswith(said + HELLO), sent)
         self.assertTrue(exchange.undecided)
         self.assertEqual(exchange.factory.built, [])
@@ -205,15 +205,15 @@ class Attacks(Lines):
         """Check that data in clear after the ClientHello fails the handshake."""
         exchange = self.converse()
         exchange.play(self.good)
-        sent = exchange.wire.value()
+        sent = exchange.transport.value()
         exchange.hear(data)
-        self.assertTrue(exchange.wire.disconnecting)
+        self.assertTrue(exchange.transport.disconnecting)
         # A transport may deliver data after abortConnection.
         exchange.hear(b"250 OK\r\n")
         exchange.hang_up()
         self.assertIsInstance(exchange.error, HandshakeFailed)
         # OpenSSL may answer with an alert, which is in clear before the key exchange.
-        rest = exchange.wire.value()[len(sent) :]
+        rest = exchange.transport.value()[len(sent) :]
         self.assertIn(rest[:1], (b"", ALERT[:1]))
         self.assertLessEqual(len(rest), len(ALERT))
         self.assertEqual(exchange.factory.built, [])
@@ -303,7 +303,7 @@ class CommonAttacks:
         """
         exchange = self.converse()
         said = exchange.play(self.good)
-        hello = exchange.wire.value()[len(said) :]
+        hello = exchange.transport.value()[len(said) :]
         length = int.from_bytes(hello[3:5], "big")
         self.assertEqual((hello[:1], len(hello)), (HELLO, 5 + length))
         exchange.connecting.cancel()
@@ -342,7 +342,7 @@ class CommonAttacks:
             exchange.hang_up(ConnectionLost())
             self.assertIs(type(exchange.error), Disconnected)
             self.assertEqual(exchange.error.peer, PEER)
-            self.assertEqual(exchange.wire.value(), clear)
+            self.assertEqual(exchange.transport.value(), clear)
             self.assertEqual(exchange.left, [])
 
     def test_closed_after_the_dialogue(self: Any) -> None:
@@ -365,7 +365,7 @@ class CommonAttacks:
         exchange.play(self.good)
         exchange.connecting.cancel()
         self.assertIsInstance(exchange.error, ConnectingCancelledError)
-        self.assertTrue(exchange.wire.disconnected)
+        self.assertTrue(exchange.transport.disconnected)
         exchange.hang_up()
         self.assertEqual(exchange.left, [])
         self.assertEqual(exchange.factory.built, [])
@@ -387,7 +387,7 @@ class CommonAttacks:
         exchange.reactor.advance(1)
         self.assertIsInstance(exchange.error, TimedOut)
         self.assertIn("handshake", str(exchange.error))
-        self.assertTrue(exchange.wire.disconnected)
+        self.assertTrue(exchange.transport.disconnected)
         exchange.hang_up()
         self.assertEqual(exchange.left, [])
 
@@ -411,7 +411,7 @@ class DialogueAttacks:
     def test_preemptive_reply_to_everything(self: Any) -> None:
         """All replies at once, before the first command, end the connection."""
         exchange = self.converse()
-        first = exchange.wire.value()
+        first = exchange.transport.value()
         exchange.hear(
             b"".join(s.data for s in parse_transcript(self.good) if s.by_server)
         )
@@ -456,7 +456,7 @@ class Steps(Attacks):
         exchange = self.converse()
         for _, _ in zip(range(after), exchange.steps(self.good), strict=False):
             pass
-        return exchange, exchange.wire.value()
+        return exchange, exchange.transport.value()
 
     def attack(
         self, transcript: str, error: type[NegotiationFailed] | None
@@ -967,7 +967,7 @@ class XMPPAttackTests(CommonAttacks, DialogueAttacks, Steps):
         go_ahead = self.go_ahead(b"")
         exchange = self.converse()
         exchange.play(self.opened + "S| <stream:features>")
-        said = exchange.wire.value()
+        said = exchange.transport.value()
         exchange.hear(
             b"<starttls %s/></stream:features>" % TLS_NAMESPACE.encode() + go_ahead
         )
@@ -1261,12 +1261,12 @@ class NegotiationTests(SynchronousTestCase):
         """
         for dialect, transcript in GOOD.items():
             exchange = self.converse(dialect, TIMEOUT)
-            said = exchange.wire.value()
+            said = exchange.transport.value()
             exchange.reactor.advance(TIMEOUT)
             for each in parse_transcript(transcript):
                 exchange.hear(each.data if each.by_server else b"")
-            self.assertEqual(exchange.wire.value(), said)
-            self.assertEqual(exchange.wire.late, b"")
+            self.assertEqual(exchange.transport.value(), said)
+            self.assertEqual(exchange.transport.late, b"")
 
     def test_bounds_are_not_narrow(self) -> None:
         """Lines and replies as long as the RFCs allow are accepted."""
@@ -1385,7 +1385,7 @@ class BytesTests(SynchronousTestCase):
                 exchange.hear(piece)
             self.assertIsInstance(exchange.error, InjectedData)
             self.assertEqual(exchange.factory.built, [])
-            self.assertEqual(exchange.wire.late, b"")
+            self.assertEqual(exchange.transport.late, b"")
 
     def test_refused(self) -> None:
         """Bytes behind a refusal change nothing."""
@@ -1457,8 +1457,8 @@ class LastWordsTests(SynchronousTestCase):
 
     def let_go(self) -> None:
         """Empty the transport's buffer."""
-        wire: Any = self.exchange.wire
-        wire.let_go()
+        transport: Any = self.exchange.transport
+        transport.let_go()
 
     def refused(self, error: type[Exception]) -> None:
         """Check that the connection is aborted, also when the buffer is emptied."""
@@ -1466,7 +1466,7 @@ class LastWordsTests(SynchronousTestCase):
         self.let_go()
         self.let_go()
         self.assertEqual(self.exchange.factory.built, [])
-        self.assertEqual(self.exchange.wire.late, b"")
+        self.assertEqual(self.exchange.transport.late, b"")
         self.assertEqual(self.exchange.left, [])
 
     def test_left(self) -> None:
@@ -1474,7 +1474,7 @@ class LastWordsTests(SynchronousTestCase):
         self.let_go()
         (following,) = self.exchange.factory.built
         self.assertIs(self.exchange.result, following)
-        self.assertIsNone(self.exchange.wire.producer)
+        self.assertIsNone(self.exchange.transport.producer)
         self.exchange.hear(b"hello")
         self.assertEqual(following.received, b"hello")
 

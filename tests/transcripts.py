@@ -320,14 +320,14 @@ class Exchange(Attempt):
     """
     A connection in memory with a server that follows a transcript.
 
-    :ivar wire: the transport of the client.
+    :ivar transport: the transport of the client.
     """
 
     def __init__(self, stages: Stages) -> None:
         super().__init__(stages)
-        self.wire = MemoryTransport()
+        self.transport = MemoryTransport()
         self._tag = b""
-        self.build().makeConnection(self.wire)
+        self.build().makeConnection(self.transport)
 
     def hear(self, data: bytes) -> None:
         """Deliver bytes of the server, in one segment."""
@@ -335,12 +335,12 @@ class Exchange(Attempt):
 
     def hang_up(self, reason: Exception | None = None) -> None:
         """Lose the connection."""
-        self.wire.disconnecting = True
+        self.transport.disconnecting = True
         self.protocol.connectionLost(Failure(reason or ConnectionDone()))
 
     def heard(self) -> bytes:
         """Return the bytes that the client has sent since the last call."""
-        said = self.wire.take()
+        said = self.transport.take()
         if said.endswith((b"1 CAPABILITY\r\n", b"2 STARTTLS\r\n")):
             self._tag = said.partition(b" ")[0][:-1]
         return said

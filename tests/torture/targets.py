@@ -115,7 +115,7 @@ def hold(monologue: Monologue, stride: int) -> tuple[Result, Result | None]:
     for turn in monologue.turns:
         if not talk.undecided:
             break
-        said, data = talk.wire.value(), turn.replace(b"{tag}", b"0" * 12)
+        said, data = talk.transport.value(), turn.replace(b"{tag}", b"0" * 12)
         for piece, rest in segments(data, stride):
             if talk.undecided:
                 talk.hear(piece)
@@ -127,7 +127,7 @@ def hold(monologue: Monologue, stride: int) -> tuple[Result, Result | None]:
 def overtaken(dialect: str, talk: Exchange, said: bytes, rest: bytes) -> Result | None:
     """What has to become of a server that has more to say now, if that is an error."""
     unasked = UNASKED.get(dialect, b"")
-    if talk.wire.value() != said and not re.fullmatch(unasked, rest):
+    if talk.transport.value() != said and not re.fullmatch(unasked, rest):
         when = "before it was asked"
     elif talk.result is not None:
         when = "in clear after agreeing to TLS"
@@ -138,16 +138,16 @@ def overtaken(dialect: str, talk: Exchange, said: bytes, rest: bytes) -> Result 
 
 def finished(talk: Exchange) -> Result:
     """Return how a dialogue has ended, for good."""
-    clear, error = talk.wire.value(), talk.error
+    clear, error = talk.transport.value(), talk.error
     if error is not None:
         assert isinstance(error, NegotiationFailed), error
         assert type(error) is not NegotiationFailed
         assert LINE.fullmatch(str(error)) and len(str(error)) < 130, error
-        assert talk.wire.disconnected
+        assert talk.transport.disconnected
         talk.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n")
     talk.hang_up()
-    assert talk.wire.value() == clear, clear
-    assert talk.wire.late == b""
+    assert talk.transport.value() == clear, clear
+    assert talk.transport.late == b""
     assert not talk.left
     if error is not None:
         # What came unasked, and is quoted, depends on the segment it came in.
