@@ -318,7 +318,7 @@ class TableTests(SynchronousTestCase):
             if test is None:
                 self.assertEqual((name, server), ("telnet", "transcripts"))
             else:
-                tested = test.__doc__.partition(":")[0]
+                tested = test.__doc__.strip().partition(":")[0]
                 self.assertEqual(tested.lower(), server.lower())
 
     def test_flags(self) -> None:
