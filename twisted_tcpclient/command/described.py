@@ -7,13 +7,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    clientFromString,
-)
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,26 +18,15 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.endpoints import SocketEndpoint
 from twisted_tcpclient.errors import (
     Attempt,
     ConnectFailed,
     DescriptionError,
     TCPClientError,
 )
-from twisted_tcpclient.race import RacingEndpoint, explain
+from twisted_tcpclient.race import explain
 from twisted_tcpclient.stages.base import Stage, StageFactory
 from twisted_tcpclient.stages.foreign import Settled
-
-#: Endpoints that connect a socket and do nothing else with it.
-_SOCKETS = (
-    HostnameEndpoint,
-    RacingEndpoint,
-    SocketEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-)
 
 
 def endpoint_from(reactor: Any, description: str) -> IStreamClientEndpoint:
@@ -112,8 +95,6 @@ class DescribedEndpoint:
         :param protocolFactory: builds the protocol for the connection.
         :returns: fires with that protocol, connected.
         """
-        if type(self._endpoint) in _SOCKETS:
-            return self._connect(protocolFactory)
         built: list[Settled] = []
 
         def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
