@@ -1,6 +1,4 @@
-"""
-Rules of the house: who may know what, and what is written nowhere.
-"""
+"""Rules of the source: which module may import which, and names that may not occur."""
 
 from __future__ import annotations
 
@@ -32,13 +30,13 @@ ROOMS = (
     "__main__",
 )
 
-#: Modules that import the global reactor: where a run begins.
+#: Modules that import the global reactor, as a run begins there.
 BEGINNINGS = {"command.console", "command.service"}
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """The modules of the package, by name."""
+    """Return the syntax trees of the modules of the package, by name."""
     result = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -49,8 +47,9 @@ def modules() -> dict[str, ast.Module]:
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """
-    All that is imported anywhere: the module, and the name out of it, or
-    nothing where it is the module itself.
+    Yield each import anywhere in a tree: the module, and the name imported from it.
+
+    The name is "" if the module itself is imported.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -63,19 +62,19 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """All that is asked of a plain name, as in ``os.environ``: both names."""
+    """Yield each attribute of a plain name, as in ``os.environ``: both names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             yield node.value.id, node.attr
 
 
 def short(name: str) -> str:
-    """A module's name without that of the package."""
+    """Return a module's name without that of the package."""
     return name.partition(".")[2]
 
 
 def room(name: str) -> str:
-    """Return the room of a module, whose name has no package in front."""
+    """Return the room of a module, whose name is given without the package."""
     return name.partition(".")[0] or "__init__"
 
 
@@ -89,15 +88,15 @@ def known(name: str) -> set[str]:
 
 
 def private(name: str) -> bool:
-    """Whether a name is somebody's own affair."""
+    """Tell whether a name is private."""
     return name.startswith("_") and not name.startswith("__")
 
 
 class ImportTests(SynchronousTestCase):
-    """Which module may know which other."""
+    """Which module may import which."""
 
     def importers(self, *packages: str) -> set[str]:
-        """The modules that import anything of these."""
+        """Return the modules that import one of these packages."""
         return {
             short(name)
             for name, tree in modules().items()
@@ -106,7 +105,7 @@ class ImportTests(SynchronousTestCase):
         }
 
     def test_there_are_modules(self) -> None:
-        """The rules have something to rule."""
+        """The package has modules to check."""
         self.assertGreater(len(modules()), 15)
         self.assertIn("twisted_tcpclient.dialects.smtp", modules())
 
@@ -123,7 +122,9 @@ class ImportTests(SynchronousTestCase):
                 self.assertLessEqual(rank[below], rank[above], (name, other))
 
     def test_no_circle(self) -> None:
-        """No module imports itself by way of others, not even within a function."""
+        """
+        No module imports itself through other modules, not even within a function.
+        """
         graph = {name: known(name) for name in modules()}
         while graph:
             free = {name for name, other in graph.items() if not other & graph.keys()}
@@ -151,7 +152,7 @@ class ImportTests(SynchronousTestCase):
         for name in modules():
             self.assertNotIn("twisted_tcpclient.testing", known(name))
 
-    def test_names(self) -> None:
+    def test_idna(self) -> None:
         """Only settings import idna, so that a name is converted in one way."""
         self.assertEqual(self.importers("idna"), {"settings"})
 
@@ -201,10 +202,10 @@ class ImportTests(SynchronousTestCase):
 
 
 class TwistedTests(SynchronousTestCase):
-    """How Twisted is used."""
+    """The way in which Twisted is used."""
 
     def test_no_private_imports(self) -> None:
-        """No private name is imported, from Twisted or from anyone."""
+        """No module and no test imports a private name."""
         trees = dict(modules())
         for path in (DROP_IN, *sorted(TESTS.rglob("*.py"))):
             trees[path.name] = ast.parse(path.read_text(), str(path))
@@ -214,19 +215,19 @@ class TwistedTests(SynchronousTestCase):
                     self.assertFalse(private(part), (name, module, imported))
 
     def test_no_private_attributes(self) -> None:
-        """What is private to another object is left alone."""
+        """No module uses a private attribute of another object, except os._exit."""
         for name, tree in modules().items():
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute) and private(node.attr):
                     owner = node.value.id if isinstance(node.value, ast.Name) else ""
-                    # Python's documentation has this one, underscore and all.
+                    # os._exit is documented in spite of its underscore.
                     if (owner, node.attr) != ("os", "_exit"):
                         self.assertEqual(owner, "self", (name, node.lineno, node.attr))
 
     def test_no_private_collisions(self) -> None:
         """
-        No attribute of ours has the name of a private one of Twisted's: it
-        would be theirs, whether we know of it or not.
+        No class of the package has a private attribute with the name of one in its
+        Twisted base class, which it would overwrite.
         """
         checked = 0
         for name in modules():
@@ -245,7 +246,7 @@ class TwistedTests(SynchronousTestCase):
         self.assertGreater(checked, 10)
 
     def classes(self, module: ModuleType) -> list[type[Any]]:
-        """The classes that a module defines."""
+        """Return the classes that a module defines."""
         return [
             value
             for value in vars(module).values()
@@ -253,13 +254,15 @@ class TwistedTests(SynchronousTestCase):
         ]
 
     def private_names(self, owner: type[Any]) -> set[str]:
-        """The private names that the source of a class gives to its instances."""
+        """
+        Return the private names that the source of a class gives to its instances.
+        """
         tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(owner)))
         named = {attribute for name, attribute in attributes(tree) if name == "self"}
         return {name for name in named | vars(owner).keys() if private(name)}
 
-    def test_stages_instead(self) -> None:
-        """TLS is not started on a transport, nor a transport given a protocol."""
+    def test_no_start_tls(self) -> None:
+        """No module calls startTLS, or assigns the protocol of a transport."""
         for name, tree in modules().items():
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute):
@@ -267,8 +270,8 @@ class TwistedTests(SynchronousTestCase):
                     if isinstance(node.ctx, ast.Store):
                         self.assertNotEqual(node.attr, "protocol", name)
 
-    def test_prints(self) -> None:
-        """Nobody prints: under ``twist`` that goes to the log."""
+    def test_no_print(self) -> None:
+        """No module calls print, whose output goes to the log under ``twist``."""
         found = {
             short(name)
             for name, tree in modules().items()
@@ -279,9 +282,9 @@ class TwistedTests(SynchronousTestCase):
 
     def test_drop_in(self) -> None:
         """
-        The drop-in for ``twist`` is where Twisted looks, in packages that are
-        nobody's, and loads nothing but the parsers of strings, which are light
-        (tests.test_strings): every use of any plugin imports it.
+        The drop-in for ``twist`` is in namespace packages, where Twisted looks for
+        plugins.  It imports nothing of the package but `strings`, as every use of any
+        plugin loads it.
         """
         for folder in (DROP_IN.parent, DROP_IN.parent.parent):
             self.assertFalse((folder / "__init__.py").exists())
@@ -292,10 +295,12 @@ class TwistedTests(SynchronousTestCase):
 
 
 class StartTests(SynchronousTestCase):
-    """What is loaded when: the time from start to connect is a feature."""
+    """
+    Modules that are loaded at start, which takes time before the connection is made.
+    """
 
     def loaded(self, *names: str) -> set[str]:
-        """The modules in memory after these have been imported."""
+        """Return the modules that are loaded after these imports."""
         code = (
             "import json, sys\n"
             + "".join(f"import {name}\n" for name in names)
@@ -307,7 +312,7 @@ class StartTests(SynchronousTestCase):
         return set(json.loads(process.stdout))
 
     def test_plain(self) -> None:
-        """Without TLS neither our TLS, nor STARTTLS, nor any dialect is loaded."""
+        """Without TLS the command loads neither tls, stages, dialects nor --help."""
         loaded = self.loaded("twisted_tcpclient.command.console")
         self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
@@ -318,8 +323,8 @@ class StartTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         """
-        What is loaded at the start is never searched for garbage; what a session
-        makes is.
+        Objects that are loaded at start are frozen, so that garbage collection skips
+        them; collection is enabled for the objects of a session.
         """
         code = (
             "import gc, twisted_tcpclient.command.console as console\n"
@@ -333,12 +338,14 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(process.stdout, b"True True\n")
 
     def test_no_reactor(self) -> None:
-        """No reactor is installed by an import: that is for whoever runs it."""
+        """Importing any module except ``__main__`` installs no reactor."""
         names = [name for name in modules() if name != "twisted_tcpclient.__main__"]
         self.assertNotIn("twisted.internet.reactor", self.loaded(*names))
 
     def test_dialects(self) -> None:
-        """A dialect, and the engine, can be used without Twisted and the errors."""
+        """
+        A dialect can be imported without Twisted and without the errors of the package.
+        """
         loaded = self.loaded("twisted_tcpclient.dialects.imap")
         self.assertIn("twisted_tcpclient.dialogue", loaded)
         self.assertNotIn("twisted", loaded)
@@ -346,10 +353,10 @@ class StartTests(SynchronousTestCase):
 
 
 class DocumentationTests(SynchronousTestCase):
-    """What tests say of themselves."""
+    """The documentation of the tests."""
 
     def test_docstrings(self) -> None:
-        """Every test says, in words, what it holds."""
+        """Every test has a docstring."""
         counted = 0
         for path in sorted(TESTS.rglob("test_*.py")):
             for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -363,7 +370,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertGreater(counted, 300)
 
     def test_no_sleep(self) -> None:
-        """The tests of parts wait for events, never for time to pass."""
+        """No test module calls time.sleep: tests wait for events."""
         for path in sorted(TESTS.rglob("test_*.py")):
             tree = ast.parse(path.read_text(), str(path))
             self.assertNotIn(("time", "sleep"), {*attributes(tree), *imports(tree)})
