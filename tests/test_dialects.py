@@ -1577,7 +1577,7 @@ class PropertyTests(SynchronousTestCase):
             if talk.over:
                 break
             talk.hear(data)
-        said = talk.take()
+        said = talk.collect()
         self.assertIsNotNone(re.fullmatch(ALLOWED[dialect], said), said)
         if talk.error is not None:
             self.assertIsNot(type(talk.error), NegotiationFailed)

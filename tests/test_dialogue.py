@@ -305,7 +305,7 @@ class SegmentTests(SynchronousTestCase):
                     where = (dialect, segments)
                     self.assertTrue(talk.agreed, (*where, talk.error))
                     self.assertEqual(talk.unread, b"", where)
-                    self.assertEqual(talk.take(), client_bytes(transcript), where)
+                    self.assertEqual(talk.collect(), client_bytes(transcript), where)
         self.assertGreater(counted, 5000)
 
     def test_negotiation(self) -> None:

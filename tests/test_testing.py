@@ -84,7 +84,7 @@ class TalkTests(SynchronousTestCase):
         self.assertFalse(talk.over)
         talk.play(SMTP)
         self.assertTrue(talk.agreed and talk.over)
-        self.assertEqual((talk.error, talk.unread, talk.take()), (None, b"", b""))
+        self.assertEqual((talk.error, talk.unread, talk.collect()), (None, b"", b""))
 
     def test_fails(self) -> None:
         """A dialogue that fails has its error, and is over."""

@@ -170,7 +170,7 @@ def check(transcript: str) -> bytes:
     assert_type((talk.agreed, talk.over, talk.unread), tuple[bool, bool, bytes])
     assert_type(talk.error, errors.NegotiationFailed | None)
     assert_type(talk.conversation, dialogue.Conversation)
-    return talk.take() + testing.client_bytes(transcript, tag=b"tag")
+    return talk.collect() + testing.client_bytes(transcript, tag=b"tag")
 
 
 assert_type(dialects.NAMES, tuple[str, ...])

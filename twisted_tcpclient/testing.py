@@ -181,7 +181,7 @@ class Talk:
         """
         self._sent += self.conversation.receive(data)
 
-    def take(self) -> bytes:
+    def collect(self) -> bytes:
         """Return the bytes that the client has sent since the last call."""
         sent, self._sent = self._sent, b""
         return sent
@@ -205,6 +205,6 @@ class Talk:
         self._check(b"")
 
     def _check(self, expected: bytes) -> None:
-        sent = self.take()
+        sent = self.collect()
         if sent != expected:
             raise AssertionError(f"sent {sent!r}, not {expected!r}: {self.error!r}")

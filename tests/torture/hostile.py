@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from tests.certificates import shared
 from tests.command import Peer
 from tests.transcripts import DOMAIN, GOOD, PEER, MemoryTransport
-from twisted_tcpclient.command import session
+from twisted_tcpclient import connection
 from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
@@ -219,7 +219,7 @@ def watched(outcome: Outcome) -> Iterator[None]:
         outcome.used = True
         raise OSError("not in these tests")
 
-    with patch.object(os, "write", witness), patch.object(session, "local", used):
+    with patch.object(os, "write", witness), patch.object(connection, "_local", used):
         yield
 
 

@@ -114,7 +114,7 @@ class Stage(Protocol):
         if isinstance(error, TCPClientError):
             error.peer = self.transport.getPeer()
         # Twisted's TLS delivers what it has decrypted even after abortConnection.
-        self.dataReceived = self._discard  # type: ignore[method-assign]
+        self.dataReceived = self._drop_data  # type: ignore[method-assign]
         self.transport.abortConnection()
         self.ready.errback(error)
 
@@ -184,7 +184,7 @@ class Stage(Protocol):
         assert self._next is not None
         self._next.dataReceived(data)
 
-    def _discard(self, data: bytes) -> None:
+    def _drop_data(self, data: bytes) -> None:
         pass
 
     def _time_out(self) -> None:

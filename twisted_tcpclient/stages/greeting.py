@@ -48,7 +48,7 @@ class Greeting(Stage):
     def connectionMade(self) -> None:
         """Open: there is no condition."""
         super().connectionMade()
-        self.ready.addCallback(self._schedule)
+        self.ready.addCallback(self._schedule_greeting)
         self.open()
         if is_secure(self.transport):
             self.announce()
@@ -63,7 +63,7 @@ class Greeting(Stage):
         finally:
             super().connectionLost(reason)
 
-    def _schedule(self, protocol: IProtocol) -> IProtocol:
+    def _schedule_greeting(self, protocol: IProtocol) -> IProtocol:
         self.dataReceived = self._hold  # type: ignore[method-assign]
         self._call = self._clock.callLater(0, self._greet)
         return protocol
