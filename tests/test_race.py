@@ -49,7 +49,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.servers import loopbacks
-from tests.transcripts import Recorder, Recorders, Wire, patient
+from tests.transcripts import MemoryTransport, Recorder, Recorders, patient
 from twisted_tcpclient.errors import (
     AddressNotFound,
     Attempt,
@@ -288,11 +288,11 @@ class Racing(SynchronousTestCase):
         factory.clientConnectionFailed(connector, Failure(error or refused()))
         self.reactor.advance(0)
 
-    def succeed(self, which: int) -> Wire:
+    def succeed(self, which: int) -> MemoryTransport:
         """An attempt succeeds."""
         factory = self.reactor.tcpClients[which][2]
         protocol = factory.buildProtocol(V4[0])
-        wire = Wire()
+        wire = MemoryTransport()
         if protocol is not None:
             protocol.makeConnection(wire)
         return wire

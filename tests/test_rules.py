@@ -165,10 +165,10 @@ class ImportTests(SynchronousTestCase):
 
     def test_no_twisted(self) -> None:
         """
-        Dialogues, dialects, errors, settings and text import the standard library only;
-        settings also import idna.
+        Dialogues, dialects, errors, settings, testing and text import the standard
+        library only; settings also import idna.
         """
-        pure = ("dialogue", "dialects", "errors", "settings", "text")
+        pure = ("dialogue", "dialects", "errors", "settings", "testing", "text")
         for name, tree in modules().items():
             if room(short(name)) in pure:
                 outside = {
@@ -178,6 +178,11 @@ class ImportTests(SynchronousTestCase):
                 }
                 allowed = {"idna"} if short(name) == "settings" else set()
                 self.assertLessEqual(outside - sys.stdlib_module_names, allowed, name)
+
+    def test_testing(self) -> None:
+        """No module imports the double for tests."""
+        for name in modules():
+            self.assertNotIn("twisted_tcpclient.testing", known(name))
 
     def test_idna(self) -> None:
         """Only settings import idna, so that a name is converted in one way."""
