@@ -15,7 +15,13 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.facts import Facts, TLSFacts, environment, observe, variables
+from twisted_tcpclient.facts import (
+    Facts,
+    TLSFacts,
+    address_facts,
+    environment,
+    variables,
+)
 
 TLS = TLSFacts(
     protocol="TLSv1.3",
@@ -65,7 +71,7 @@ class ObserveTests(SynchronousTestCase):
             IPv4Address("TCP", "192.0.2.1", 40000), IPv4Address("TCP", "192.0.2.25", 25)
         )
         self.assertEqual(
-            observe(transport),
+            address_facts(transport),
             replace(TCP, local_host=None, remote_host=None, remote_info=None),
         )
 
@@ -76,14 +82,14 @@ class ObserveTests(SynchronousTestCase):
             IPv6Address("TCP", "2001:db8::25", 25),
         )
         self.assertEqual(
-            observe(transport),
+            address_facts(transport),
             Facts("TCP6", "2001:db8::1", 40000, None, "2001:db8::25", 25),
         )
 
     def test_unix(self) -> None:
         """A UNIX socket has neither addresses nor ports."""
         transport = StringTransport(UNIXAddress(None), UNIXAddress("/run/socket"))
-        self.assertEqual(observe(transport), Facts("UNIX"))
+        self.assertEqual(address_facts(transport), Facts("UNIX"))
 
     def test_frozen(self) -> None:
         """Facts are facts."""

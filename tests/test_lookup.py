@@ -30,7 +30,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.transcripts import patient
-from twisted_tcpclient.names.resolver import Resolver, addresses, in_daemon
+from twisted_tcpclient.names.resolver import Resolver, in_daemon, system_addresses
 from twisted_tcpclient.names.reverse import (
     IDENT_PORT,
     Ident,
@@ -536,6 +536,6 @@ class ResolverTests(Hanging):
 
     def test_localhost(self) -> None:
         """The system's own answer is understood."""
-        found = addresses("127.0.0.1", 25, (IPv4Address,))
+        found = system_addresses("127.0.0.1", 25, (IPv4Address,))
         self.assertEqual(found, [IPv4Address("TCP", "127.0.0.1", 25)])
-        self.assertRaises(OSError, addresses, "::1", 25, (IPv4Address,))
+        self.assertRaises(OSError, system_addresses, "::1", 25, (IPv4Address,))

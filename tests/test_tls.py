@@ -50,7 +50,7 @@ from twisted_tcpclient.errors import (
 from twisted_tcpclient.relay.endings import of_transport
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
-from twisted_tcpclient.tls.reasons import explain
+from twisted_tcpclient.tls.reasons import tls_reason
 
 TLS1_2 = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
 TLS1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
@@ -216,7 +216,7 @@ class NameTests(Trust):
             server = TLSServer()
             handshake = self.accepts(server, server_name=name)
             self.assertEqual(server.names, [sent])
-            facts = self.creator.observe(handshake.result.transport.getHandle())
+            facts = self.creator.session_facts(handshake.result.transport.getHandle())
             self.assertEqual(facts.server_name, name)
 
 
@@ -313,7 +313,7 @@ class PoisonTests(Trust):
         """Where nobody verifies either will do, and prog is told what can be told."""
         for tag in (self.TELETEX, self.PRINTABLE):
             handshake = self.accepts(self.garbled(tag), verify=False)
-            facts = self.creator.observe(handshake.result.transport.getHandle())
+            facts = self.creator.session_facts(handshake.result.transport.getHandle())
             self.assertIn(facts.subject, (None, "(unreadable)"))
 
     def test_unreadable_names(self) -> None:
@@ -332,7 +332,7 @@ class PoisonTests(Trust):
         """What prog is told of the subject is printable too."""
         server = poisoned((NameOID.COMMON_NAME, self.EVIL), names=["localhost"])
         handshake = self.accepts(server)
-        facts = self.creator.observe(handshake.result.transport.getHandle())
+        facts = self.creator.session_facts(handshake.result.transport.getHandle())
         assert facts.subject is not None
         self.assertRegex(facts.subject, r"\A[ -~]*\Z")
         self.assertIn("evil", facts.subject)
@@ -711,14 +711,14 @@ class ExplainTests(SynchronousTestCase):
             (ConnectionDone(), "connection was closed cleanly"),
             (ValueError("What?"), "what?"),
         ):
-            self.assertEqual(explain(error), words)
+            self.assertEqual(tls_reason(error), words)
 
     def test_hints(self) -> None:
         """Where the usual cause is known it is said."""
         for reason in ("wrong version number", "packet length too long"):
-            words = explain(SSL.Error([("", "", reason)]))
+            words = tls_reason(SSL.Error([("", "", reason)]))
             self.assertEqual(words, f"{reason}: the server does not speak TLS here")
-        words = explain(SSL.Error([("", "", "unsupported protocol")]))
+        words = tls_reason(SSL.Error([("", "", "unsupported protocol")]))
         self.assertEqual(words, "unsupported protocol: no common TLS version")
 
 
@@ -728,7 +728,7 @@ class SettingsTests(Trust):
     def observed(self, **settings: Any) -> Any:
         """The facts about a session with these settings."""
         handshake = self.accepts(**settings)
-        return self.creator.observe(handshake.result.transport.getHandle())
+        return self.creator.session_facts(handshake.result.transport.getHandle())
 
     def test_versions(self) -> None:
         """The best version within bounds is used, and the highest one is told."""

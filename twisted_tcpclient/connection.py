@@ -46,12 +46,12 @@ def observe(transport: Any) -> Facts:
     :param transport: connected, in clear or with TLS of whatever origin.
     :returns: the facts; names, and what ident says, would have to be looked up.
     """
-    known = facts.observe(transport)
+    known = facts.address_facts(transport)
     if not facts.is_secure(transport):
         return known
     from twisted_tcpclient.tls import sessions
 
-    return replace(known, tls=sessions.observe(transport))
+    return replace(known, tls=sessions.tls_facts(transport))
 
 
 #: Transports that lack nothing.

@@ -34,7 +34,7 @@ from twisted_tcpclient.errors import (
     DescriptionError,
     TCPClientError,
 )
-from twisted_tcpclient.race import RacingEndpoint, explain
+from twisted_tcpclient.race import RacingEndpoint, connect_reason
 from twisted_tcpclient.stages.base import Stage, StageFactory
 from twisted_tcpclient.stages.foreign import Settled
 
@@ -129,7 +129,8 @@ class DescribedEndpoint:
         if failure.check(TCPClientError, CancelledError, ConnectingCancelledError):
             failure.raiseException()
         known = failure.check(ConnectError, OSError)
-        why = explain(failure.value).rstrip(".") if known else _words(failure.value)
+        reason = connect_reason if known else _words
+        why = reason(failure.value).rstrip(".")
         raise self._error(why) from None
 
     def _error(self, reason: str) -> ConnectFailed:

@@ -228,7 +228,7 @@ class Session:
         facts = observe(transport)
         if self._creator is None:
             return facts
-        return replace(facts, tls=self._creator.observe(transport.getHandle()))
+        return replace(facts, tls=self._creator.session_facts(transport.getHandle()))
 
     # Using the connection.
 

@@ -34,8 +34,8 @@ Identity = DNS_ID | IPAddress_ID
 #: A DNS name or an IP address; in a malformed certificate any text, or a network.
 Name = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
-#: Labels of 1 to 63 characters, without blanks around them: OpenSSL does not compare a
-#: name with a blank with the name constraints of a CA.
+#: Labels of 1 to 63 characters, without blanks around them: OpenSSL does not find a
+#: name with a blank at its end in an excluded subtree of a CA.
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
