@@ -21,10 +21,10 @@ V6: list[Address] = [IPv6Address("TCP", f"2001:db8::{n}", 25) for n in range(1, 
 
 
 class LiteralTests(SynchronousTestCase):
-    """Hosts that are addresses."""
+    """Names that need no look-up."""
 
     def found(self, host: str) -> list[str]:
-        """The addresses, all of the right kind and port."""
+        """Return the texts of the addresses, and check their types and ports."""
         addresses = literals(host, 25)
         for address in addresses:
             self.assertEqual((address.type, address.port), ("TCP", 25))
@@ -37,7 +37,7 @@ class LiteralTests(SynchronousTestCase):
         self.assertEqual(self.found("0"), ["::1", "127.0.0.1"])
 
     def test_addresses(self) -> None:
-        """Addresses stand for themselves, zone and all."""
+        """An IP address stands for itself, with its zone."""
         for host in (
             "127.0.0.1",
             "255.255.255.255",
@@ -51,7 +51,7 @@ class LiteralTests(SynchronousTestCase):
             self.assertEqual(self.found(host), [host])
 
     def test_names(self) -> None:
-        """Everything else is a name, and for the resolver."""
+        """Any other text needs a look-up."""
         for host in (
             "localhost",
             "127.1",
@@ -66,17 +66,17 @@ class LiteralTests(SynchronousTestCase):
 
 
 class ZoneTests(SynchronousTestCase):
-    """Zones of addresses that were resolved (RFC 4007)."""
+    """The zones of addresses that were looked up (RFC 4007)."""
 
     def named(self, number: int) -> str:
-        """Name the interfaces 1 and 2 alone, the second one not in ASCII."""
+        """Return the names of interfaces 1 and 2; the second one is not ASCII."""
         names = {1: "eth0", 2: "b\xfcro"}
         if number not in names:
             raise OSError(errno.ENXIO, "no such device")
         return names[number]
 
     def test_zones(self) -> None:
-        """A zone beside an address gets into its text, by name or number."""
+        """A zone beside an address is put into its text, by name or number."""
         self.patch(socket, "if_indextoname", self.named)
         for zone, text in (
             (0, "fe80::1"),
@@ -89,7 +89,7 @@ class ZoneTests(SynchronousTestCase):
             self.assertEqual(zoned(address), IPv6Address("TCP", text, 25))
 
     def test_others(self) -> None:
-        """What has none, or has it in its text, stays as it is."""
+        """An address without a zone, or with it in its text, stays as it is."""
         for address in (
             IPv4Address("TCP", "192.0.2.1", 25),
             IPv6Address("TCP", "2001:db8::1", 25),
@@ -99,10 +99,10 @@ class ZoneTests(SynchronousTestCase):
 
 
 class InterleavingTests(SynchronousTestCase):
-    """The order of attempts."""
+    """The order of attempts (RFC 8305, 4)."""
 
     def test_turns(self) -> None:
-        """The families take turns, the one that the system prefers first."""
+        """The families take turns; that of the first address begins."""
         table: list[tuple[list[Address], list[Address]]] = [
             ([], []),
             (V4[:2], V4[:2]),
@@ -119,8 +119,8 @@ class InterleavingTests(SynchronousTestCase):
     @given(st.lists(st.sampled_from([*V4, *V6]), max_size=12))
     def test_nothing_is_lost(self, addresses: list[Any]) -> None:
         """
-        Every address is tried once; within a family the order stays; and no
-        family waits while the other has a second turn.
+        Each address occurs once. Within a family the order stays. No family has two
+        turns while the other has addresses left.
         """
         order = interleaved(addresses)
         self.assertEqual(sorted(map(str, order)), sorted(map(str, set(addresses))))

@@ -1,4 +1,6 @@
-"""What prog is told about hosts and users, in a network with a DNS of its own."""
+"""
+The names and users that prog gets, in a network with its own DNS.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ class LookupTests(SynchronousTestCase):
     """Names and ident, looked up as the options say."""
 
     def setUp(self) -> None:
-        """Have servers on several addresses."""
+        """Start servers on several addresses."""
         self.identd = servers.identd()
         self.ports = {
             host: self.serve(host)
@@ -34,9 +36,9 @@ class LookupTests(SynchronousTestCase):
         }
 
     def serve(self, host: str) -> str:
-        """Start a server that says hello, on one address of the network."""
+        """Start a server that sends a greeting, on one address of the network."""
         network = servers.network()
-        # It stays: ident knows nothing of a connection that has ended.
+        # The server does not close: ident knows the owners of open connections alone.
         greeter = ("sh", "-c", "echo hello; exec cat")
         server = servers.tcpserver(*greeter, host=host, inside=network)
         return str(server.port)
@@ -44,7 +46,7 @@ class LookupTests(SynchronousTestCase):
     def told(
         self, *options: str, host: str = "127.0.0.5", **env: str
     ) -> dict[str, str]:
-        """Return what prog finds in the environment about names and users."""
+        """Return the variables about names and users that prog gets."""
         names = {"five.example.test": "127.0.0.5", "nameless.example.test": "127.0.0.9"}
         port = self.ports[names.get(host, host)]
         outcome = inside(*options, host, port, "env", env=environment(**env))
@@ -55,19 +57,19 @@ class LookupTests(SynchronousTestCase):
     def check(
         self, expected: dict[str, str], *options: str, host: str = "127.0.0.5"
     ) -> None:
-        """Prog is told just this, and nothing that was inherited."""
+        """Check that prog gets these variables, and no inherited ones."""
         stale = {HOST: "stale", INFO: "stale", LOCAL: "stale"}
 
         def told() -> dict[str, str] | None:
             found = self.told(*options, host=host, **stale)
-            # oidentd does not know a connection that its server has not accepted
-            # yet, and nobody can see when it has: then it is asked again.
+            # oidentd does not know a connection before the server has accepted it,
+            # which cannot be observed.  So prog is run again.
             return None if INFO in expected and INFO not in found else found
 
         self.assertEqual(servers.eventually(told, "the user's name"), expected)
 
     def test_default(self) -> None:
-        """All are looked up unless told otherwise: both names, and the user."""
+        """By default both names and the user are looked up."""
         expected = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
         together(
             {
@@ -78,7 +80,7 @@ class LookupTests(SynchronousTestCase):
         )
 
     def test_options(self) -> None:
-        """-H, -R and -l leave out what they say, and nothing else."""
+        """-H, -R and -l each leave out one look-up."""
         everything = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
 
         def without(*names: str) -> dict[str, str]:
@@ -99,35 +101,35 @@ class LookupTests(SynchronousTestCase):
         )
 
     def test_no_question(self) -> None:
-        """What is not wanted is not asked for: not of DNS, and not in client mode."""
+        """No question is sent for a look-up that is left out, nor in client mode."""
         network = servers.network()
         asked = len(network.log.read_text())
         self.told("-RHl0")
         outcome = inside("127.0.0.5", self.ports["127.0.0.5"])
         self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-        # Another question marks the end of what could have been asked before.
+        # dnsmasq logs questions in order, so that none can follow later.
         self.told("-Rl0", host="127.0.0.9")
         servers.logged(network.log, "127.0.0.9 is NXDOMAIN")
         log = network.log.read_text()[asked:]
         self.assertNotIn("127.0.0.5", log)
 
     def test_nameless(self) -> None:
-        """An address without a name has none: the variable is absent, not empty."""
+        """If an address has no name the variable is absent, not empty."""
         expected = {LOCAL: "localhost", INFO: "tester"}
         self.check(expected, host="127.0.0.9")
         self.check(expected, host="nameless.example.test")
 
     def test_bounded(self) -> None:
-        """A look-up that is never answered is given up after the time of -t."""
+        """A look-up without an answer ends after the time of -t."""
         port = self.serve("127.0.0.66")
-        # The resolver itself would go on for longer than we have patience.
+        # By itself the resolver would wait for 150 s.
         env = environment(RES_OPTIONS="timeout:30 attempts:5")
         outcome = inside("-Rl0", "-t", "1", "127.0.0.66", port, "env", env=env)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         self.assertNotIn(HOST.encode(), outcome.out)
 
     def test_control_bytes(self) -> None:
-        """No control byte gets into a value."""
+        """Control characters in a value are escaped."""
         told = self.told("-l", "a\x1b[31m\nb\x7f", "-RH")
         self.assertEqual(told, {LOCAL: "a\\x1b[31m\\nb\\x7f"})
 
@@ -136,7 +138,7 @@ class ConnectTests(SynchronousTestCase):
     """Names with several addresses, and addresses with zones."""
 
     def test_several(self) -> None:
-        """Every address of a name is tried, and reported when none answers."""
+        """If no address of a name answers, all of them are reported."""
         outcome = inside("many.example.test", "9")
         lines = outcome.err.splitlines()
         self.assertEqual((outcome.status, outcome.out), (111, b""))
@@ -152,7 +154,7 @@ class ConnectTests(SynchronousTestCase):
         )
 
     def test_one_of_several(self) -> None:
-        """The one address that answers is found, wherever it is in the list."""
+        """The address that answers is found at any place in the list."""
         network = servers.network()
 
         def check(name: str, host: str) -> None:
@@ -162,13 +164,13 @@ class ConnectTests(SynchronousTestCase):
 
         for name, host in (
             ("many.example.test", "127.0.0.8"),
-            # The other address of this one does not even refuse.
+            # The other address of this name does not answer at all.
             ("racing.example.test", "127.0.0.5"),
         ):
             check(name, host)
 
     def test_silent(self) -> None:
-        """An address that never answers is given up after the time of -T."""
+        """An address that does not answer fails after the time of -T."""
         outcome = inside("-T", "1", "silent.example.test", "25")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertEqual(
@@ -178,13 +180,15 @@ class ConnectTests(SynchronousTestCase):
         )
 
     def test_local_port(self) -> None:
-        """With a fixed local port one address after the other is tried."""
+        """With a fixed local port, the addresses are tried one after the other."""
         outcome = inside("-p", "4711", "many.example.test", "9")
         self.assertEqual(outcome.status, 111)
         self.assertEqual(outcome.err.count("connection refused"), 3, outcome.err)
 
     def test_temporary(self) -> None:
-        """A look-up that is not answered is another matter than an unknown name."""
+        """
+        The error for a look-up without an answer differs from that for an unknown name.
+        """
         stalled = inside("-T", "1", "stalled.example.test", "25")
         self.assertIn("temporarily unable to figure out", stalled.complaint())
         unknown = inside("unknown.example.test", "25")
@@ -192,7 +196,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual((stalled.status, unknown.status), (111, 111))
 
     def test_zone(self) -> None:
-        """A link-local address is reached through its zone, in brackets or not."""
+        """A link-local address is reached in its zone, in brackets or not."""
         network = servers.network()
         ip = find_program("ip", "iproute2")
         added = run(
@@ -201,7 +205,7 @@ class ConnectTests(SynchronousTestCase):
         )
         if added.status:
             raise SkipTest("this kernel gives the loopback no link-local address")
-        # It refuses, which is an answer of that very address.
+        # No server listens, so that the address refuses.
         for host in ("fe80::1%lo", "[fe80::1%lo]"):
             outcome = inside(host, "9")
             self.assertEqual(

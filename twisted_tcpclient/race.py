@@ -7,8 +7,8 @@ resolver, which may have all addresses of one family first.  It reports the last
 alone.  It drops the zone of an IPv6 address.
 
 It asks its reactor for addresses, timers and connections.  So it is given a
-:class:`Track` as its reactor, which gives the addresses in the order of RFC 8305, starts
-the next attempt when one fails, and keeps all failures.
+:class:`Track` as its reactor, which gives the addresses in the order of RFC 8305,
+starts the next attempt when one fails, and keeps all failures.
 
 :func:`connect_reason` says why a connection was not made; other endpoints use it, too.
 """
