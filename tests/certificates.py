@@ -1,7 +1,7 @@
-"""Certificates for the tests, issued on the spot by authorities that are thrown away.
+"""Certificates for the tests, issued by CAs that exist only while they run.
 
-An `Authority` issues every kind of certificate that a test needs: good ones, and each
-way of being wrong.  `shared()` gives the usual ones as files, made once a process.
+An `Authority` issues valid certificates, and those with any fault.  `shared()` returns
+the usual ones as files, which are made once a process.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Extension = tuple[x509.ExtensionType, bool]
 
 @dataclass(frozen=True)
 class Period:
-    """The time in which a certificate, or a revocation list, holds."""
+    """The time in which a certificate or a CRL is valid."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def hours(cls, start: float, end: float) -> Period:
-        """Return a period given in hours from now; what is past is negative."""
+        """Return a period in hours from now; hours in the past are negative."""
         now = datetime.now(timezone.utc)
         return cls(now + timedelta(hours=start), now + timedelta(hours=end))
 
@@ -60,7 +60,7 @@ FUTURE = Period.hours(24, 48)
 
 
 def key_usage(*allowed: str) -> x509.KeyUsage:
-    """Return a KeyUsage of the bits that are named, as `cryptography` names them."""
+    """Return a KeyUsage with these bits, named as in `cryptography`."""
     bits = (
         "digital_signature",
         "content_commitment",
@@ -89,7 +89,7 @@ class Identity:
     intermediates: tuple[x509.Certificate, ...] = ()
 
     def without_intermediates(self) -> Identity:
-        """Return the identity that a server shows when it forgets its chain."""
+        """Return the identity of a server that sends no intermediates."""
         return replace(self, intermediates=())
 
     def key_pem(self, passphrase: str | None = None) -> bytes:
@@ -124,7 +124,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Authority:
-    """Who may issue certificates: a root, or an intermediate below another."""
+    """A CA: a root, or an intermediate below another."""
 
     identity: Identity
 
@@ -138,7 +138,7 @@ class Authority:
         key: PrivateKey | None = None,
         extensions: Sequence[Extension] = (),
     ) -> Authority:
-        """Make an authority that vouches for itself."""
+        """Make a root."""
         key = key or _new_key()
         basic = x509.BasicConstraints(True, path_length)
         draft = _authority_draft(_subject(name), key, valid, basic, ISSUING)
@@ -155,7 +155,7 @@ class Authority:
         key: PrivateKey | None = None,
         extensions: Sequence[Extension] = (),
     ) -> Authority:
-        """Make an authority for which this one vouches."""
+        """Issue the certificate of a CA below this one."""
         key = key or _new_key()
         draft = _authority_draft(_subject(name), key, valid, basic, usage)
         return Authority(self._issue(_extended(draft, extensions), key))
@@ -198,7 +198,7 @@ class Authority:
     def revocations(
         self, *revoked: Identity, valid: Period = CURRENT
     ) -> x509.CertificateRevocationList:
-        """Sign a list of revoked certificates; `valid` may make it an expired one."""
+        """Sign a CRL with these certificates; `valid` may make it an expired one."""
         draft = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.identity.certificate.subject)
@@ -222,10 +222,12 @@ class Authority:
         change: Callable[[bytes], bytes],
         digest: HashAlgorithm = DIGEST,
     ) -> Identity:
-        """Sign what no library would: a certificate of ours, changed.
+        """
+        Sign a changed copy of a certificate, which libraries would not sign.
 
-        `change` is given what is signed and the name of the algorithm, in DER; it
-        keeps the length.  What only OpenSSL can read comes as OpenSSL's.
+        `change` gets the signed part and the name of the algorithm, in DER, and returns
+        as many bytes. A certificate that `cryptography` cannot read is returned as
+        pyOpenSSL's.
         """
         tbs = identity.certificate.tbs_certificate_bytes
         rest = identity.certificate.public_bytes(Encoding.DER).partition(tbs)[2]
@@ -242,7 +244,7 @@ class Authority:
         return replace(identity, certificate=certificate)
 
     def save(self, path: Path) -> Path:
-        """Write the certificate of this authority, without its key."""
+        """Write the certificate of this CA, without its key."""
         return save_certificates(path, self.identity.certificate)
 
     def _issue(self, draft: x509.CertificateBuilder, key: PrivateKey) -> Identity:
@@ -254,7 +256,7 @@ class Authority:
 
     def _path(self) -> tuple[x509.Certificate, ...]:
         certificate = self.identity.certificate
-        # Nobody sends a root: who trusts it has it.
+        # Servers do not send the root: a client that trusts it has it.
         if certificate.issuer == certificate.subject:
             return ()
         return (certificate, *self.identity.intermediates)
@@ -267,7 +269,7 @@ def self_signed(
     common_name: str | None = None,
     valid: Period = CURRENT,
 ) -> Identity:
-    """Make a server certificate that no authority vouches for."""
+    """Make a self-signed server certificate."""
     key = _new_key()
     common_name = common_name or _first(names)
     draft = _named(_draft(_subject(common_name), key, valid), names, addresses)
@@ -288,7 +290,7 @@ def save_revocations(path: Path, *lists: x509.CertificateRevocationList) -> Path
 
 
 def der(tag: int, content: bytes) -> bytes:
-    """Encode one value as ASN.1's distinguished rules (DER) have it."""
+    """Return a DER element (X.690, 10): tag, length and content."""
     size = len(content)
     length = size.to_bytes(max(1, (size.bit_length() + 7) // 8), "big")
     if size > 127:
@@ -298,7 +300,7 @@ def der(tag: int, content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Shared:
-    """The files that most tests need, and who and what is in them."""
+    """The files that most tests need, and their contents."""
 
     directory: Path
     authority: Authority
@@ -320,8 +322,8 @@ def shared() -> Shared:
 
     `server` is valid for localhost, mail.example.test, 127.0.0.1 and ::1.  `server` and
     `client` hold key and chain; `encrypted_client` is `client` with its key under
-    `passphrase`.  `revocations` is a current list of nothing.  `stranger` is another
-    authority, which did not issue any of these.
+    `passphrase`.  `revocations` is a current and empty CRL.  `stranger` is another
+    CA, which has issued none of these.
     """
     directory = Path(tempfile.mkdtemp(prefix="certificates-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)

@@ -1,5 +1,5 @@
 """
-Facts: what prog is told, and what it must not be told any more.
+The facts about a connection, and the environment that prog gets.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TCP = Facts(
     remote_info="joe",
 )
 
-#: Every variable that is ours.
+#: The variables that are set or removed.
 OURS = {
     b"PROTO",
     b"TCPLOCALPORT",
@@ -62,11 +62,11 @@ OURS = {
 STALE = dict.fromkeys(OURS, b"stale")
 
 
-class ObserveTests(SynchronousTestCase):
-    """What a transport knows."""
+class AddressTests(SynchronousTestCase):
+    """The facts of a transport."""
 
     def test_tcp(self) -> None:
-        """Both addresses, and which family they are of."""
+        """A TCP transport has both addresses and ports."""
         transport = StringTransport(
             IPv4Address("TCP", "192.0.2.1", 40000), IPv4Address("TCP", "192.0.2.25", 25)
         )
@@ -76,7 +76,7 @@ class ObserveTests(SynchronousTestCase):
         )
 
     def test_tcp6(self) -> None:
-        """The same for IPv6, which has a PROTO of its own."""
+        """Over IPv6, PROTO is TCP6."""
         transport = StringTransport(
             IPv6Address("TCP", "2001:db8::1", 40000),
             IPv6Address("TCP", "2001:db8::25", 25),
@@ -92,17 +92,17 @@ class ObserveTests(SynchronousTestCase):
         self.assertEqual(address_facts(transport), Facts("UNIX"))
 
     def test_frozen(self) -> None:
-        """Facts are facts."""
+        """Facts cannot be changed."""
         facts: Any = TCP
         with self.assertRaises(FrozenInstanceError):
             facts.remote_host = "evil.example"
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """What prog finds in its environment."""
+    """The environment of prog."""
 
     def test_tcp(self) -> None:
-        """The variables of tcp-environ(5)."""
+        """A TCP connection has the variables of tcp-environ(5)."""
         self.assertEqual(
             environment({}, TCP),
             {
@@ -118,7 +118,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_order(self) -> None:
-        """They come in the order in which the C program sets them."""
+        """The variables come in the order of the C tcpclient."""
         bare = replace(TCP, remote_host=None, remote_info=None)
         self.assertEqual(
             list(environment({}, bare)),
@@ -133,7 +133,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_absent(self) -> None:
-        """What is not known is not there, rather than empty."""
+        """A fact that is not known has no variable, not an empty one."""
         bare = Facts("TCP", "192.0.2.1", 1, None, "192.0.2.25", 2)
         self.assertEqual(
             set(environment({}, bare)),
@@ -147,14 +147,13 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_empty_is_not_absent(self) -> None:
-        """An empty name that the user gave is there, and empty."""
+        """An empty name that the user gave is an empty variable."""
         facts = replace(TCP, local_host="")
         self.assertEqual(environment(STALE, facts)[b"TCPLOCALHOST"], b"")
 
     def test_stale(self) -> None:
         """
-        Variables of another connection, which were inherited, are gone: each
-        kind of connection leaves no more than its own.
+        Inherited variables of another connection are removed, whatever the connection.
         """
         bare = replace(TCP, local_host=None, remote_host=None, remote_info=None)
         unix = Facts("UNIX")
@@ -165,15 +164,15 @@ class EnvironmentTests(SynchronousTestCase):
                 self.assertNotIn(b"stale", result.values())
 
     def test_all_are_known(self) -> None:
-        """There is no variable of ours that these tests do not know."""
+        """These tests know all variables that are set."""
         self.assertEqual({name.encode() for name in variables(TCP)}, OURS)
 
     def test_unix(self) -> None:
-        """Over a UNIX socket there is PROTO, and nothing else."""
+        """A UNIX socket has PROTO and no other variable."""
         self.assertEqual(environment(STALE, Facts("UNIX")), {b"PROTO": b"UNIX"})
 
     def test_tls(self) -> None:
-        """Over TLS there is what is known of the session."""
+        """A TLS session has the variables of s6-networking."""
         result = environment({}, replace(Facts("UNIX"), tls=TLS))
         self.assertEqual(
             result,
@@ -188,7 +187,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_tls_without_a_name(self) -> None:
-        """Where no name was sent there is none."""
+        """A session without SNI and certificate has no variables for them."""
         tls = replace(TLS, server_name=None, certificate_hash=None, subject=None)
         self.assertEqual(
             set(environment(STALE, replace(Facts("UNIX"), tls=tls))),
@@ -196,7 +195,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_provider(self) -> None:
-        """TLS_PROVIDER has the form that scripts know, and is set on demand only."""
+        """TLS_PROVIDER has the form of the C tcpclient, and is set only if wanted."""
         facts = replace(TCP, tls=replace(TLS, protocol="TLSv1.2"))
         self.assertNotIn(b"TLS_PROVIDER", environment({}, facts))
         self.assertEqual(
@@ -207,7 +206,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertNotIn(b"TLS_PROVIDER", environment(STALE, TCP, True))
 
     def test_others(self) -> None:
-        """All else is passed on as it was, bytes and all."""
+        """All other variables stay as they are, whatever their bytes."""
         others = {
             b"PATH": b"/bin",
             b"ODD": b"\xff\x01\n",
@@ -219,7 +218,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(result, {**others, b"PROTO": b"UNIX"})
 
     def test_inherited_is_not_touched(self) -> None:
-        """Our own environment stays as it was."""
+        """The inherited environment is not changed."""
         before = dict(STALE)
         environment(before, Facts("UNIX"))
         self.assertEqual(before, STALE)
@@ -227,7 +226,7 @@ class EnvironmentTests(SynchronousTestCase):
     @patient
     @given(st.text(max_size=50))
     def test_no_control_bytes(self, evil: str) -> None:
-        """No control byte, and nothing beyond ASCII, gets into a value of ours."""
+        """The added values are printable ASCII."""
         tls = TLSFacts(evil, evil, evil, evil, evil, evil)
         facts = Facts(evil, evil, 1, evil, evil, 2, evil, evil, tls)
         for value in environment({}, facts, True).values():

@@ -1,5 +1,5 @@
 """
-Records of TLS 1.3 made by hand, which no real server would send (RFC 8446, 5 and 7).
+TLS 1.3 records made by hand, which a usual server does not send (RFC 8446, 5 and 7).
 """
 
 from __future__ import annotations
@@ -23,46 +23,60 @@ CLOSE_NOTIFY, USER_CANCELED = b"\1\0", b"\1\x5a"
 
 
 def message(kind: int, content: bytes) -> bytes:
-    """Make a message of the handshake, without a record (RFC 8446, 4)."""
+    """Return a handshake message without a record (RFC 8446, 4)."""
     return bytes((kind,)) + len(content).to_bytes(3, "big") + content
 
 
 def ticket(size: int = 200) -> bytes:
-    """Make a NewSessionTicket (RFC 8446, 4.6.1)."""
+    """
+    Return a NewSessionTicket (RFC 8446, 4.6.1).
+
+    :param size: of the ticket in it, in bytes.
+    """
     lifetime, age, nonce, extensions = b"\0\0\2\0", b"age!", b"\1n", b"\0\0"
     content = size.to_bytes(2, "big") + bytes(size)
     return message(4, lifetime + age + nonce + content + extensions)
 
 
 def key_update(answer: bool) -> bytes:
-    """Make a KeyUpdate, after which the sender's keys are others (4.6.3)."""
+    """
+    Return a KeyUpdate, after which its sender uses the next keys (RFC 8446, 4.6.3).
+
+    :param answer: whether the peer has to send one, too.
+    """
     return message(24, bytes((answer,)))
 
 
 class Server:
     """
-    A TLS 1.3 server: OpenSSL does the handshake and decrypts, and what it sends
-    afterwards is encrypted here.
+    A TLS 1.3 server.
+
+    OpenSSL does the handshake and decrypts.  The records that are sent after the
+    handshake are encrypted here.
     """
 
     def __init__(self, peer: Peer) -> None:
-        """:param peer: with nothing said yet: the handshake is done here."""
+        """
+        Do the handshake.
+
+        :param peer: a client that has sent nothing yet.
+        """
         self._peer = peer
         self._secrets: dict[str, bytes] = {}
         self._tls = SSL.Connection(self._context(), None)
         self._tls.set_accept_state()
         self._handshake()
-        # What OpenSSL has sent with these keys: its tickets.
+        # OpenSSL has used these keys for its tickets.
         self._sequence = self._flush()
         self._rekey(self._secrets["SERVER_TRAFFIC_SECRET_0"])
 
     def send(self, kind: int, *contents: bytes) -> None:
-        """Send a record with each of these, all in one segment."""
+        """Send a record with each of these contents, in one segment."""
         records = b"".join(self.sealed(kind, content) for content in contents)
         self._peer.socket.sendall(records)
 
     def sealed(self, kind: int, content: bytes) -> bytes:
-        """The record with that, which is to be sent next."""
+        """Return the next record, with that content."""
         inner = content + bytes((kind,))
         header = b"\x17\3\3" + (len(inner) + 16).to_bytes(2, "big")
         nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
@@ -70,12 +84,12 @@ class Server:
         return header + self._cipher.encrypt(nonce, inner, header)
 
     def update(self) -> None:
-        """Use the next keys from now on."""
+        """Encrypt with the next keys from now on (RFC 8446, 7.2)."""
         self._rekey(_expand(self._secret, "traffic upd", 32))
         self._sequence = 0
 
     def receive(self) -> bytes:
-        """What the client says next, and nothing after its close_notify."""
+        """Return the next bytes of the client, b"" after its close_notify."""
         while True:
             try:
                 return self._tls.recv(CHUNK)
@@ -85,14 +99,14 @@ class Server:
                 self._feed()
 
     def exactly(self, size: int) -> bytes:
-        """So many bytes of what the client says."""
+        """Return that many bytes of the client, fewer at its close_notify."""
         received = b""
         while len(received) < size and (data := self.receive()):
             received += data
         return received
 
     def rest(self) -> bytes:
-        """All that the client says until its close_notify."""
+        """Return all bytes of the client until its close_notify."""
         return b"".join(iter(self.receive, b""))
 
     def _context(self) -> SSL.Context:
@@ -118,7 +132,7 @@ class Server:
                 self._feed()
 
     def _flush(self) -> int:
-        """Send what OpenSSL has to send, and return how many records that was."""
+        """Send OpenSSL's records, and return their number."""
         said = b""
         with contextlib.suppress(SSL.WantReadError):
             while True:
@@ -141,7 +155,7 @@ class Server:
 
 
 def _expand(secret: bytes, label: str, length: int) -> bytes:
-    """HKDF-Expand-Label without a context (RFC 8446, 7.1)."""
+    """Return HKDF-Expand-Label without a context (RFC 8446, 7.1)."""
     name = b"tls13 " + label.encode()
     info = length.to_bytes(2, "big") + bytes((len(name),)) + name + b"\0"
     derive: Any = HKDFExpand(SHA256(), length, info)
