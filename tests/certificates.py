@@ -226,7 +226,7 @@ class Authority:
         Sign a changed copy of a certificate, which libraries would not sign.
 
         `change` gets the signed part and the name of the algorithm, in DER, and returns
-        as many bytes. A certificate that `cryptography` cannot read is returned as
+        as many bytes.  A certificate that `cryptography` cannot read is returned as
         pyOpenSSL's.
         """
         tbs = identity.certificate.tbs_certificate_bytes

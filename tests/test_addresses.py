@@ -14,7 +14,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.names.addresses import Address, interleaved, literals, zoned
+from twisted_tcpclient.names.addresses import interleaved, literals, zoned
+from twisted_tcpclient.names.resolver import Address
 
 V4: list[Address] = [IPv4Address("TCP", f"192.0.2.{n}", 25) for n in range(1, 5)]
 V6: list[Address] = [IPv6Address("TCP", f"2001:db8::{n}", 25) for n in range(1, 5)]
@@ -119,7 +120,7 @@ class InterleavingTests(SynchronousTestCase):
     @given(st.lists(st.sampled_from([*V4, *V6]), max_size=12))
     def test_nothing_is_lost(self, addresses: list[Any]) -> None:
         """
-        Each address occurs once. Within a family the order stays. No family has two
+        Each address occurs once.  Within a family the order stays.  No family has two
         turns while the other has addresses left.
         """
         order = interleaved(addresses)

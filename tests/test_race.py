@@ -54,8 +54,7 @@ from twisted_tcpclient.errors import (
     ConnectFailed,
     LookupFailed,
 )
-from twisted_tcpclient.names.addresses import Address
-from twisted_tcpclient.names.resolver import Resolver
+from twisted_tcpclient.names.resolver import Address, Resolver
 from twisted_tcpclient.race import (
     RacingEndpoint,
     Track,

@@ -571,7 +571,7 @@ class ClientCertificateTests(Trust):
 
     def test_missing(self) -> None:
         """
-        TLS 1.2: a server that insists on a certificate fails the handshake. The error
+        TLS 1.2: a server that insists on a certificate fails the handshake.  The error
         says so, and names the option.
         """
         server = TLSServer(insists=True, versions=TLS1_2)
@@ -580,7 +580,7 @@ class ClientCertificateTests(Trust):
 
     def test_missing_in_1_3(self) -> None:
         """
-        TLS 1.3: a server insists on a certificate only after the handshake. Then the
+        TLS 1.3: a server insists on a certificate only after the handshake.  Then the
         end of the connection is an error, which says so.
         """
         handshake = self.shake(TLSServer(insists=True, versions=TLS1_3))

@@ -21,7 +21,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectBindError, ConnectError, NotConnectingError
 from twisted.internet.error import TimeoutError as ConnectTimeoutError
@@ -43,8 +43,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import AddressNotFound, Attempt, ConnectFailed
-from twisted_tcpclient.names.addresses import Address, resolve
-from twisted_tcpclient.names.resolver import Resolution
+from twisted_tcpclient.names.addresses import resolve
+from twisted_tcpclient.names.resolver import Address, Resolution
 from twisted_tcpclient.settings import ConnectSettings, read_host
 from twisted_tcpclient.text import os_reason, place
 
@@ -194,7 +194,7 @@ class Track:
         self,
         reactor: Any,
         host: str,
-        addresses: Sequence[Address],
+        addresses: list[Address],
         settings: ConnectSettings,
         trying: Callable[[str], None],
     ) -> None:
@@ -228,11 +228,8 @@ class Track:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """Return the addresses in the order in which to try them."""
-        resolution = Resolution(hostName)
-        resolutionReceiver.resolutionBegan(resolution)
-        for address in self._addresses:
-            resolutionReceiver.addressResolved(address)
-        resolutionReceiver.resolutionComplete()
+        resolution = Resolution(hostName, succeed(self._addresses))
+        resolution.report_to(resolutionReceiver)
         return resolution
 
     def seconds(self) -> float:
@@ -400,7 +397,7 @@ class RacingEndpoint:
         )
 
     def _race(
-        self, addresses: Sequence[Address], factory: IProtocolFactory
+        self, addresses: list[Address], factory: IProtocolFactory
     ) -> Deferred[IProtocol]:
         """Let the addresses race by Twisted's endpoint."""
         settings = self._settings

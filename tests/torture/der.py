@@ -1,7 +1,7 @@
 """
 Certificates whose DER was changed in ways that no library would sign.
 
-The signatures do not fit any more. A client that does not verify ignores that; another
+The signatures do not fit any more.  A client that does not verify ignores that; another
 one notices it only after it has parsed the certificate.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.certificates import der
 
 #: The fields of a TBSCertificate (RFC 5280, 4.1) that these certificates have.
 FIELDS = (
@@ -23,15 +25,6 @@ FIELDS = (
     "key",
     "extensions",
 )
-
-
-def element(tag: int, *content: bytes) -> bytes:
-    """Return an element of DER."""
-    whole = b"".join(content)
-    length = len(whole).to_bytes(3, "big").lstrip(b"\0")
-    if len(whole) < 0x80:
-        return bytes([tag, len(whole)]) + whole
-    return bytes([tag, 0x80 | len(length)]) + length + whole
 
 
 def elements(content: bytes) -> list[bytes]:
@@ -59,15 +52,18 @@ def rewritten(certificate: x509.Certificate, **fields: bytes) -> bytes:
     parts = elements(content(tbs))
     for name, replacement in fields.items():
         parts[FIELDS.index(name)] = replacement
-    return element(0x30, element(0x30, *parts), *rest)
+    return _sequence(_sequence(*parts), *rest)
 
 
 def name(attributes: Sequence[tuple[bytes, int, bytes]]) -> bytes:
     """Return a Name (RFC 5280, 4.1.2.4) of attributes: OID, tag and text."""
-    return element(
-        0x30,
+    return _sequence(
         *(
-            element(0x31, element(0x30, element(6, oid), element(tag, text)))
+            der(0x31, _sequence(der(6, oid), der(tag, text)))
             for oid, tag, text in attributes
-        ),
+        )
     )
+
+
+def _sequence(*contents: bytes) -> bytes:
+    return der(0x30, b"".join(contents))

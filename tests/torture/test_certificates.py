@@ -2,7 +2,7 @@
 Certificates with each fault that they can have, and some that only look faulty.
 
 The command meets each of them over implicit TLS and over STARTTLS, with the server
-named by its host, by ``-m`` and by its address. The sessions run within this process,
+named by its host, by ``-m`` and by its address.  The sessions run within this process,
 against a server on a socket. ``openssl verify`` judges the same files; if its verdict
 differs, the case says why.
 """

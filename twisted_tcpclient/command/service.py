@@ -44,9 +44,9 @@ class TCPClientService(Service):
     def startService(self) -> None:
         """Start the session as soon as the reactor runs."""
         super().startService()
-        self._reactor.callWhenRunning(self._begin)
+        self._reactor.callWhenRunning(self._start_session)
 
-    def _begin(self) -> None:
+    def _start_session(self) -> None:
         # Twisted does not handle SIGHUP: it would end twist, and prog would go on.
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._note_hang_up)

@@ -20,9 +20,8 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import AddressNotFound, LookupFailed
+from twisted_tcpclient.names.resolver import Address
 from twisted_tcpclient.settings import ConnectSettings, is_ip
-
-Address = IPv4Address | IPv6Address
 
 #: The types of addresses by the family that the settings name, 0 for both.
 _KINDS: dict[int, tuple[type[Address], ...]] = {
@@ -124,7 +123,7 @@ class _Lookup:
         reactor.nameResolver.resolveHostName(
             self, name, portNumber=port, addressTypes=_KINDS[self._family]
         )
-        return self._result.addTimeout(timeout, reactor, self._late)
+        return self._result.addTimeout(timeout, reactor, self._time_out)
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """Keep the look-up: it can be cancelled, and may know why it failed."""
@@ -151,7 +150,7 @@ class _Lookup:
             return _no_address(self._host, self._family)
         return _lookup_failed(self._host, (error.strerror or "unknown").lower())
 
-    def _late(self, outcome: object, seconds: float) -> NoReturn:
+    def _time_out(self, outcome: object, seconds: float) -> NoReturn:
         raise _lookup_failed(self._host, "timed out")
 
     def _cancel(self, result: Deferred[list[Address]]) -> None:

@@ -12,14 +12,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    Deferred,
-    maybeDeferred,
-)
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -32,6 +30,8 @@ from zope.interface import implementer
 from twisted_tcpclient.settings import read_host
 
 T = TypeVar("T")
+
+Address = IPv4Address | IPv6Address
 
 
 def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
@@ -65,7 +65,7 @@ def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
 
 def system_addresses(
     host: str, port: int, types: Sequence[type[IAddress]]
-) -> list[IPv4Address | IPv6Address]:
+) -> list[Address]:
     """
     Return the addresses of a host in the order that the system prefers (RFC 6724).
 
@@ -97,21 +97,34 @@ def system_addresses(
 @implementer(IHostResolution)
 class Resolution:
     """
-    One look-up.
+    One look-up of a name.
 
-    :ivar looking: fires when the look-up is over.
     :ivar failure: why the look-up failed; None if it did not, or is not over.
     """
 
-    failure: Failure | None = None
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, looking: Deferred[list[Address]]) -> None:
+        """:param looking: fires with the addresses."""
         self.name = name
-        self.looking: Deferred[Any] = Deferred()
+        self.failure: Failure | None = None
+        self._looking: Deferred[Any] = looking
 
     def cancel(self) -> None:
         """Drop the result."""
-        self.looking.cancel()
+        self._looking.cancel()
+
+    def report_to(self, receiver: IResolutionReceiver) -> None:
+        """Tell a receiver that the look-up began, its result, and its end."""
+        receiver.resolutionBegan(self)
+        self._looking.addCallbacks(partial(_report, receiver), self._note)
+        self._looking.addCallback(lambda _: receiver.resolutionComplete())
+
+    def _note(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def _report(receiver: IResolutionReceiver, found: list[Address]) -> None:
+    for address in found:
+        receiver.addressResolved(address)
 
 
 @implementer(IHostnameResolver)
@@ -130,24 +143,12 @@ class Resolver:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """See :class:`twisted.internet.interfaces.IHostnameResolver`."""
-        resolution = Resolution(hostName)
         types = addressTypes or (IPv4Address, IPv6Address)
-        resolution.looking = maybeDeferred(
+        looking = maybeDeferred(
             in_daemon,
             self._reactor,
             lambda: system_addresses(hostName, portNumber, types),
         )
-
-        def found(result: list[IPv4Address | IPv6Address]) -> None:
-            for address in result:
-                resolutionReceiver.addressResolved(address)
-
-        def note(failure: Failure) -> None:
-            resolution.failure = failure
-
-        resolutionReceiver.resolutionBegan(resolution)
-        resolution.looking.addCallbacks(found, note)
-        resolution.looking.addCallback(
-            lambda _: resolutionReceiver.resolutionComplete()
-        )
+        resolution = Resolution(hostName, looking)
+        resolution.report_to(resolutionReceiver)
         return resolution

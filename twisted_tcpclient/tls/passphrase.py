@@ -40,7 +40,7 @@ def ask_passphrase(path: str) -> bytes:
         raise _cannot_ask(path, os_reason(error)) from None
     try:
         with _signals_kept() as kept, _silenced(terminal):
-            if _ready(terminal, select.POLLOUT, kept):
+            if _await_ready(terminal, select.POLLOUT, kept):
                 os.write(terminal, f"passphrase for {printable(path)}: ".encode())
             line = _line(terminal, kept)
     except OSError as error:
@@ -83,7 +83,7 @@ def _silenced(terminal: int) -> Iterator[None]:
             os.write(terminal, b"\n")
 
 
-def _ready(terminal: int, event: int, kept: list[int]) -> bool:
+def _await_ready(terminal: int, event: int, kept: list[int]) -> bool:
     """Wait until a terminal is ready; return False if a signal has been kept."""
     waiting = select.poll()
     waiting.register(terminal, event)
@@ -99,7 +99,7 @@ def _line(terminal: int, kept: list[int]) -> bytes:
     has been kept.
     """
     line = b""
-    while not line.endswith(b"\n") and _ready(terminal, select.POLLIN, kept):
+    while not line.endswith(b"\n") and _await_ready(terminal, select.POLLIN, kept):
         # EAGAIN: another process has read the input of the terminal first.
         with suppress(BlockingIOError):
             data = os.read(terminal, select.PIPE_BUF)
