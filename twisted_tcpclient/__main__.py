@@ -33,8 +33,8 @@ def main() -> int:
 
 def _run() -> int:
     """Import the rest of the package, and run the command."""
-    # Modules stay until the end.  Collecting garbage while they are loaded takes a fifth
-    # of the CPU time of the start.
+    # Modules stay until the end.  Collecting garbage while they are loaded takes a
+    # fifth of the CPU time of the start.
     gc.disable()
     from twisted_tcpclient.command.console import run
 

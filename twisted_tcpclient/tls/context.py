@@ -140,7 +140,7 @@ def _add_revocations(context: SSL.Context, path: str) -> None:
     """
     Check each certificate against the CRLs in a file, and refuse one without a CRL.
 
-    :class:`~twisted_tcpclient.tls.verdict.Judge` makes an exception for CAs.
+    :class:`twisted_tcpclient.tls.verdict.Judge` makes an exception for CAs.
 
     :raises SettingsError: if there is no CRL in it.
     """
