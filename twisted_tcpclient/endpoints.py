@@ -26,7 +26,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import Attempt, ConnectFailed
-from twisted_tcpclient.race import connect_reason, is_again
+from twisted_tcpclient.race import connect_reason, is_eagain
 from twisted_tcpclient.registry import find
 from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 from twisted_tcpclient.stages.handshake import Handshake, TLSEndpoint
@@ -83,7 +83,7 @@ class SocketEndpoint:
                 return connected
             except (ConnectError, OSError) as error:
                 # EAGAIN of a UNIX socket: the server's queue is full (connect(2)).
-                if not is_again(error):
+                if not is_eagain(error):
                     raise self._failed(connect_reason(error)) from None
             if self._reactor.seconds() >= end:
                 raise self._failed("timed out")

@@ -58,7 +58,7 @@ _NO_SOCKET = {
 }
 
 
-def is_again(error: BaseException | None) -> bool:
+def is_eagain(error: BaseException | None) -> bool:
     """
     Return whether connect() has returned EAGAIN.
 
@@ -76,7 +76,7 @@ def connect_reason(error: BaseException | None) -> str:
     """
     if isinstance(error, ConnectTimeoutError):
         return "timed out"
-    number = errno.EAGAIN if is_again(error) else getattr(error, "osError", None)
+    number = errno.EAGAIN if is_eagain(error) else getattr(error, "osError", None)
     binding = isinstance(error, ConnectBindError) and number not in _NO_SOCKET
     if binding and number == socket.EAI_NONAME:
         # getaddrinfo() has failed: the zone of the address is no interface here.
