@@ -187,7 +187,7 @@ class Judge:
 
 def _is_tolerable(code: int, depth: int) -> bool:
     """
-    Return whether a fault is none here: a CA above the last one has no CRL.
+    Return whether to tolerate a fault: no CRL says whether a CA is revoked.
 
     The user has to give the CRL of the CA that issued the server's certificate.  Those
     of the CAs above it count if they are given.
