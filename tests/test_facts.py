@@ -1,6 +1,4 @@
-"""
-The facts about a connection, and the environment that prog gets.
-"""
+"""Facts of a connection, and the environment variables that are made of them."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ TCP = Facts(
     remote_info="joe",
 )
 
-#: The variables that are set or removed.
+#: All variables that describe a connection.
 OURS = {
     b"PROTO",
     b"TCPLOCALPORT",
@@ -63,10 +61,13 @@ STALE = dict.fromkeys(OURS, b"stale")
 
 
 class AddressTests(SynchronousTestCase):
-    """The facts of a transport."""
+    """:func:`address_facts`, which asks a transport for its addresses."""
 
     def test_tcp(self) -> None:
-        """A TCP transport has both addresses and ports."""
+        """
+        address_facts() returns both addresses, both ports and PROTO TCP for an IPv4
+        transport.
+        """
         transport = StringTransport(
             IPv4Address("TCP", "192.0.2.1", 40000), IPv4Address("TCP", "192.0.2.25", 25)
         )
@@ -76,7 +77,10 @@ class AddressTests(SynchronousTestCase):
         )
 
     def test_tcp6(self) -> None:
-        """Over IPv6, PROTO is TCP6."""
+        """
+        address_facts() returns both addresses, both ports and PROTO TCP6 for an IPv6
+        transport.
+        """
         transport = StringTransport(
             IPv6Address("TCP", "2001:db8::1", 40000),
             IPv6Address("TCP", "2001:db8::25", 25),
@@ -87,22 +91,22 @@ class AddressTests(SynchronousTestCase):
         )
 
     def test_unix(self) -> None:
-        """A UNIX socket has neither addresses nor ports."""
+        """address_facts() returns only PROTO UNIX for a UNIX socket."""
         transport = StringTransport(UNIXAddress(None), UNIXAddress("/run/socket"))
         self.assertEqual(address_facts(transport), Facts("UNIX"))
 
     def test_frozen(self) -> None:
-        """Facts cannot be changed."""
+        """Facts are frozen."""
         facts: Any = TCP
         with self.assertRaises(FrozenInstanceError):
             facts.remote_host = "evil.example"
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """The environment of prog."""
+    """:func:`environment`, which makes the environment of prog."""
 
     def test_tcp(self) -> None:
-        """A TCP connection has the variables of tcp-environ(5)."""
+        """The environment has the variables of tcp-environ(5)."""
         self.assertEqual(
             environment({}, TCP),
             {
@@ -118,7 +122,9 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_order(self) -> None:
-        """The variables come in the order of the C tcpclient."""
+        """
+        The environment has the variables in the order in which the C program sets them.
+        """
         bare = replace(TCP, remote_host=None, remote_info=None)
         self.assertEqual(
             list(environment({}, bare)),
@@ -133,7 +139,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_absent(self) -> None:
-        """A fact that is not known has no variable, not an empty one."""
+        """An unknown fact leads to no variable, instead of an empty one."""
         bare = Facts("TCP", "192.0.2.1", 1, None, "192.0.2.25", 2)
         self.assertEqual(
             set(environment({}, bare)),
@@ -147,13 +153,16 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_empty_is_not_absent(self) -> None:
-        """An empty name that the user gave is an empty variable."""
+        """
+        An empty TCPLOCALHOST that the user gave (-l '') is set to the empty string.
+        """
         facts = replace(TCP, local_host="")
         self.assertEqual(environment(STALE, facts)[b"TCPLOCALHOST"], b"")
 
     def test_stale(self) -> None:
         """
-        Inherited variables of another connection are removed, whatever the connection.
+        Inherited variables of another connection are removed, for each kind of
+        connection and with or without TLS_PROVIDER.
         """
         bare = replace(TCP, local_host=None, remote_host=None, remote_info=None)
         unix = Facts("UNIX")
@@ -164,15 +173,15 @@ class EnvironmentTests(SynchronousTestCase):
                 self.assertNotIn(b"stale", result.values())
 
     def test_all_are_known(self) -> None:
-        """These tests know all variables that are set."""
+        """OURS, which these tests use, has all names that variables() returns."""
         self.assertEqual({name.encode() for name in variables(TCP)}, OURS)
 
     def test_unix(self) -> None:
-        """A UNIX socket has PROTO and no other variable."""
+        """The environment of a UNIX socket has PROTO and no other variable."""
         self.assertEqual(environment(STALE, Facts("UNIX")), {b"PROTO": b"UNIX"})
 
     def test_tls(self) -> None:
-        """A TLS session has the variables of s6-networking."""
+        """The environment of a TLS session has the five SSL_ variables."""
         result = environment({}, replace(Facts("UNIX"), tls=TLS))
         self.assertEqual(
             result,
@@ -187,7 +196,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_tls_without_a_name(self) -> None:
-        """A session without SNI and certificate has no variables for them."""
+        """Facts of TLS that are None lead to no variable."""
         tls = replace(TLS, server_name=None, certificate_hash=None, subject=None)
         self.assertEqual(
             set(environment(STALE, replace(Facts("UNIX"), tls=tls))),
@@ -195,7 +204,10 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_provider(self) -> None:
-        """TLS_PROVIDER has the form of the C tcpclient, and is set only if wanted."""
+        """
+        TLS_PROVIDER has the C program's format, and is set only on request and with
+        TLS.
+        """
         facts = replace(TCP, tls=replace(TLS, protocol="TLSv1.2"))
         self.assertNotIn(b"TLS_PROVIDER", environment({}, facts))
         self.assertEqual(
@@ -205,8 +217,8 @@ class EnvironmentTests(SynchronousTestCase):
         )
         self.assertNotIn(b"TLS_PROVIDER", environment(STALE, TCP, True))
 
-    def test_others(self) -> None:
-        """All other variables stay as they are, whatever their bytes."""
+    def test_other_variables(self) -> None:
+        """Inherited variables that describe no connection are kept, byte for byte."""
         others = {
             b"PATH": b"/bin",
             b"ODD": b"\xff\x01\n",
@@ -218,7 +230,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(result, {**others, b"PROTO": b"UNIX"})
 
     def test_inherited_is_not_touched(self) -> None:
-        """The inherited environment is not changed."""
+        """environment() does not change the mapping that it is given."""
         before = dict(STALE)
         environment(before, Facts("UNIX"))
         self.assertEqual(before, STALE)
@@ -226,7 +238,7 @@ class EnvironmentTests(SynchronousTestCase):
     @patient
     @given(st.text(max_size=50))
     def test_no_control_bytes(self, evil: str) -> None:
-        """The added values are printable ASCII."""
+        """Values are printable ASCII, whatever the facts contain."""
         tls = TLSFacts(evil, evil, evil, evil, evil, evil)
         facts = Facts(evil, evil, 1, evil, evil, 2, evil, evil, tls)
         for value in environment({}, facts, True).values():

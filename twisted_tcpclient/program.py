@@ -23,7 +23,6 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.relay.holder import take
 from twisted_tcpclient.relay.relay import Local
 from twisted_tcpclient.text import os_reason, printable
 
@@ -89,39 +88,31 @@ def find(name: bytes, search: bytes) -> bytes:
     raise _unable(name, OSError(number, ""))
 
 
-def detach(transport: Any) -> int:
-    """
-    Take the socket out of a transport and return its descriptor, blocking.
-
-    The transport must not have read or written anything.
-    """
-    taken = take(transport)
-    taken.setblocking(True)
-    return taken.detach()
-
-
 class Program(ProcessProtocol):
     """
     Prog as a child.
 
+    :ivar running: whether it has not exited yet.
     :ivar exited: fires with its exit status, or 128 plus the signal that
         killed it, without waiting for its descriptors to be closed: a
         grandchild may keep them.
     """
 
     def __init__(self) -> None:
+        self.running = True
         self.exited: Deferred[int] = Deferred()
 
     def processExited(self, reason: Failure) -> None:
-        """Prog is gone."""
+        """Fire ``exited``."""
+        self.running = False
         error: Any = reason.value
         self.exited.callback(
             error.exitCode if error.signal is None else 128 + error.signal
         )
 
     def signal(self, number: int) -> None:
-        """Pass a signal on to prog, if it is still there."""
-        if not self.exited.called and self.transport is not None:
+        """Send a signal to prog, if it is running."""
+        if self.running and self.transport is not None:
             # prog may have ended before the reactor has handled SIGCHLD.
             with suppress(ProcessLookupError):
                 os.kill(self.transport.pid, number)
@@ -244,7 +235,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     )
 
 
-def replace(command: Command, connection: int) -> None:
+def become(command: Command, connection: int) -> None:
     """
     Become prog, with the connection on 6 and 7.  Does not return.
 

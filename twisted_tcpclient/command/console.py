@@ -119,7 +119,12 @@ class Console:
         self, reactor: Any, options: Options, inheritance: Inheritance
     ) -> None:
         self._reactor = reactor
-        self._session = Session(reactor, options.settings, inheritance, self._hand_over)
+        # The session first reads files.  OpenSSL, or open(2) of a FIFO, may block then,
+        # and Python runs no handler meanwhile: the default action ends the process.
+        handle = partial(self._handle, self._signalled)
+        self._session = Session(
+            reactor, options.settings, inheritance, self._hand_over, handle
+        )
         self._status = TEMPORARY
         # A signal that the parent has set to be ignored, as nohup does, stays ignored.
         self._ignored = inheritance.ignored
@@ -134,13 +139,9 @@ class Console:
         return self._status
 
     def _start(self) -> None:
-        # The session first reads files.  OpenSSL, or open(2) of a FIFO, may block then,
-        # and Python runs no handler meanwhile: the default action ends the process.
         self._handle(signal.SIG_DFL)
-        handle = partial(self._handle, self._signalled)
-        self._session.prepared = handle  # type: ignore[method-assign]
         running = self._session.run()
-        handle()
+        self._handle(self._signalled)
         running.addCallback(self._over)
 
     def _handle(self, handler: Any) -> None:
@@ -235,7 +236,7 @@ def run(arguments: Sequence[str]) -> int:
     if console.becoming is not None:
         console.let_go()
         try:
-            program.replace(*console.becoming)
+            program.become(*console.becoming)
         except LocalFailure as error:
             Messages(options["verbosity"]).fatal(str(error))
             return TEMPORARY

@@ -158,17 +158,15 @@ def ident(
     return absent(connecting, reactor, timeout)
 
 
-async def complete(
-    reactor: Any, facts: Facts, transport: Any, wanted: LookupSettings
-) -> Facts:
+async def complete(reactor: Any, facts: Facts, wanted: LookupSettings) -> Facts:
     """
     Return the facts with the names and the user that are wanted.
 
-    All look-ups run at the same time.  A connection without IP addresses has no names.
+    All are looked up at the same time.  A connection without IP addresses has none.
     """
-    if facts.remote_ip is None:
+    if facts.remote_ip is None or facts.local_ip is None:
         return facts
-    asked = _asked(reactor, transport, wanted)
+    asked = _asked(reactor, *_ends(facts), wanted)
     remote_host, local_host, remote_info = await gatherResults(
         asked, consumeErrors=True
     )
@@ -180,26 +178,27 @@ async def complete(
     )
 
 
-def _asked(
-    reactor: Any, transport: Any, wanted: LookupSettings
-) -> tuple[Deferred[str | None], Deferred[str | None], Deferred[str | None]]:
-    """Start the look-ups: the remote name, the local name, and the user."""
-    local, remote = transport.getHost(), transport.getPeer()
-    seconds = wanted.timeout
+def _ends(facts: Facts) -> tuple[Any, Any]:
+    """Return the local and the remote address of a connection with IP addresses."""
+    kind: Any = IPv6Address if ":" in (facts.remote_ip or "") else IPv4Address
     return (
-        (
-            host_name(reactor, remote.host, seconds)
-            if wanted.remote_host
-            else succeed(None)
-        ),
+        kind("TCP", facts.local_ip, facts.local_port),
+        kind("TCP", facts.remote_ip, facts.remote_port),
+    )
+
+
+def _asked(
+    reactor: Any, local: Any, remote: Any, wanted: LookupSettings
+) -> list[Deferred[str | None]]:
+    """Start the look-ups: the remote name, the local name, and the user."""
+    seconds = wanted.timeout
+    none: Deferred[str | None] = succeed(None)
+    return [
+        host_name(reactor, remote.host, seconds) if wanted.remote_host else none,
         (
             host_name(reactor, local.host, seconds)
             if wanted.local_host is None
             else succeed(wanted.local_host)
         ),
-        (
-            ident(reactor, local, remote, seconds)
-            if wanted.remote_info
-            else succeed(None)
-        ),
-    )
+        ident(reactor, local, remote, seconds) if wanted.remote_info else none,
+    ]

@@ -134,6 +134,14 @@ class BorrowedCreator:
     def accept(self, connection: SSL.Connection) -> None:
         """Accept every handshake that the borrowed creator has let succeed."""
 
+    def lacks_certificate(self, connection: SSL.Connection) -> bool:
+        """Return False: another creator does not tell what the server asked for."""
+        return False
+
+    def session_facts(self, connection: SSL.Connection) -> TLSFacts:
+        """Return what is known of an established session."""
+        return session_facts(connection)
+
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Return the error for a handshake that failed for that reason."""
         return explain_handshake(reason)

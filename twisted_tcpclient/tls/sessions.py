@@ -16,7 +16,7 @@ from twisted_tcpclient.tls.certificates import subject
 from twisted_tcpclient.tls.reasons import broken
 
 
-def _session(transport: Any) -> SSL.Connection | None:
+def _openssl(transport: Any) -> SSL.Connection | None:
     """Return the session of a transport with TLS; None if it is not OpenSSL's."""
     handle = transport.getHandle()
     return handle if isinstance(handle, SSL.Connection) else None
@@ -24,7 +24,7 @@ def _session(transport: Any) -> SSL.Connection | None:
 
 def tls_facts(transport: Any) -> TLSFacts | None:
     """Return the facts of a transport with TLS; None if it is not OpenSSL's."""
-    session = _session(transport)
+    session = _openssl(transport)
     return None if session is None else session_facts(session)
 
 
@@ -48,13 +48,13 @@ def session_facts(session: SSL.Connection) -> TLSFacts:
 
 def is_established(transport: Any) -> bool:
     """Return whether the handshake is over; True if the TLS is not OpenSSL's."""
-    session = _session(transport)
+    session = _openssl(transport)
     return session is None or session.get_peer_finished() is not None
 
 
 def is_closing(transport: Any) -> bool:
     """Return whether close_notify was sent; False if the TLS is not OpenSSL's."""
-    session = _session(transport)
+    session = _openssl(transport)
     return session is not None and bool(session.get_shutdown() & SSL.SENT_SHUTDOWN)
 
 
@@ -64,7 +64,7 @@ def is_verified(transport: Any) -> bool:
 
     SSL_VERIFY_NONE means that it was not.
     """
-    session = _session(transport)
+    session = _openssl(transport)
     return session is None or session.get_verify_mode() != SSL.VERIFY_NONE
 
 
@@ -75,7 +75,7 @@ def alert(reason: Failure) -> ConnectionBroken | None:
 
 def has_been_closed(transport: Any) -> bool | None:
     """Return whether close_notify has come; None if the TLS is not OpenSSL's."""
-    session = _session(transport)
+    session = _openssl(transport)
     if session is None:
         return None
     return bool(session.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
