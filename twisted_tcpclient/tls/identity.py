@@ -165,12 +165,12 @@ def _within(
         ]
     host = identity.hostname.decode("ascii")
     return [
-        _below(host, subtree.value.lower().removeprefix("."))
+        _is_below(host, subtree.value.lower().removeprefix("."))
         for subtree in subtrees or ()
         if isinstance(subtree, x509.DNSName)
     ]
 
 
-def _below(host: str, base: str) -> bool:
+def _is_below(host: str, base: str) -> bool:
     """Return whether a host is in the domain of a base; all are in that of ""."""
     return f".{host}".endswith(f".{base}" if base else "")
