@@ -238,7 +238,7 @@ class Track:
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
         """
-        Call later, but not when the caller says.
+        Call later, after the delay of this race instead of the given one.
 
         HostnameEndpoint calls this for the timer of the next attempt alone.  Its delay
         counts from the start of the race; that of RFC 8305 counts from the attempt

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from twisted_tcpclient.program import IGNORED_BY_PYTHON
 
-#: What Python puts into LC_CTYPE if the locale is C or cannot be used (PEP 538).
+#: Values that Python gives LC_CTYPE if the locale is C or cannot be used (PEP 538).
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 

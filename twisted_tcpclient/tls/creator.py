@@ -1,5 +1,5 @@
 """
-What makes TLS connections: OpenSSL's objects, one for each connection.
+The creators of TLS connections: that of this package, and one around another's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from twisted_tcpclient.tls.verdict import Judge, JudgedConnection
 @implementer(IOpenSSLClientConnectionCreator)
 class ConnectionCreator:
     """
-    Makes TLS connections that verify the server as the settings say.
+    A creator of TLS connections that verify the server as the settings say.
 
     :ivar name: the name that the server's certificate has to have, or "".
     """

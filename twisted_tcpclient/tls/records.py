@@ -100,7 +100,7 @@ class Records:
         return broken(error)
 
     def _encrypt(self, data: bytes) -> None:
-        """Encrypt clear text, or keep it for the repetition of SSL_write()."""
+        """Encrypt clear text, or keep it until SSL_write() can be repeated."""
         self.kept = data
         # WantReadError means that no byte was encrypted: sendall() reads no records, so
         # that the state of OpenSSL does not change within it.
