@@ -26,7 +26,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import Attempt, ConnectFailed
-from twisted_tcpclient.race import explain, said_again
+from twisted_tcpclient.race import connect_reason, is_eagain
 from twisted_tcpclient.registry import find
 from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 from twisted_tcpclient.stages.handshake import Handshake, TLSEndpoint
@@ -77,9 +77,9 @@ class SocketEndpoint:
                 connected: IProtocol = await endpoint.connect(factory)
                 return connected
             except (ConnectError, OSError) as error:
-                # EAGAIN of a UNIX socket: the queue is full (connect(2)).
-                if not said_again(error):
-                    raise self._error(explain(error)) from None
+                # EAGAIN of a UNIX socket: the server's queue is full (connect(2)).
+                if not is_eagain(error):
+                    raise self._error(connect_reason(error)) from None
             if self._reactor.seconds() >= end:
                 raise self._error("timed out")
             # The kernel reports no event when the queue has room again.

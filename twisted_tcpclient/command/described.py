@@ -24,7 +24,7 @@ from twisted_tcpclient.errors import (
     DescriptionError,
     TCPClientError,
 )
-from twisted_tcpclient.race import explain
+from twisted_tcpclient.race import connect_reason
 from twisted_tcpclient.stages.base import Stage, StageFactory
 from twisted_tcpclient.stages.foreign import Settled
 
@@ -120,7 +120,8 @@ class DescribedEndpoint:
         if failure.check(TCPClientError, CancelledError, ConnectingCancelledError):
             failure.raiseException()
         known = failure.check(ConnectError, OSError)
-        why = explain(failure.value).rstrip(".") if known else _text(failure.value)
+        reason = connect_reason if known else _text
+        why = reason(failure.value).rstrip(".")
         raise self._error(why) from None
 
     def _error(self, why: str) -> ConnectFailed:
