@@ -53,7 +53,7 @@ from twisted_tcpclient.errors import (
     LookupFailed,
 )
 from twisted_tcpclient.names.resolver import Resolution
-from twisted_tcpclient.settings import ConnectSettings, is_ip, read_host
+from twisted_tcpclient.settings import ConnectSettings, Host, is_ip
 from twisted_tcpclient.text import os_reason, place
 
 Address = IPv4Address | IPv6Address
@@ -74,7 +74,7 @@ def literals(name: str, port: int) -> list[Address]:
 
     ``0`` is this machine, in both families.
 
-    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
+    :param name: a :attr:`twisted_tcpclient.settings.Host.lookup`.
     """
     if name == "0":
         return [IPv6Address("TCP", "::1", port), IPv4Address("TCP", "127.0.0.1", port)]
@@ -171,7 +171,7 @@ def resolve(
     Look up the addresses of a host, in the order in which to try them.
 
     :param host: as typed, for messages.
-    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
+    :param name: a :attr:`twisted_tcpclient.settings.Host.lookup`.
     :raises AddressNotFound: if there is none of the wanted family.
     :raises LookupFailed: if the look-up failed, or took too long.
     """
@@ -526,7 +526,7 @@ class RacingEndpoint:
         """
         host = self._host
         try:
-            name = read_host(host or "0")
+            name = Host(host).lookup
         except ValueError:
             return fail(AddressNotFound(f"no IP address for {host}: not a valid name"))
         if not host.isascii():

@@ -32,7 +32,7 @@ from twisted_tcpclient.relay.holder import Network
 from twisted_tcpclient.relay.idle import IDLED
 from twisted_tcpclient.relay.relay import Local, Manner, Relay, crlf
 from twisted_tcpclient.relay.wire import Wire
-from twisted_tcpclient.settings import Settings, read_host
+from twisted_tcpclient.settings import Host, Settings
 from twisted_tcpclient.text import os_reason
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Session:
             return ", chain verified, no name to compare"
         if tls.name.isascii():
             return f", verified as {tls.name}"
-        return f", verified as {tls.name} ({read_host(tls.name)})"
+        return f", verified as {tls.name} ({Host(tls.name).reference})"
 
     def _warn(self, transport: Any) -> None:
         """TLS that is not ours may verify nothing."""

@@ -28,7 +28,7 @@ from twisted_tcpclient.errors import (
     VerificationFailed,
 )
 from twisted_tcpclient.facts import TLSFacts
-from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.settings import Host, TLSSettings
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls.certificates import malformed, subject, unwarned
 from twisted_tcpclient.tls.context import client_context
@@ -40,7 +40,6 @@ from twisted_tcpclient.tls.identity import (
     match,
     may_certify,
     reference,
-    server_name,
 )
 from twisted_tcpclient.tls.reasons import (
     explain_handshake,
@@ -111,7 +110,7 @@ class ConnectionCreator:
                 reference(settings.name) if settings.name is not None else None
             )
             self._server_name = (
-                server_name(settings.server_name) if settings.server_name else None
+                Host(settings.server_name).server_name if settings.server_name else None
             )
         except ValueError:
             name = printable(settings.name or "")
@@ -131,7 +130,7 @@ class ConnectionCreator:
         connection = _Connection(self._context, None)
         self._verdicts[connection] = Verdict()
         if self._server_name is not None:
-            connection.set_tlsext_host_name(self._server_name)
+            connection.set_tlsext_host_name(self._server_name.encode("ascii"))
         protocols = _protocols(tlsProtocol)
         if protocols:
             connection.set_alpn_protos(protocols)
