@@ -27,6 +27,7 @@ help:
 	@echo "make torture   run all of the tests of hard use, of which test runs a share"
 	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
 	@echo "make lint      look for mistakes without running anything"
+	@echo "make man       write the list of options into doc/tcpclient.1.rst"
 	@echo "make docs      make pages of the Python API, in build/api"
 	@echo "make bench     measure it beside other programs, for doc/performance.rst"
 	@echo "               (a quarter of an hour; bench-quick takes two minutes)"
@@ -52,6 +53,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+man: $(VENV)/.run
+	$(BIN)/python -m twisted_tcpclient.command.manual
 
 docs: $(VENV)/.doc build/twisted/objects.inv
 	$(BIN)/pydoctor
@@ -111,7 +115,8 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test servers torture fuzz lint docs coverage clean bench bench-quick
+.PHONY: help demo test servers torture fuzz lint man docs coverage clean bench \
+    bench-quick
 # An environment made by half is none.
 .DELETE_ON_ERROR:
 # pip must not be at work twice in one environment.

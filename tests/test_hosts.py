@@ -1,4 +1,4 @@
-"""One reading of a host: the name that is looked up is the one sent and verified."""
+"""One conversion of a host: the name that is looked up is the one sent and verified."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.torture.resolvers import UNKNOWN, Question, resolver
 from tests.transcripts import Recorders, patient
 from twisted_tcpclient.errors import AddressNotFound, SettingsError
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import LONGEST_NAME, TLSSettings, read_host, sni
+from twisted_tcpclient.settings import LONGEST_NAME, Host, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
-from twisted_tcpclient.tls.identity import reference, server_name
+from twisted_tcpclient.tls.identity import reference
 
-#: What is typed, and the ASCII form in which it is read (UTS 46, non-transitional).
+#: Names as typed, and the names to look up (UTS 46, non-transitional).
 NAMES = {
     "localhost": "localhost",
     "MAIL.Example.org": "mail.example.org",
@@ -46,7 +46,6 @@ NAMES = {
     "-leading.and-.trailing": "-leading.and-.trailing",
     "127.1": "127.1",
     "300.1.1.1": "300.1.1.1",
-    "0": "0",
     "xn--strae-oqa.example": "xn--strae-oqa.example",
     # IDNA 2003, and UTS 46 in its transitional form, read strasse.
     "stra\xdfe.example": "xn--strae-oqa.example",
@@ -61,7 +60,7 @@ NAMES = {
     "I\u2665ny.example": "xn--iny-zx5a.example",
 }
 
-#: What is typed, and the address that it is.
+#: Addresses as typed, and the addresses to connect to.
 ADDRESSES = {
     "127.0.0.1": "127.0.0.1",
     "[127.0.0.1]": "127.0.0.1",
@@ -69,15 +68,15 @@ ADDRESSES = {
     "[::1]": "::1",
     "fe80::1%eth0": "fe80::1%eth0",
     "[fe80::1%Eth0]": "fe80::1%Eth0",
-    # Digits, dots and brackets of full width.
+    # Digits, dots and brackets of full width (UTS 46 maps them).
     "\uff11\uff12\uff17.0.0.1": "127.0.0.1",
     "127\u30020\uff0e0\uff611": "127.0.0.1",
     "\uff3b::1\uff3d": "::1",
 }
 
-#: What is neither.
+#: Texts that are neither names nor addresses.
 NOTHING = (
-    *("", ".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
+    *(".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
     *("*", "\uff0a", "*.example.org", "user@host", "https://host", "host:25", "a/b"),
     *("[", "]", "[]", "[localhost]", "[[::1]]", "[127.0.0.1", "::1]", ":::"),
     *(
@@ -98,95 +97,115 @@ NOTHING = (
 )
 
 
-class ReadingTests(SynchronousTestCase):
-    """What a host as typed is read as."""
+class HostTests(SynchronousTestCase):
+    """The names that are made of a host as typed."""
 
     def test_names(self) -> None:
-        """A name is read as ASCII, in lower case, and no label is lost."""
+        """A name is looked up in lower case and ASCII; no label is lost."""
         for typed, name in NAMES.items():
-            self.assertEqual(read_host(typed), name, ascii(typed))
+            self.assertEqual(Host(typed).lookup, name, ascii(typed))
+
+    def test_names_of_tls(self) -> None:
+        """That name, without its final dot, is sent as SNI and verified."""
+        for typed, name in NAMES.items():
+            host, undotted = Host(typed), name.removesuffix(".")
+            self.assertEqual(host.name, typed)
+            self.assertEqual(host.server_name, undotted, ascii(typed))
+            self.assertEqual(host.reference, undotted, ascii(typed))
 
     def test_addresses(self) -> None:
-        """An address is read as itself, whatever its digits and brackets are."""
+        """An IP address loses its brackets, whatever its digits; it is never SNI."""
         for typed, address in ADDRESSES.items():
-            self.assertEqual(read_host(typed), address, ascii(typed))
+            host = Host(typed)
+            self.assertEqual(host.lookup, address, ascii(typed))
+            self.assertEqual(host.server_name, None)
+
+    def test_zone(self) -> None:
+        """The zone of an address is connected to, and not verified."""
+        for typed in ("fe80::1%eth0", "[fe80::1%eth0]"):
+            self.assertEqual(Host(typed).lookup, "fe80::1%eth0")
+            self.assertEqual(Host(typed).reference, "fe80::1")
+
+    def test_this_machine(self) -> None:
+        """``0`` and "" are this machine, whose certificate is for localhost."""
+        for typed in ("0", ""):
+            host = Host(typed)
+            self.assertEqual(host.lookup, "0")
+            self.assertEqual(host.name, "localhost")
+            self.assertEqual(host.server_name, "localhost")
+            self.assertEqual(host.reference, "localhost")
 
     def test_nothing(self) -> None:
-        """Anything else is an error."""
+        """Any other text is a ValueError, in each of the three uses."""
         for typed in NOTHING:
-            self.assertRaises(ValueError, read_host, typed)
+            host = Host(typed)
+            self.assertEqual(host.name, typed)
+            for use in ("lookup", "server_name", "reference"):
+                self.assertRaises(ValueError, getattr, host, use)
 
     def test_length(self) -> None:
         """A name has at most 253 characters, beside its final dot."""
         longest = ("x." * LONGEST_NAME)[:LONGEST_NAME]
-        self.assertEqual(read_host(longest), longest)
-        self.assertEqual(read_host(longest + "."), longest + ".")
+        self.assertEqual(Host(longest).lookup, longest)
+        self.assertEqual(Host(longest + ".").lookup, longest + ".")
         for typed in (longest + "x", longest + "x."):
-            self.assertRaises(ValueError, read_host, typed)
+            self.assertRaises(ValueError, getattr, Host(typed), "lookup")
 
     @patient
     @given(st.text(max_size=80))
     @example("\u1e9e.\u00ad.\u2f9a")
     def test_once(self, typed: str) -> None:
-        """What was read is ASCII, and is read as itself; or there is a ValueError."""
+        """A converted name is printable ASCII, and converts to itself."""
         try:
-            name = read_host(typed)
+            name = Host(typed).lookup
         except ValueError:
             return
         self.assertTrue(name.isascii() and name.isprintable())
-        self.assertEqual(read_host(name), name)
+        self.assertEqual(Host(name).lookup, name)
 
-    def test_everywhere(self) -> None:
-        """SNI and the reference identity come of the name that is looked up."""
-        for typed, name in NAMES.items():
-            host = name.removesuffix(".")
-            self.assertEqual(sni(typed), host)
-            if any(c.isalpha() for c in host):
-                self.assertEqual(server_name(typed), host.encode())
-                self.assertEqual(reference(typed), reference(host))
-        for typed, address in ADDRESSES.items():
-            self.assertEqual((sni(typed), server_name(typed)), (None, None))
-            self.assertEqual(reference(typed), reference(address))
+    def test_identities(self) -> None:
+        """A certificate for the ASCII form is one for the host as typed."""
+        for typed, name in {**NAMES, **ADDRESSES}.items():
+            if any(c.isalpha() for c in name) or ":" in name:
+                self.assertEqual(reference(typed), reference(name), ascii(typed))
 
 
 class EndpointTests(SynchronousTestCase):
-    """What cannot be read, before anything is looked up or sent."""
+    """Hosts that cannot be converted, before anything is looked up or sent."""
 
     def test_nothing(self) -> None:
-        """What is neither a name nor an address is one clear error, and no question."""
+        """The endpoint fails with one clear error, and looks nothing up."""
         reactor: Any = MemoryReactorClock()
         for typed in NOTHING:
-            if typed:
-                endpoint = RacingEndpoint(reactor, typed, 25)
-                failure = self.failureResultOf(
-                    endpoint.connect(Recorders()), AddressNotFound
-                )
-                words = f"no IP address for {typed}: not a valid name"
-                self.assertEqual(str(failure.value), words)
+            endpoint = RacingEndpoint(reactor, typed, 25)
+            failure = self.failureResultOf(
+                endpoint.connect(Recorders()), AddressNotFound
+            )
+            words = f"no IP address for {typed}: not a valid name"
+            self.assertEqual(str(failure.value), words)
         self.assertEqual(reactor.tcpClients, [])
 
     def test_settings(self) -> None:
         """Settings for such a host make no TLS."""
         for typed in NOTHING:
-            if typed:
-                settings = TLSSettings.for_host(typed)
-                self.assertRaises(SettingsError, ConnectionCreator, settings)
+            settings = TLSSettings.for_host(typed)
+            self.assertRaises(SettingsError, ConnectionCreator, settings)
 
 
 @dataclass
 class Seen:
-    """What was asked for: names of DNS, and names of SNI."""
+    """The names that the name server and the TLS server have seen."""
 
     asked: list[str] = field(default_factory=list)
     sent: list[bytes | None] = field(default_factory=list)
 
     def answer(self, question: Question) -> list[bytes]:
-        """Note a question, and answer it."""
+        """Record a question, and answer it."""
         self.asked.append(question.label)
         return [question.address()]
 
     def greet(self, prepare: Callable[[Peer, SSL.Context], object], peer: Peer) -> None:
-        """Note the name in a ClientHello, if there is one, and greet."""
+        """Record the name in a ClientHello, if there is one, and greet."""
         context = _context()
         context.set_tlsext_servername_callback(
             lambda connection: self.sent.append(connection.get_servername())
@@ -197,9 +216,9 @@ class Seen:
 
 
 def _context() -> SSL.Context:
-    """Return the settings of a server for the ASCII form of the names alone."""
+    """Return the context of a server whose certificate has the ASCII names only."""
     identity = shared().authority.server(
-        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="whoever"
+        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="other"
     )
     context: SSL.Context = server_context.__wrapped__()
     context.use_certificate(identity.certificate)
@@ -214,7 +233,7 @@ def _starttls(peer: Peer, context: SSL.Context) -> None:
 
 @functools.cache
 def _place() -> Place:
-    """Return a network where names come from DNS alone."""
+    """Return a network where all names come from DNS."""
     place = Place()
     place.cover(
         hosts="127.0.0.1 localhost\n",
@@ -229,8 +248,8 @@ def _nurseries() -> Nurseries:
     return Nurseries(_place().call)
 
 
-#: The command, where the system's resolver knows a name in a zone, as by mDNS.  The
-#: C library reads no zones in hosts(5), and DNS has none.
+#: The command with a getaddrinfo() that returns an address with a zone, as it does for
+#: mDNS.  The C library reads no zones in hosts(5), and DNS has none.
 _ZONED = """
 import socket, sys
 from twisted_tcpclient import __main__
@@ -263,12 +282,12 @@ class ZoneTests(SynchronousTestCase):
     """Names that lead to link-local addresses."""
 
     def session(self, *arguments: str) -> Outcome:
-        """Run the command where the names are."""
+        """Run the command in that network."""
         words = (sys.executable, "-c", _ZONED)
         return _zones().call(run, *arguments, command=words)
 
     def test_zone(self) -> None:
-        """The zone that the resolver gives is connected to, and shown."""
+        """The zone of a resolved address is connected to, shown, and given to prog."""
 
         def listen() -> socket.socket:
             number = socket.if_nametoindex("v0")
@@ -294,16 +313,16 @@ class ZoneTests(SynchronousTestCase):
         self.assertIn(b"TCPREMOTEIP=fe80::1%v0\n", told.out)
 
     def test_refused(self) -> None:
-        """A message has the zone."""
+        """The error about an address has its zone."""
         outcome = self.session("zoned.example", "9")
         words = "host zoned.example ip fe80::1%v0 port 9: connection refused"
         self.assertEqual(outcome.complaint(), f"unable to connect to {words}")
 
 
-class OneReadingTests(SynchronousTestCase):
-    """The same name is looked up, sent and verified, whichever way it is given."""
+class OneNameTests(SynchronousTestCase):
+    """The name that is looked up is sent and verified, in every kind of run."""
 
-    #: What is typed, and the first label of the name that it is read as.
+    #: Hosts as typed, and the first label of their names in ASCII.
     TYPED = {
         "stra\xdfe.example": "xn--strae-oqa",
         "B\xfccher.example": "xn--bcher-kva",
@@ -314,7 +333,7 @@ class OneReadingTests(SynchronousTestCase):
     def serve(
         self, prepare: Callable[[Peer, SSL.Context], object]
     ) -> Iterator[tuple[Seen, Server]]:
-        """Have a name server that knows the ASCII form alone, and a server."""
+        """Run a name server that knows the ASCII names only, and a server."""
         seen = Seen()
 
         def other(question: Question) -> list[bytes]:
@@ -336,7 +355,7 @@ class OneReadingTests(SynchronousTestCase):
         prepare: Callable[[Peer, SSL.Context], object],
         secure: bool = True,
     ) -> None:
-        """Connect to each of the names."""
+        """Connect to each of the hosts, and compare what the servers have seen."""
         for typed, label in self.TYPED.items():
             with self.serve(prepare) as (seen, server):
                 outcome = _nurseries().run(*words(typed, server.arguments[1]))
@@ -346,21 +365,21 @@ class OneReadingTests(SynchronousTestCase):
             self.assertEqual(seen.sent, [sni] if secure else [])
 
     def test_clear(self) -> None:
-        """In clear the name is looked up in its ASCII form."""
+        """In clear the ASCII name is looked up."""
         self.check(lambda host, port: (host, port), lambda *_: None, secure=False)
 
     def test_tls(self) -> None:
-        """Over TLS that form is also sent and verified."""
+        """Over TLS it is also sent and verified."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("--tls", "-c", ca, host, port), Peer.secure)
 
     def test_starttls(self) -> None:
-        """After STARTTLS it is, too."""
+        """After STARTTLS it is sent and verified, too."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("-s", "smtp", "-c", ca, host, port), _starttls)
 
     def test_strings(self) -> None:
-        """In an endpoint string it is, too."""
+        """With the endpoint strings of this package it is, too."""
         ca = str(shared().ca)
 
         def tls(host: str, port: str) -> tuple[str, ...]:
@@ -373,7 +392,7 @@ class OneReadingTests(SynchronousTestCase):
         self.check(starttls, _starttls)
 
     def test_other_endpoints(self) -> None:
-        """Endpoints of Twisted's own look the same name up."""
+        """Twisted's tcp: looks up the same name, and does not look up ``*``."""
 
         def tcp(host: str, port: str) -> tuple[str, ...]:
             return ("-E", f"tcp:{host}:{port}")
@@ -385,7 +404,7 @@ class OneReadingTests(SynchronousTestCase):
         self.assertEqual((seen.asked, server.connections), ([], 0))
 
     def test_match(self) -> None:
-        """A name of -m is read in the same way."""
+        """The name of -m is converted in the same way."""
         ca = str(shared().ca)
         typed = "Stra\xdfe.example"
         with self.serve(Peer.secure) as (seen, server):
@@ -395,7 +414,7 @@ class OneReadingTests(SynchronousTestCase):
         self.assertEqual((seen.asked, seen.sent), ([], [b"xn--strae-oqa.example"]))
 
     def test_addresses(self) -> None:
-        """An address in other digits is connected to, and verified, as an address."""
+        """An address in full-width digits is connected to and verified as one."""
 
         def secure(peer: Peer, context: SSL.Context) -> None:
             peer.secure(server_context())
@@ -409,7 +428,7 @@ class OneReadingTests(SynchronousTestCase):
             self.assertEqual(seen.asked, [])
 
     def test_shown(self) -> None:
-        """A message has the name as typed, escaped; -v tells what it is read as."""
+        """Messages have the name as typed, escaped; -v also shows the ASCII name."""
         ca = str(shared().ca)
         typed = "B\xfccher.example"
         with self.serve(Peer.secure) as (_, server):
@@ -423,7 +442,7 @@ class OneReadingTests(SynchronousTestCase):
             self.assertIn(words, outcome.err)
 
     def test_nothing(self) -> None:
-        """What cannot be read is one line, status 111, and no question to DNS."""
+        """A host that is no name is status 111 with one message, and no look-up."""
         with self.serve(Peer.secure) as (seen, server):
             for typed in ("*", "a b", "a..b", "x" * 64, "\xad", "\uff0a", "\udcff"):
                 for options in ((), ("--tls",)):

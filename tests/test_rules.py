@@ -131,10 +131,10 @@ class ImportTests(SynchronousTestCase):
 
     def test_no_twisted(self) -> None:
         """
-        Dialogues, dialects, errors, settings and text import the standard library only;
-        settings also import idna.
+        Dialogues, dialects, errors, settings, text and values import the standard
+        library only; settings also import idna.
         """
-        pure = ("dialogue", "dialects", "errors", "settings", "text")
+        pure = ("dialogue", "dialects", "errors", "settings", "text", "values")
         for name, tree in modules().items():
             if room(short(name)) in pure:
                 outside = {
@@ -306,7 +306,7 @@ class StartTests(SynchronousTestCase):
         self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
             *("tls", "endpoints", "stages", "plugin", "dialects"),
-            *("command.described", "command.help"),
+            *("command.described", "command.help", "command.manual"),
         ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
 
