@@ -778,7 +778,7 @@ class CipherTests(Parsing):
         self.assertEqual(self.ciphers(), (None, None))
 
     def test_list(self) -> None:
-        """Names of TLS 1.3 suites in the list of -f go to TLS 1.3, others to TLS 1.2."""
+        """Names of TLS 1.3 suites in -f go to TLS 1.3, the others to TLS 1.2."""
         suite = "TLS_AES_256_GCM_SHA384"
         both = f"{suite}:TLS_CHACHA20_POLY1305_SHA256"
         for value, wanted in (
