@@ -116,7 +116,7 @@ def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
     port = arguments.take("port", values.port, default)
     if port is None:
         raise arguments.wrong("port: is missing")
-    timeout = arguments.take("timeout", values.seconds, 30)
+    timeout = arguments.take("timeout", values.seconds, 30.0)
     nested = arguments.text("endpoint")
     if nested is not None:
         return _Target(host, _nested(reactor, arguments, nested), timeout)
