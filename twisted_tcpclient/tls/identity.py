@@ -57,9 +57,11 @@ def reference(name: str) -> Identity:
     """
     Return the identity that the certificate of a host has to have.
 
-    :param name: as typed.
+    :param name: as typed.  An empty one is an error: it must not mean this machine.
     :raises ValueError: if no certificate can have that name.
     """
+    if not name:
+        raise ValueError(name)
     return _identity(Host(name).reference)
 
 
