@@ -1,13 +1,12 @@
 """
-Runs the tests with trial, and ends with one line that counts them.  If a test was
-skipped for want of a Debian package, the lines before it name the packages and the
-command that installs them.
+Run the tests with trial: ``python -m tests.run [NAME ...]``.
 
-``python -m tests.run [name ...]``: names of packages, modules, classes or tests,
-as for ``trial``; all tests by default.
+A name is that of a package, module, class or test, as for ``trial``; the default is all
+tests.  The last line counts the tests.  If Debian packages were missing, the lines
+before it name them and the command that installs them.
 
-With ``CI`` in the environment a skipped test is a failure: what has not run has
-shown nothing.
+With ``CI`` in the environment a skipped test is a failure, as a test that has not run
+shows nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tests import packages
 
 @dataclass(frozen=True)
 class Tally:
-    """How many tests went which way."""
+    """The numbers of tests that passed, failed and were skipped."""
 
     passed: int
     failed: int
@@ -41,10 +40,10 @@ class Tally:
 
 def tally(result: Any) -> Tally:
     """
-    Count what trial's reporter has seen.
+    Count the results in trial's reporter.
 
-    An error is a failure wherever it comes from: a module that cannot be
-    imported, too.  A test that is expected to fail and does has passed.
+    An error is a failure, also that of a module that cannot be imported.  A test that
+    is expected to fail and does has passed.
     """
     return Tally(
         passed=result.successes + len(result.expectedFailures),
@@ -57,20 +56,20 @@ def tally(result: Any) -> Tally:
 
 def status(counted: Tally, strict: bool) -> int:
     """
-    The exit status: 0 for success.  To have run nothing is no success.
+    Return the exit status.  A run without any test fails.
 
-    :param strict: whether a skipped test is a failure.
+    :param strict: Whether a skipped test is a failure.
     """
     nothing = counted == Tally(0, 0, 0)
     return int(bool(counted.failed or nothing or (strict and counted.skipped)))
 
 
 def run(names: Sequence[str]) -> Any:
-    """Run the tests of these names, and return trial's reporter."""
+    """Run the tests with these names; return trial's reporter."""
     with tempfile.TemporaryDirectory(
         prefix="trial-", ignore_cleanup_errors=True
     ) as folder:
-        # A folder that is not there yet: trial does not touch others.
+        # The folder must not exist yet: trial deletes only folders that it has created.
         runner = TrialRunner(
             TreeReporter, workingDirectory=os.path.join(folder, "work")
         )
@@ -79,8 +78,9 @@ def run(names: Sequence[str]) -> Any:
 
 def advice(reasons: Iterable[str]) -> str:
     """
-    Return which packages the skipped tests need, and how to install them; nothing
-    if they were skipped for other reasons.
+    Return the Debian packages that skipped tests need, and how to install them.
+
+    The text is empty if the tests were skipped for other reasons.
     """
     missing = packages.missing(reasons)
     if not missing:
@@ -94,11 +94,11 @@ def advice(reasons: Iterable[str]) -> str:
     )
 
 
-def heed_signals() -> None:
+def restore_signals() -> None:
     """
-    Undo what nohup, and a shell that starts us in the background, have done.
+    Restore the default action of signals that nohup or a shell has ignored.
 
-    An ignored signal is ignored by every program that the tests start, too.
+    A program that is started by the tests would ignore them too.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -106,8 +106,8 @@ def heed_signals() -> None:
 
 
 def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run, count, and return the exit status."""
-    heed_signals()
+    """Run the tests, print the count, and return the exit status."""
+    restore_signals()
     result = run(names or ["tests"])
     counted = tally(result)
     strict = environ.get("CI", "").lower() not in ("", "0", "false")

@@ -1,4 +1,4 @@
-"""One conversion of a host: the name that is looked up is the one sent and verified."""
+"""One reading of a host: the name that is looked up is the one sent and verified."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from twisted_tcpclient.settings import LONGEST_NAME, Host, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.identity import reference
 
-#: Names as typed, and the names to look up (UTS 46, non-transitional).
+#: What is typed, and the ASCII form in which it is read (UTS 46, non-transitional).
 NAMES = {
     "localhost": "localhost",
     "MAIL.Example.org": "mail.example.org",
@@ -60,7 +60,7 @@ NAMES = {
     "I\u2665ny.example": "xn--iny-zx5a.example",
 }
 
-#: Addresses as typed, and the addresses to connect to.
+#: What is typed, and the address that it is.
 ADDRESSES = {
     "127.0.0.1": "127.0.0.1",
     "[127.0.0.1]": "127.0.0.1",
@@ -68,13 +68,13 @@ ADDRESSES = {
     "[::1]": "::1",
     "fe80::1%eth0": "fe80::1%eth0",
     "[fe80::1%Eth0]": "fe80::1%Eth0",
-    # Digits, dots and brackets of full width (UTS 46 maps them).
+    # Digits, dots and brackets of full width.
     "\uff11\uff12\uff17.0.0.1": "127.0.0.1",
     "127\u30020\uff0e0\uff611": "127.0.0.1",
     "\uff3b::1\uff3d": "::1",
 }
 
-#: Texts that are neither names nor addresses.
+#: What is neither.
 NOTHING = (
     *(".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
     *("*", "\uff0a", "*.example.org", "user@host", "https://host", "host:25", "a/b"),
@@ -194,18 +194,18 @@ class EndpointTests(SynchronousTestCase):
 
 @dataclass
 class Seen:
-    """The names that the name server and the TLS server have seen."""
+    """What was asked for: names of DNS, and names of SNI."""
 
     asked: list[str] = field(default_factory=list)
     sent: list[bytes | None] = field(default_factory=list)
 
     def answer(self, question: Question) -> list[bytes]:
-        """Record a question, and answer it."""
+        """Note a question, and answer it."""
         self.asked.append(question.label)
         return [question.address()]
 
     def greet(self, prepare: Callable[[Peer, SSL.Context], object], peer: Peer) -> None:
-        """Record the name in a ClientHello, if there is one, and greet."""
+        """Note the name in a ClientHello, if there is one, and greet."""
         context = _context()
         context.set_tlsext_servername_callback(
             lambda connection: self.sent.append(connection.get_servername())
@@ -216,9 +216,9 @@ class Seen:
 
 
 def _context() -> SSL.Context:
-    """Return the context of a server whose certificate has the ASCII names only."""
+    """Return the settings of a server for the ASCII form of the names alone."""
     identity = shared().authority.server(
-        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="other"
+        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="whoever"
     )
     context: SSL.Context = server_context.__wrapped__()
     context.use_certificate(identity.certificate)
@@ -233,7 +233,7 @@ def _starttls(peer: Peer, context: SSL.Context) -> None:
 
 @functools.cache
 def _place() -> Place:
-    """Return a network where all names come from DNS."""
+    """Return a network where names come from DNS alone."""
     place = Place()
     place.cover(
         hosts="127.0.0.1 localhost\n",
@@ -248,8 +248,8 @@ def _nurseries() -> Nurseries:
     return Nurseries(_place().call)
 
 
-#: The command with a getaddrinfo() that returns an address with a zone, as it does for
-#: mDNS.  The C library reads no zones in hosts(5), and DNS has none.
+#: The command, where the system's resolver knows a name in a zone, as by mDNS.  The
+#: C library reads no zones in hosts(5), and DNS has none.
 _ZONED = """
 import socket, sys
 from twisted_tcpclient import __main__
@@ -282,12 +282,12 @@ class ZoneTests(SynchronousTestCase):
     """Names that lead to link-local addresses."""
 
     def session(self, *arguments: str) -> Outcome:
-        """Run the command in that network."""
+        """Run the command where the names are."""
         words = (sys.executable, "-c", _ZONED)
         return _zones().call(run, *arguments, command=words)
 
     def test_zone(self) -> None:
-        """The zone of a resolved address is connected to, shown, and given to prog."""
+        """The zone that the resolver gives is connected to, and shown."""
 
         def listen() -> socket.socket:
             number = socket.if_nametoindex("v0")
@@ -313,16 +313,16 @@ class ZoneTests(SynchronousTestCase):
         self.assertIn(b"TCPREMOTEIP=fe80::1%v0\n", told.out)
 
     def test_refused(self) -> None:
-        """The error about an address has its zone."""
+        """A message has the zone."""
         outcome = self.session("zoned.example", "9")
         words = "host zoned.example ip fe80::1%v0 port 9: connection refused"
         self.assertEqual(outcome.complaint(), f"unable to connect to {words}")
 
 
-class OneNameTests(SynchronousTestCase):
-    """The name that is looked up is sent and verified, in every kind of run."""
+class OneReadingTests(SynchronousTestCase):
+    """The same name is looked up, sent and verified, whichever way it is given."""
 
-    #: Hosts as typed, and the first label of their names in ASCII.
+    #: What is typed, and the first label of the name that it is read as.
     TYPED = {
         "stra\xdfe.example": "xn--strae-oqa",
         "B\xfccher.example": "xn--bcher-kva",
@@ -333,7 +333,7 @@ class OneNameTests(SynchronousTestCase):
     def serve(
         self, prepare: Callable[[Peer, SSL.Context], object]
     ) -> Iterator[tuple[Seen, Server]]:
-        """Run a name server that knows the ASCII names only, and a server."""
+        """Have a name server that knows the ASCII form alone, and a server."""
         seen = Seen()
 
         def other(question: Question) -> list[bytes]:
@@ -355,7 +355,7 @@ class OneNameTests(SynchronousTestCase):
         prepare: Callable[[Peer, SSL.Context], object],
         secure: bool = True,
     ) -> None:
-        """Connect to each of the hosts, and compare what the servers have seen."""
+        """Connect to each of the names."""
         for typed, label in self.TYPED.items():
             with self.serve(prepare) as (seen, server):
                 outcome = _nurseries().run(*words(typed, server.arguments[1]))
@@ -365,21 +365,21 @@ class OneNameTests(SynchronousTestCase):
             self.assertEqual(seen.sent, [sni] if secure else [])
 
     def test_clear(self) -> None:
-        """In clear the ASCII name is looked up."""
+        """In clear the name is looked up in its ASCII form."""
         self.check(lambda host, port: (host, port), lambda *_: None, secure=False)
 
     def test_tls(self) -> None:
-        """Over TLS it is also sent and verified."""
+        """Over TLS that form is also sent and verified."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("--tls", "-c", ca, host, port), Peer.secure)
 
     def test_starttls(self) -> None:
-        """After STARTTLS it is sent and verified, too."""
+        """After STARTTLS it is, too."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("-s", "smtp", "-c", ca, host, port), _starttls)
 
     def test_strings(self) -> None:
-        """With the endpoint strings of this package it is, too."""
+        """In an endpoint string it is, too."""
         ca = str(shared().ca)
 
         def tls(host: str, port: str) -> tuple[str, ...]:
@@ -392,7 +392,7 @@ class OneNameTests(SynchronousTestCase):
         self.check(starttls, _starttls)
 
     def test_other_endpoints(self) -> None:
-        """Twisted's tcp: looks up the same name, and does not look up ``*``."""
+        """Endpoints of Twisted's own look the same name up."""
 
         def tcp(host: str, port: str) -> tuple[str, ...]:
             return ("-E", f"tcp:{host}:{port}")
@@ -404,7 +404,7 @@ class OneNameTests(SynchronousTestCase):
         self.assertEqual((seen.asked, server.connections), ([], 0))
 
     def test_match(self) -> None:
-        """The name of -m is converted in the same way."""
+        """A name of -m is read in the same way."""
         ca = str(shared().ca)
         typed = "Stra\xdfe.example"
         with self.serve(Peer.secure) as (seen, server):
@@ -414,7 +414,7 @@ class OneNameTests(SynchronousTestCase):
         self.assertEqual((seen.asked, seen.sent), ([], [b"xn--strae-oqa.example"]))
 
     def test_addresses(self) -> None:
-        """An address in full-width digits is connected to and verified as one."""
+        """An address in other digits is connected to, and verified, as an address."""
 
         def secure(peer: Peer, context: SSL.Context) -> None:
             peer.secure(server_context())
@@ -428,7 +428,7 @@ class OneNameTests(SynchronousTestCase):
             self.assertEqual(seen.asked, [])
 
     def test_shown(self) -> None:
-        """Messages have the name as typed, escaped; -v also shows the ASCII name."""
+        """A message has the name as typed, escaped; -v tells what it is read as."""
         ca = str(shared().ca)
         typed = "B\xfccher.example"
         with self.serve(Peer.secure) as (_, server):
@@ -442,7 +442,7 @@ class OneNameTests(SynchronousTestCase):
             self.assertIn(words, outcome.err)
 
     def test_nothing(self) -> None:
-        """A host that is no name is status 111 with one message, and no look-up."""
+        """What cannot be read is one line, status 111, and no question to DNS."""
         with self.serve(Peer.secure) as (seen, server):
             for typed in ("*", "a b", "a..b", "x" * 64, "\xad", "\uff0a", "\udcff"):
                 for options in ((), ("--tls",)):

@@ -1,7 +1,8 @@
-"""The command many times over, without the price of loading it each time.
+"""
+Processes of the command, forked from a process that has loaded its modules.
 
-A nursery has loaded all that the command needs, and makes a child for each run: a
-process of its own that begins where the imports are done.
+The nursery imports all that the command needs, once, and forks a child for each run.
+So a run does not spend time on imports.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import Any
 
 from tests.command import Outcome, environment
 
-#: Whatever is bounded by a second or a few is over by then, on a busy machine as well.
+#: Seconds within which a run ends if its limits are a few seconds, on a busy machine
+#: too.
 SOON = 45.0
 
-#: One request a line: the arguments of the command, and where its files are.
+#: The program of the nursery.  Each line of its stdin is a request in JSON: the
+#: arguments of the command, and the folder of its stdin, stdout and stderr.
 _NURSERY = """
 import json, os, sys
 from twisted_tcpclient import __main__, endpoints, tls
@@ -51,10 +54,13 @@ for line in sys.stdin:
 
 
 class Nursery:
-    """Runs one command at a time."""
+    """A process that runs the command for one request at a time."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        """:param call: calls a function where the commands are to be."""
+        """
+        :param call: Calls a function in the network namespace where commands are to
+            run.
+        """
         self._process: subprocess.Popen[str] = call(
             subprocess.Popen,
             (sys.executable, "-c", _NURSERY),
@@ -68,7 +74,9 @@ class Nursery:
         self._process.stdout.readline()
 
     def run(self, *arguments: str, data: bytes = b"") -> Outcome:
-        """Run the command to its end, which comes soon, with this for its input."""
+        """
+        Run the command with `data` as its stdin; fail if it takes longer than `SOON`.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="nursery-") as folder:
@@ -82,7 +90,7 @@ class Nursery:
             return Outcome(status, out.read_bytes(), err.read_text())
 
     def close(self) -> None:
-        """End it."""
+        """Close the stdin of the nursery and wait until it has exited."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
@@ -90,10 +98,13 @@ class Nursery:
 
 
 class Nurseries:
-    """As many as are needed side by side, made when they are."""
+    """A pool of nurseries that makes a new one when all are busy."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        """:param call: calls a function where the commands are to be."""
+        """
+        :param call: Calls a function in the network namespace where commands are to
+            run.
+        """
         self._call = call
         self._idle: SimpleQueue[Nursery] = SimpleQueue()
 
@@ -104,10 +115,12 @@ class Nurseries:
         except Empty:
             nursery = Nursery(self._call)
         yield nursery
-        # One that has failed is not used again.
+        # A nursery whose run has failed does not get here, so it is not used again.
         self._idle.put(nursery)
 
     def run(self, *arguments: str, data: bytes = b"") -> Outcome:
-        """Run the command to its end, which comes soon, with this for its input."""
+        """
+        Run the command with `data` as its stdin; fail if it takes longer than `SOON`.
+        """
         with self._one() as nursery:
             return nursery.run(*arguments, data=data)
