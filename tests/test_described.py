@@ -669,7 +669,7 @@ class DescriptionTests(SynchronousTestCase):
             "tls:localhost:1:certificate=/no/file": "/no/file",
             "tls:localhost:1:trustRoots=/no/folder": "/no/folder",
             "tcp:localhost\\": "there is nothing behind the last backslash",
-            "starttls:gopher:localhost": "there is no 'gopher'",
+            "starttls:gopher:localhost": "no such protocol: 'gopher'",
             "starttls:irc:localhost:greeting=yes": "greeting: irc has none",
         }
 

@@ -34,9 +34,9 @@ from tests.torture.resolvers import UNKNOWN, Question, resolver
 from tests.transcripts import Recorders, patient
 from twisted_tcpclient.errors import AddressNotFound, SettingsError
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import LONGEST_NAME, TLSSettings, read_host, sni
+from twisted_tcpclient.settings import LONGEST_NAME, Host, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
-from twisted_tcpclient.tls.identity import reference, server_name
+from twisted_tcpclient.tls.identity import reference
 
 #: Names as typed, and their ASCII forms (UTS 46, non-transitional).
 NAMES = {
@@ -48,7 +48,6 @@ NAMES = {
     "-leading.and-.trailing": "-leading.and-.trailing",
     "127.1": "127.1",
     "300.1.1.1": "300.1.1.1",
-    "0": "0",
     "xn--strae-oqa.example": "xn--strae-oqa.example",
     # In IDNA 2003, and in the transitional form of UTS 46, it is strasse.
     "stra\xdfe.example": "xn--strae-oqa.example",
@@ -79,7 +78,7 @@ ADDRESSES = {
 
 #: Texts that are neither names nor addresses.
 NOTHING = (
-    *("", ".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
+    *(".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
     *("*", "\uff0a", "*.example.org", "user@host", "https://host", "host:25", "a/b"),
     *("[", "]", "[]", "[localhost]", "[[::1]]", "[127.0.0.1", "::1]", ":::"),
     *(
@@ -100,79 +99,99 @@ NOTHING = (
 )
 
 
-class ReadingTests(SynchronousTestCase):
-    """The conversion of a host as typed."""
+class HostTests(SynchronousTestCase):
+    """The names that are made of a host as typed."""
 
     def test_names(self) -> None:
-        """A name becomes ASCII in lower case, and keeps all labels."""
+        """A name is looked up in lower case and ASCII; no label is lost."""
         for typed, name in NAMES.items():
-            self.assertEqual(read_host(typed), name, ascii(typed))
+            self.assertEqual(Host(typed).lookup, name, ascii(typed))
+
+    def test_names_of_tls(self) -> None:
+        """That name, without its final dot, is sent as SNI and verified."""
+        for typed, name in NAMES.items():
+            host, undotted = Host(typed), name.removesuffix(".")
+            self.assertEqual(host.name, typed)
+            self.assertEqual(host.server_name, undotted, ascii(typed))
+            self.assertEqual(host.reference, undotted, ascii(typed))
 
     def test_addresses(self) -> None:
-        """An address stays the same address, whatever its digits and brackets are."""
+        """An IP address loses its brackets, whatever its digits; it is never SNI."""
         for typed, address in ADDRESSES.items():
-            self.assertEqual(read_host(typed), address, ascii(typed))
+            host = Host(typed)
+            self.assertEqual(host.lookup, address, ascii(typed))
+            self.assertEqual(host.server_name, None)
+
+    def test_zone(self) -> None:
+        """The zone of an address is connected to, and not verified."""
+        for typed in ("fe80::1%eth0", "[fe80::1%eth0]"):
+            self.assertEqual(Host(typed).lookup, "fe80::1%eth0")
+            self.assertEqual(Host(typed).reference, "fe80::1")
+
+    def test_this_machine(self) -> None:
+        """``0`` and "" are this machine, whose certificate is for localhost."""
+        for typed in ("0", ""):
+            host = Host(typed)
+            self.assertEqual(host.lookup, "0")
+            self.assertEqual(host.name, "localhost")
+            self.assertEqual(host.server_name, "localhost")
+            self.assertEqual(host.reference, "localhost")
 
     def test_nothing(self) -> None:
-        """Any other text is an error."""
+        """Any other text is a ValueError, in each of the three uses."""
         for typed in NOTHING:
-            self.assertRaises(ValueError, read_host, typed)
+            host = Host(typed)
+            self.assertEqual(host.name, typed)
+            for use in ("lookup", "server_name", "reference"):
+                self.assertRaises(ValueError, getattr, host, use)
 
     def test_length(self) -> None:
         """A name has at most 253 characters, beside its final dot."""
         longest = ("x." * LONGEST_NAME)[:LONGEST_NAME]
-        self.assertEqual(read_host(longest), longest)
-        self.assertEqual(read_host(longest + "."), longest + ".")
+        self.assertEqual(Host(longest).lookup, longest)
+        self.assertEqual(Host(longest + ".").lookup, longest + ".")
         for typed in (longest + "x", longest + "x."):
-            self.assertRaises(ValueError, read_host, typed)
+            self.assertRaises(ValueError, getattr, Host(typed), "lookup")
 
     @patient
     @given(st.text(max_size=80))
     @example("\u1e9e.\u00ad.\u2f9a")
     def test_once(self, typed: str) -> None:
-        """The result is ASCII, and is converted to itself; or the text is an error."""
+        """A converted name is printable ASCII, and converts to itself."""
         try:
-            name = read_host(typed)
+            name = Host(typed).lookup
         except ValueError:
             return
         self.assertTrue(name.isascii() and name.isprintable())
-        self.assertEqual(read_host(name), name)
+        self.assertEqual(Host(name).lookup, name)
 
-    def test_everywhere(self) -> None:
-        """SNI and the reference identity are made of the name that is looked up."""
-        for typed, name in NAMES.items():
-            host = name.removesuffix(".")
-            self.assertEqual(sni(typed), host)
-            if any(c.isalpha() for c in host):
-                self.assertEqual(server_name(typed), host.encode())
-                self.assertEqual(reference(typed), reference(host))
-        for typed, address in ADDRESSES.items():
-            self.assertEqual((sni(typed), server_name(typed)), (None, None))
-            self.assertEqual(reference(typed), reference(address))
+    def test_identities(self) -> None:
+        """A certificate for the ASCII form is one for the host as typed."""
+        for typed, name in {**NAMES, **ADDRESSES}.items():
+            if any(c.isalpha() for c in name) or ":" in name:
+                self.assertEqual(reference(typed), reference(name), ascii(typed))
 
 
 class EndpointTests(SynchronousTestCase):
-    """Text that is no host, in endpoints and settings."""
+    """Hosts that cannot be converted, before anything is looked up or sent."""
 
     def test_nothing(self) -> None:
-        """Text that is no host fails with one clear error, and no look-up."""
+        """The endpoint fails with one clear error, and looks nothing up."""
         reactor: Any = MemoryReactorClock()
         for typed in NOTHING:
-            if typed:
-                endpoint = RacingEndpoint(reactor, typed, 25)
-                failure = self.failureResultOf(
-                    endpoint.connect(Recorders()), AddressNotFound
-                )
-                words = f"no IP address for {typed}: not a valid name"
-                self.assertEqual(str(failure.value), words)
+            endpoint = RacingEndpoint(reactor, typed, 25)
+            failure = self.failureResultOf(
+                endpoint.connect(Recorders()), AddressNotFound
+            )
+            words = f"no IP address for {typed}: not a valid name"
+            self.assertEqual(str(failure.value), words)
         self.assertEqual(reactor.tcpClients, [])
 
     def test_settings(self) -> None:
         """With text that is no host in the settings, no creator can be made."""
         for typed in NOTHING:
-            if typed:
-                settings = TLSSettings.for_host(typed)
-                self.assertRaises(SettingsError, ConnectionCreator, settings)
+            settings = TLSSettings.for_host(typed)
+            self.assertRaises(SettingsError, ConnectionCreator, settings)
 
 
 @dataclass

@@ -167,10 +167,13 @@ class ImportTests(SynchronousTestCase):
 
     def test_no_twisted(self) -> None:
         """
-        Dialogues, dialects, errors, settings, testing and text import the standard
-        library only; settings also import idna.
+        Dialogues, dialects, errors, settings, testing, text and values import the
+        standard library only; settings also import idna.
         """
-        pure = ("dialogue", "dialects", "errors", "settings", "testing", "text")
+        pure = (
+            *("dialogue", "dialects", "errors", "settings", "testing", "text"),
+            "values",
+        )
         for name, tree in modules().items():
             if room(short(name)) in pure:
                 outside = {
@@ -351,7 +354,7 @@ class StartTests(SynchronousTestCase):
         self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
             *("tls", "endpoints", "stages", "plugin", "dialects"),
-            *("command.described", "command.help"),
+            *("command.described", "command.help", "command.manual"),
         ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
 

@@ -45,7 +45,7 @@ from zope.interface import implementer
 from twisted_tcpclient.errors import AddressNotFound, Attempt, ConnectFailed
 from twisted_tcpclient.names.addresses import resolve
 from twisted_tcpclient.names.resolver import Address, Resolution
-from twisted_tcpclient.settings import ConnectSettings, read_host
+from twisted_tcpclient.settings import ConnectSettings, Host
 from twisted_tcpclient.text import os_reason, place
 
 #: Seconds until the next attempt where only a failure is to start it.
@@ -386,7 +386,7 @@ class RacingEndpoint:
         """
         host = self._host
         try:
-            name = read_host(host or "0")
+            name = Host(host).lookup
         except ValueError:
             return fail(AddressNotFound(f"no IP address for {host}: not a valid name"))
         if not host.isascii():

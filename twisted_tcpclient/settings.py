@@ -1,5 +1,5 @@
 """
-The settings of a run as frozen values, and the conversion of a host.
+Frozen values: the settings of a run, and the host with its three names.
 """
 
 from __future__ import annotations
@@ -23,13 +23,53 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _JOINERS = "\u200c\u200d"
 
 
-def read_host(typed: str) -> str:
+@dataclass(frozen=True)
+class Host:
     """
-    Convert a host as typed to the name that is looked up, sent as SNI and verified.
+    A host as typed, and the names that are made of it.  ``0`` and "" are this machine.
 
-    An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name becomes
-    lower case and ASCII by UTS 46, non-transitional.  Converting the result once more
-    changes nothing.
+    The names are properties, so that a host can be kept and shown before it is checked.
+    :attr:`lookup`, :attr:`reference` and :attr:`server_name` raise ValueError if
+    the text is neither an IP address nor a name.
+    """
+
+    typed: str
+
+    @property
+    def name(self) -> str:
+        """The name to verify, as typed: ``localhost`` for this machine."""
+        return "localhost" if self.typed in ("", "0") else self.typed
+
+    @property
+    def lookup(self) -> str:
+        """
+        The name to look up, or the address to connect to.
+
+        An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name
+        becomes lower case and ASCII by UTS 46, non-transitional.  Converting the result
+        once more changes nothing.
+        """
+        return _converted(self.typed or "0")
+
+    @property
+    def reference(self) -> str:
+        """
+        The reference identifier (RFC 9525, 6.1): the name without its final dot, or the
+        IP address without its zone, as no certificate has either.
+        """
+        host = _converted(self.name)
+        return host.partition("%")[0] if is_ip(host) else host.removesuffix(".")
+
+    @property
+    def server_name(self) -> str | None:
+        """The name to send as SNI, None for an IP address (RFC 6066, 3)."""
+        reference = self.reference
+        return None if is_ip(reference) else reference
+
+
+def _converted(typed: str) -> str:
+    """
+    Return the name to look up, or the IP address, for a host as typed.
 
     :raises ValueError: if the text is neither an IP address nor a name.
     """
@@ -99,11 +139,6 @@ def _symbolic(label: str) -> str:
     return "xn--" + label.encode("punycode").decode("ascii")
 
 
-def reference_identity(host: str) -> str:
-    """Return the name that the certificate of a host has to have, as it was typed."""
-    return "localhost" if host in ("", "0") else host
-
-
 def is_ip(name: str) -> bool:
     """Return whether a name is an IP address; an IPv6 zone has to be ASCII."""
     try:
@@ -111,16 +146,6 @@ def is_ip(name: str) -> bool:
     except ValueError:
         return False
     return name.isascii()
-
-
-def sni(host: str) -> str | None:
-    """
-    Return the name to send to a host (RFC 6066, 3), None to an IP address.
-
-    :raises ValueError: if the text is neither an IP address nor a name.
-    """
-    name = read_host(host)
-    return None if is_ip(name) else name.removesuffix(".")
 
 
 @dataclass(frozen=True)
@@ -170,7 +195,7 @@ class TLSSettings:
         :param authorities: a PEM file with the CAs to trust, or a directory of
             such files; None for the system's.
         """
-        name = reference_identity(host)
+        name = Host(host).name
         return cls(authorities=authorities, name=name, server_name=name)
 
 

@@ -38,7 +38,7 @@ def resolve(
     Find the addresses of a host, by a look-up if the name is not an address.
 
     :param host: the host as typed, for messages.
-    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
+    :param name: a :attr:`twisted_tcpclient.settings.Host.lookup`.
     :returns: fires with at least one address.  Fails with AddressNotFound if there is
         none of the wanted family, and with LookupFailed if the look-up failed or was
         not over in time.
@@ -58,7 +58,7 @@ def literals(name: str, port: int) -> list[Address]:
 
     ``0`` is this machine, in both families.
 
-    :param name: as :func:`twisted_tcpclient.settings.read_host` returns it.
+    :param name: a :attr:`twisted_tcpclient.settings.Host.lookup`.
     """
     if name == "0":
         return [IPv6Address("TCP", "::1", port), IPv4Address("TCP", "127.0.0.1", port)]

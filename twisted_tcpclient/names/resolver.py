@@ -27,7 +27,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.settings import read_host
+from twisted_tcpclient.settings import Host
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def system_addresses(
     :raises socket.gaierror: if there is no address, or the look-up failed.
     """
     try:
-        name = read_host(host)
+        name = Host(host).lookup
     except ValueError:
         raise socket.gaierror(socket.EAI_NONAME, "not a valid name") from None
     families = {

@@ -17,10 +17,10 @@ from zope.interface import implementer
 
 from twisted_tcpclient.errors import SettingsError, TLSFailed, VerificationFailed
 from twisted_tcpclient.facts import TLSFacts
-from twisted_tcpclient.settings import TLSSettings
+from twisted_tcpclient.settings import Host, TLSSettings
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls.context import client_context
-from twisted_tcpclient.tls.identity import reference, server_name
+from twisted_tcpclient.tls.identity import reference
 from twisted_tcpclient.tls.reasons import explain_handshake, handshake_failed
 from twisted_tcpclient.tls.sessions import session_facts
 from twisted_tcpclient.tls.verdict import Judge, JudgedConnection
@@ -46,7 +46,7 @@ class ConnectionCreator:
         try:
             identity = reference(settings.name) if settings.name is not None else None
             self._server_name = (
-                server_name(settings.server_name) if settings.server_name else None
+                Host(settings.server_name).server_name if settings.server_name else None
             )
         except ValueError:
             name = printable(settings.name or "")
@@ -65,7 +65,7 @@ class ConnectionCreator:
         """
         connection = JudgedConnection(self._context)
         if self._server_name is not None:
-            connection.set_tlsext_host_name(self._server_name)
+            connection.set_tlsext_host_name(self._server_name.encode("ascii"))
         protocols = _acceptable_protocols(tlsProtocol)
         if protocols:
             connection.set_alpn_protos(protocols)

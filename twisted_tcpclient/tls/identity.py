@@ -25,7 +25,7 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from twisted_tcpclient.settings import is_ip, read_host, sni
+from twisted_tcpclient.settings import Host, is_ip
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -55,25 +55,14 @@ def _identity(name: str) -> Identity:
 
 def reference(name: str) -> Identity:
     """
-    The reference identity for what was typed: a dot at the end of a name, and
-    the zone of an address, are for resolvers.
+    Return the identity that the certificate of a host has to have.
 
+    :param name: as typed.  An empty one is an error: it must not mean this machine.
     :raises ValueError: if no certificate can have that name.
     """
-    host = read_host(name)
-    if is_ip(host):
-        return _identity(host.partition("%")[0])
-    return _identity(host.removesuffix("."))
-
-
-def server_name(host: str) -> bytes | None:
-    """
-    Return the name of a host for SNI (RFC 6066, 3), None for an IP address.
-
-    :raises ValueError: if it is neither.
-    """
-    name = sni(host)
-    return None if name is None else name.encode("ascii")
+    if not name:
+        raise ValueError(name)
+    return _identity(Host(name).reference)
 
 
 def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
