@@ -22,7 +22,7 @@ from twisted.python.usage import UsageError
 from tests.certificates import shared
 from tests.torture import der, scripts
 from tests.torture.hostile import said_in_good_order
-from tests.transcripts import DOMAIN, GOOD, Conversation, Said, parse, turns
+from tests.transcripts import DOMAIN, GOOD, Exchange
 from twisted_tcpclient import dialects
 from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.errors import InjectedData, NegotiationFailed, SettingsError
@@ -31,6 +31,7 @@ from twisted_tcpclient.names.reverse import Ident, parse_ident
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.stages.negotiation import negotiated
 from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
+from twisted_tcpclient.testing import Segment, join_turns, parse_transcript
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.certificates import subject
@@ -107,14 +108,14 @@ def hold(monologue: Monologue, stride: int) -> tuple[Result, Result | None]:
         segment, if that makes a difference: because the server did not wait.
     """
     with patch.object(dialects, "urandom", bytes):
-        talk = Conversation(
+        talk = Exchange(
             lambda tcp, clock: negotiated(monologue.dialect, tcp, clock, host=DOMAIN)
         )
     early = None
     for turn in monologue.turns:
         if not talk.undecided:
             break
-        said, data = talk.wire.value(), turn.replace(b"{tag}", b"0" * 12)
+        said, data = talk.transport.value(), turn.replace(b"{tag}", b"0" * 12)
         for piece, rest in segments(data, stride):
             if talk.undecided:
                 talk.hear(piece)
@@ -123,12 +124,10 @@ def hold(monologue: Monologue, stride: int) -> tuple[Result, Result | None]:
     return finished(talk), early
 
 
-def overtaken(
-    dialect: str, talk: Conversation, said: bytes, rest: bytes
-) -> Result | None:
+def overtaken(dialect: str, talk: Exchange, said: bytes, rest: bytes) -> Result | None:
     """What has to become of a server that has more to say now, if that is an error."""
     unasked = UNASKED.get(dialect, b"")
-    if talk.wire.value() != said and not re.fullmatch(unasked, rest):
+    if talk.transport.value() != said and not re.fullmatch(unasked, rest):
         when = "before it was asked"
     elif talk.result is not None:
         when = "in clear after agreeing to TLS"
@@ -137,18 +136,18 @@ def overtaken(
     return Result(False, InjectedData, f"the server sent data {when}", said)
 
 
-def finished(talk: Conversation) -> Result:
+def finished(talk: Exchange) -> Result:
     """Return how a dialogue has ended, for good."""
-    clear, error = talk.wire.value(), talk.error
+    clear, error = talk.transport.value(), talk.error
     if error is not None:
         assert isinstance(error, NegotiationFailed), error
         assert type(error) is not NegotiationFailed
         assert LINE.fullmatch(str(error)) and len(str(error)) < 130, error
-        assert talk.wire.disconnected
+        assert talk.transport.disconnected
         talk.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n")
     talk.hang_up()
-    assert talk.wire.value() == clear, clear
-    assert talk.wire.late == b""
+    assert talk.transport.value() == clear, clear
+    assert talk.transport.late == b""
     assert not talk.left
     if error is not None:
         # What came unasked, and is quoted, depends on the segment it came in.
@@ -178,7 +177,11 @@ def dialogue(data: bytes) -> None:
     whole, _ = hold(monologue, 1 << 20)
     assert said_in_good_order(monologue.dialect, whole.clear), whole.clear
     if whole.agreed:
-        asked = [said for said in parse(GOOD[monologue.dialect]) if not said.by_server]
+        asked = [
+            said
+            for said in parse_transcript(GOOD[monologue.dialect])
+            if not said.by_server
+        ]
         last = asked[-1].tagged(b"0" * 12)
         assert whole.clear.endswith(last), whole.clear
     dripped, early = hold(monologue, 1)
@@ -192,13 +195,17 @@ def dialogue(data: bytes) -> None:
 def dialogue_seeds() -> Iterator[bytes]:
     """The good dialogues, and the attacks by hand."""
     for dialect, transcript in GOOD.items():
-        said = [turn.data for turn in turns(transcript) if turn.by_server]
+        said = [
+            turn.data
+            for turn in join_turns(parse_transcript(transcript))
+            if turn.by_server
+        ]
         yield Monologue(dialect, tuple(said)).serialize()
     for script in scripts.by_hand():
         yield Monologue(script.dialect, tuple(_turns(script.says))).serialize()
 
 
-def _turns(says: tuple[Said, ...]) -> Iterator[bytes]:
+def _turns(says: tuple[Segment, ...]) -> Iterator[bytes]:
     turn = b""
     for said in says:
         if said.by_server:
@@ -254,7 +261,7 @@ def check_settings(settings: Settings) -> None:
 
 def converse(dialect: str, name: str) -> None:
     """A server of any name can be talked to."""
-    talk = Conversation(lambda tcp, clock: negotiated(dialect, tcp, clock, host=name))
+    talk = Exchange(lambda tcp, clock: negotiated(dialect, tcp, clock, host=name))
     talk.hang_up()
 
 

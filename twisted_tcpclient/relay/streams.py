@@ -1,7 +1,5 @@
 """
-Streams: one descriptor that is read, and one that is written, as parts of a transport.
-
-They may be pipes of the process that runs this program as its prog.
+Streams: a descriptor that is read and a descriptor that is written, for ``ucspi``.
 """
 
 from __future__ import annotations
@@ -21,7 +19,9 @@ from twisted_tcpclient.relay.endings import broken_pipe
 
 
 class Source(FileDescriptor):
-    """A push producer that reads a descriptor until its end."""
+    """
+    A descriptor that is read until EOF.  A push producer.
+    """
 
     def __init__(
         self,
@@ -31,11 +31,11 @@ class Source(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param received: called with the bytes that were read.
-        :param ended: called once: with None at the end of input, or with the error.
-            Not called after :meth:`close`.
-        :raises OSError: if the descriptor is not open.
+        :param reactor: reads the descriptor.
+        :param fd: of any kind; its flags are restored, and it is closed.
+        :param received: called with the bytes.
+        :param ended: called once: with None at EOF, or with the error of reading.  Not
+            called after :meth:`close`.
         """
         super().__init__(reactor)
         self._given = fd
@@ -48,11 +48,11 @@ class Source(FileDescriptor):
         self.connected = 1
 
     def fileno(self) -> int:
-        """Return the descriptor; -1 once it is closed."""
+        """Return the descriptor; -1 when it is closed."""
         return self._fd
 
     def doRead(self) -> Exception | None:
-        """Read once."""
+        """Read what is there, and give it to ``received``."""
         try:
             pieces = self._read()
         except BlockingIOError:
@@ -66,7 +66,7 @@ class Source(FileDescriptor):
         return None
 
     def connectionLost(self, reason: Failure) -> None:
-        """Report the end of input, or the error of reading."""
+        """Close, and call ``ended`` with the error of reading, if any."""
         if self._fd < 0:
             return
         ended = self._ended
@@ -74,11 +74,11 @@ class Source(FileDescriptor):
         ended(self._error)
 
     def stopProducing(self) -> None:
-        """Close, as the consumer is gone."""
+        """Close: the consumer is gone."""
         self.close()
 
     def close(self) -> None:
-        """Stop reading, and close the descriptor before its end."""
+        """Close the descriptor, and call nothing any more."""
         if self._fd < 0:
             return
         self._received, self._ended = lambda _: None, lambda _: None
@@ -93,7 +93,7 @@ class Source(FileDescriptor):
 
 class Sink(FileDescriptor):
     """
-    A consumer with a buffer that writes a descriptor.
+    A descriptor that is written.  A consumer with a buffer.
 
     :ivar written: how many bytes have left the buffer.
     """
@@ -105,10 +105,11 @@ class Sink(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param ended: called once: with None after ``loseConnection`` when all is
-            written, or with the error.  Not called after :meth:`close`.
-        :raises OSError: if the descriptor is not open.
+        :param reactor: writes the descriptor.
+        :param fd: of any kind; its flags are restored, and it is closed.
+        :param ended: called once: with None when ``loseConnection`` was called and the
+            buffer is written, or with the error of writing.  Not called after
+            :meth:`close`.
         """
         super().__init__(reactor)
         self._given = fd
@@ -126,11 +127,11 @@ class Sink(FileDescriptor):
             self.startReading()
 
     def fileno(self) -> int:
-        """Return the descriptor; -1 once it is closed."""
+        """Return the descriptor; -1 when it is closed."""
         return self._fd
 
     def writeSomeData(self, data: bytes) -> int | Exception:
-        """Write once, and return how many bytes were written, or the error."""
+        """Write as much as the descriptor takes."""
         try:
             written = self._write([data])
         except BlockingIOError:
@@ -142,28 +143,28 @@ class Sink(FileDescriptor):
         return written
 
     def doRead(self) -> Exception | None:
-        """Report that the last reader of the pipe has closed it."""
+        """Note EPIPE: the reactor reports that the pipe has no reader."""
         self._error = broken_pipe()
         return self._error
 
     def connectionLost(self, reason: Failure) -> None:
-        """Report that all is written, or the error of writing."""
+        """Close, and call ``ended`` with the error of writing, if any."""
         if self._fd < 0:
             return
         if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors also pass ConnectionDone when the reader of a pipe closes it.
-            # It means success only after loseConnection.
+            # Reactors also give ConnectionDone when the reader of a pipe is gone.  It
+            # means success after loseConnection only.
             self._error = self._error or broken_pipe()
         ended, error = self._ended, self._error
         self.close()
         ended(error)
 
     def close(self) -> None:
-        """Close the descriptor, and discard the buffer."""
+        """Close the descriptor, drop the buffer, and call nothing any more."""
         if self._fd < 0:
             return
         self._ended = lambda _: None
-        # Before unregisterProducer(), which starts writing if connected.
+        # Before unregisterProducer, which begins to write if this is connected.
         self.connected = 0
         self.disconnected = 1
         if self.producer is not None:
