@@ -230,6 +230,7 @@ class Turns(Clock):
 
     def turn(self) -> None:
         """Make the calls that wait."""
+        call: Any
         for call in list(self.getDelayedCalls()):
             function = call.func
             call.cancel()
