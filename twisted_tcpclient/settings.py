@@ -250,7 +250,7 @@ class Shutdown:
 
 
 def _ignore(message: str) -> None:
-    """Drop a message."""
+    """Ignore a message, as ``note`` and ``warn`` do by default."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class RelaySettings:
         send, is an orderly end of TLS.
     :ivar translate: a function that is applied to the input before it is sent; None
         sends it as it is.
-    :ivar note: called with a message for each step towards the end.
+    :ivar note: called with a message at each step towards the end.
     :ivar warn: called with a message about an orderly end that is probably a fault.
     """
 
