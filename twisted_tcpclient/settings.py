@@ -273,8 +273,8 @@ class RelaySettings:
     shutdown: Shutdown = field(default_factory=Shutdown)
     ignore_unexpected_eof: bool = False
     translate: Callable[[bytes], bytes] | None = None
-    note: Callable[[str], None] = _ignore
-    warn: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = field(default_factory=lambda: _ignore)
+    warn: Callable[[str], None] = field(default_factory=lambda: _ignore)
 
 
 @dataclass(frozen=True)
