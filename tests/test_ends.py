@@ -1,4 +1,4 @@
-"""How sessions end, over every kind of connection: whole, too early, or by a reset."""
+"""The ends of sessions over every kind of connection: whole, early, or by a reset."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from tests.command import (
 from tests.test_client_mode import MIB, noise, running, same
 from twisted_tcpclient.relay.descriptors import CHUNK, widen
 
-#: The command as users run it: it decides when the server is told.
+#: The options of a user who gives none: the command decides when the server is told.
 BY_DEFAULT: tuple[str, ...] = ()
 
-#: Seconds in which a server that is slow to answer looks whether its client is gone.
+#: Seconds in which a slow server watches for a hang-up of its client.
 SLOW = 2.0
 
 #: The kinds over which prog is a child with pipes.
@@ -55,25 +55,39 @@ PIPED = (TLS, STARTTLS)
 
 
 def hung_up(peer: Peer, seconds: float) -> bool:
-    """Return whether the client says something, or its end, within this time."""
+    """Return whether the client sends bytes, or ends, within this time."""
     return bool(select.select([peer.socket], [], [], seconds)[0])
 
 
+def answer_slowly(question: bytes, peer: Peer) -> bool:
+    """
+    Answer a question after ``SLOW`` seconds, unless the client hangs up meanwhile.
+
+    :returns: whether the client has hung up, or has sent anything else.
+    """
+    received = peer.exactly(len(question))
+    gone = hung_up(peer, SLOW)
+    if not gone:
+        peer.send(b"the answer\n")
+    peer.finish()
+    return gone or not same(received, question)
+
+
+def refuse(done: threading.Event, peer: Peer) -> None:
+    """Read 10 bytes, refuse the rest in order, and keep the socket until ``done``."""
+    peer.exactly(10)
+    peer.send(b"413\n")
+    peer.half_close()
+    done.wait(PATIENCE)
+
+
 class AnswerTests(SynchronousTestCase):
-    """A server that takes the end of its client's words for a hang-up."""
+    """A server that takes FIN or close_notify for a hang-up."""
 
     def answers(self, size: int, kind: Kind, *options: str, prog: str = "") -> None:
         """A slow answer to so many bytes arrives, and the session is whole."""
         question = noise(size)
-
-        def slow(peer: Peer) -> bool:
-            received = peer.exactly(size)
-            gone = hung_up(peer, SLOW)
-            if not gone:
-                peer.send(b"the answer\n")
-            peer.finish()
-            return gone or not same(received, question)
-
+        slow = functools.partial(answer_slowly, question)
         with kind.serve(slow, BY_DEFAULT) as server:
             words = ("sh", "-c", prog) if prog else ()
             arguments = ("-RHl0", *options, *server.arguments, *words)
@@ -83,8 +97,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_client_mode(self) -> None:
         """
-        It answers late, and its answer arrives: in clear as over TLS, and however
-        much was sent to it.
+        Its late answer arrives, in clear and over TLS, however much was sent to it.
         """
         for size in (20, 3 * MIB):
             every(functools.partial(self.answers, size))
@@ -96,19 +109,11 @@ class AnswerTests(SynchronousTestCase):
             every(functools.partial(self.answers, size, prog=prog), *PIPED)
 
     def test_described(self) -> None:
-        """The same with -E, whose connection stays in Twisted's hands."""
+        """The same with -E."""
 
         def check(way: described.Way, size: int) -> None:
             question = noise(size)
-
-            def slow(peer: Peer) -> bool:
-                received = peer.exactly(size)
-                gone = hung_up(peer, SLOW)
-                if not gone:
-                    peer.send(b"the answer\n")
-                peer.finish()
-                return gone or not same(received, question)
-
+            slow = functools.partial(answer_slowly, question)
             with way.serve(slow) as (server, description):
                 outcome = described.connect(
                     description, shutdown=BY_DEFAULT, data=question
@@ -121,11 +126,11 @@ class AnswerTests(SynchronousTestCase):
             described.every(functools.partial(check, size=size), *ways)
 
     def test_never(self) -> None:
-        """With --shutdown never the end is left to the server."""
+        """With --shutdown never the server is not told, and ends the session."""
         every(lambda kind: self.answers(20, kind, "--shutdown", "never"))
 
     def test_seconds(self) -> None:
-        """With --shutdown SECONDS it is told after that time, and not before."""
+        """With --shutdown SECONDS the server is told after that time, not before."""
 
         def waits(peer: Peer) -> tuple[bool, bytes]:
             peer.line()
@@ -143,7 +148,7 @@ class AnswerTests(SynchronousTestCase):
         every(check)
 
     def test_terminal(self) -> None:
-        """The end of a terminal's input is told soon, as a user waits there."""
+        """The server is told soon of the end of a terminal's input."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.finish, BY_DEFAULT) as server, terminal() as ends:
@@ -161,7 +166,7 @@ class AnswerTests(SynchronousTestCase):
         every(check)
 
     def test_said(self) -> None:
-        """-v says what is waited for, and what ended the session."""
+        """-v tells how long the server has to be quiet, and what ended the session."""
 
         def slow(peer: Peer) -> None:
             peer.line()
@@ -180,7 +185,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(ended, "tcpclient: the server has ended the connection")
 
     def test_said_never(self) -> None:
-        """It says, too, that the server is not told."""
+        """-v tells that --shutdown never lets the server not be told."""
 
         def late(peer: Peer) -> None:
             peer.line()
@@ -214,33 +219,20 @@ class LeftTests(SynchronousTestCase):
     """A server that ends in order before it has taken everything."""
 
     def refused(self, kind: Kind, *prog: str, **how: object) -> None:
-        """The session fails, and what the server has said is delivered."""
-
-        def refuse(peer: Peer) -> None:
-            peer.exactly(10)
-            peer.send(b"413\n")
-            peer.half_close()
-            done.wait(PATIENCE)
-
+        """The session fails, and the server's bytes are delivered."""
         done = threading.Event()
-        with kind.serve(refuse, BY_DEFAULT) as server:
+        with kind.serve(functools.partial(refuse, done), BY_DEFAULT) as server:
             outcome = run("-RHl0", *server.arguments, *prog, **how)  # type: ignore[arg-type]
             done.set()
         self.assertEqual((outcome.status, outcome.out), (111, b"413\n"), kind.name)
         self.assertIn("before all of ", outcome.complaint())
 
     def test_described(self) -> None:
-        """The same with -E, whose connection stays in Twisted's hands."""
+        """The same with -E."""
 
         def check(way: described.Way) -> None:
-            def refuse(peer: Peer) -> None:
-                peer.exactly(10)
-                peer.send(b"413\n")
-                peer.half_close()
-                done.wait(PATIENCE)
-
             done = threading.Event()
-            with way.serve(refuse) as (_, description):
+            with way.serve(functools.partial(refuse, done)) as (_, description):
                 outcome = described.connect(
                     description, shutdown=BY_DEFAULT, data=noise(4 * MIB)
                 )
@@ -254,15 +246,10 @@ class LeftTests(SynchronousTestCase):
         """With -E bytes that only Twisted and the kernel have taken count as unsent."""
 
         def check(shutdown: tuple[str, ...], way: described.Way) -> None:
-            def refuse(peer: Peer) -> None:
-                peer.exactly(10)
-                peer.send(b"413\n")
-                peer.half_close()
-                done.wait(PATIENCE)
-
             done = threading.Event()
-            with way.serve(refuse) as (_, description), tempfile.TemporaryFile() as all:
-                # As much as is read at a time: nothing is left of the file.
+            script = functools.partial(refuse, done)
+            with way.serve(script) as (_, description), tempfile.TemporaryFile() as all:
+                # One read takes the whole file.
                 all.write(noise(CHUNK))
                 all.seek(0)
                 outcome = described.connect(
@@ -278,15 +265,13 @@ class LeftTests(SynchronousTestCase):
 
     def test_unacknowledged(self) -> None:
         """Bytes that only the kernel has taken count as unsent."""
-        # More than a server's kernel takes, and less than ours holds beside that.
+        # More than a server's kernel takes, and less than both kernels hold.
         large = noise(4 * MIB)
         every(lambda kind: self.refused(kind, data=large), TCP, TLS, STARTTLS)
         every(lambda kind: self.refused(kind, data=noise(200_000)), UNIX)
 
     def test_busy_writer(self) -> None:
-        """
-        A pipe that is empty for a moment while its writer lives is not at its end.
-        """
+        """A pipe with a writer that is empty for a moment is not at its end."""
         endless = ("sh", "-c", "cat /dev/zero | head -c 1000000000")
 
         def check(kind: Kind) -> None:
@@ -299,12 +284,12 @@ class LeftTests(SynchronousTestCase):
             every(check)
 
     def test_prog(self) -> None:
-        """The same for what prog writes."""
+        """The same for the bytes that prog writes."""
         prog = ("sh", "-c", "head -c 5000000 /dev/zero >&7; exec 7>&-; cat <&6")
         every(lambda kind: self.refused(kind, *prog), *PIPED)
 
     def test_device(self) -> None:
-        """A block device is not at its end where a file of its size would not be."""
+        """Unread bytes of a block device count, though its size is reported as 0."""
         with tempfile.NamedTemporaryFile() as file:
             file.truncate(64 * MIB)
             made = subprocess.run(
@@ -321,7 +306,7 @@ class LeftTests(SynchronousTestCase):
                 subprocess.run(("losetup", "-d", device), check=True)
 
     def test_open_input(self) -> None:
-        """Input that stays open and has nothing in it is no error."""
+        """Input that stays open and is empty is not an error."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.finish, BY_DEFAULT) as server:
@@ -332,7 +317,7 @@ class LeftTests(SynchronousTestCase):
 
 
 def hurry(peer: Peer) -> None:
-    """Let nothing of the server's wait (Nagle): its RST would drop it."""
+    """Send without delay (TCP_NODELAY): RST would drop bytes that wait."""
     peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -353,7 +338,7 @@ class ResetTests(SynchronousTestCase):
             return run(*server.arguments, data=b"QUIT\r\n")
 
     def test_close_notify(self) -> None:
-        """After close_notify it is no error: the server has read no more of ours."""
+        """RST after close_notify is not an error: the server reads no more."""
         for _ in range(3):
             every(
                 lambda kind: self.assertEqual(
@@ -363,12 +348,12 @@ class ResetTests(SynchronousTestCase):
             )
 
     def test_told_late(self) -> None:
-        """A server that is told just before it closes leaves our end unread."""
+        """A server that closes with close_notify unread resets in order."""
 
         def late(peer: Peer) -> None:
             hurry(peer)
             peer.line()
-            # close_notify comes meanwhile, and is not read.
+            # close_notify comes meanwhile, and stays unread.
             select.select([peer.socket], [], [], PATIENCE)
             peer.send(b"221 bye\r\n")
             peer.half_close()
@@ -383,17 +368,17 @@ class ResetTests(SynchronousTestCase):
 
 
 class NoReaderTests(SynchronousTestCase):
-    """When no process reads what the server still says."""
+    """The end of a session whose output has no reader."""
 
     def test_ignores_close_notify(self) -> None:
         """
-        A server that ignores close_notify gets FIN behind it, and prog's status is
-        the session's: what the server says in clear then is not judged.
+        A server that ignores close_notify gets FIN behind it.  Prog's status is the
+        session's, though the server answers in clear.
         """
 
         def ignore(peer: Peer) -> bool:
             peer.line()
-            # Up to FIN below TLS.
+            # Until FIN comes below TLS.
             while peer.socket.recv(65536):
                 pass
             peer.send_clear(b"421 you have not said QUIT\r\n")
@@ -409,7 +394,7 @@ class NoReaderTests(SynchronousTestCase):
         every(check, *PIPED)
 
     def test_all_is_sent(self) -> None:
-        """FIN waits until a slow server has taken what prog had left behind."""
+        """FIN waits until a slow server has taken all that prog wrote."""
         size = 6 * MIB
 
         def slow(peer: Peer) -> int:
@@ -426,12 +411,12 @@ class NoReaderTests(SynchronousTestCase):
         every(check, *PIPED)
 
     def test_echo(self) -> None:
-        """A server that answers meanwhile goes on taking: its answer is read."""
+        """The answer of a server is read meanwhile, so that it goes on taking."""
 
         def echo(peer: Peer) -> int:
             peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
             assert gone.wait(PATIENCE)
-            # The command notices meanwhile: an answer that came first is undelivered.
+            # Time for the command to notice: an answer before that is undelivered.
             threading.Event().wait(SLOW)
             taken = 0
             while data := peer.receive():
@@ -463,58 +448,19 @@ class NoReaderTests(SynchronousTestCase):
         for kind in (TCP, TLS):
             check(kind)
 
-    def test_socket(self) -> None:
-        """A user with a UNIX socket, as ssh has one, hangs up by closing it."""
-
-        def check(kind: Kind) -> None:
-            with kind.serve(Peer.gone, BY_DEFAULT) as server:
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    process = start(
-                        *("-v", *server.arguments), stdin=theirs, stdout=theirs
-                    )
-                ours.close()
-                outcome = finish(process, None)
-            self.assertEqual(outcome.status, 0, outcome.err)
-            self.assertIn("no process reads the answer", outcome.err)
-
-        every(check)
-
-    def test_input_stays_open(self) -> None:
-        """A reader of stdout that is gone ends a session whose input stays open."""
-
-        def wait(peer: Peer) -> None:
-            peer.gone()
-
-        def check(kind: Kind) -> None:
-            with (
-                kind.serve(wait, BY_DEFAULT) as server,
-                running(*server.arguments) as process,
-            ):
-                assert process.stdout is not None
-                process.stdout.close()
-                process.stdout = None
-                outcome = finish(process, None)
-            self.assertEqual(outcome.status, 111)
-            self.assertEqual(
-                outcome.complaint(), "unable to write standard output: broken pipe"
-            )
-
-        every(check)
-
 
 class UnexpectedEOFTests(SynchronousTestCase):
     """FIN without close_notify."""
 
     def cut(self, peer: Peer) -> None:
-        """Answer, and close as Cyrus and others do."""
+        """Answer, and close without close_notify, as Cyrus does."""
         peer.line()
         peer.send(b"bye\n")
         peer.cut()
         peer.gone()
 
     def test_refused(self) -> None:
-        """It is an error that names the option which accepts it."""
+        """It is an error, whose message names the option that accepts it."""
         with TLS.serve(self.cut, BY_DEFAULT) as server:
             outcome = run(*server.arguments, data=b"QUIT\n")
         self.assertEqual((outcome.status, outcome.out), (111, b"bye\n"))
@@ -527,7 +473,7 @@ class UnexpectedEOFTests(SynchronousTestCase):
         )
 
     def test_accepted(self) -> None:
-        """With the option it is an end in order, and -v tells of it."""
+        """With the option it is an end in order, and -v notes it."""
 
         def check(kind: Kind) -> None:
             with kind.serve(self.cut, BY_DEFAULT) as server:
@@ -539,7 +485,7 @@ class UnexpectedEOFTests(SynchronousTestCase):
         every(check, *PIPED)
 
     def test_left(self) -> None:
-        """It accepts no upload that was cut short."""
+        """The option does not accept an upload that was cut short."""
 
         def cut(peer: Peer) -> None:
             peer.exactly(10)
@@ -557,7 +503,7 @@ class UnexpectedEOFTests(SynchronousTestCase):
         every(check, *PIPED)
 
     def test_reset(self) -> None:
-        """Nor a reset."""
+        """The option does not accept a reset."""
 
         def reset(peer: Peer) -> None:
             peer.line()
@@ -576,7 +522,7 @@ def is_read(writing: int) -> bool:
 
 
 class WithheldTests(SynchronousTestCase):
-    """Input that was read while a message of TLS's own had come in part."""
+    """Input that was read while half a message of TLS itself had come."""
 
     def withheld(
         self, end: Callable[[tls13.Server, Peer], object], *options: str
@@ -606,7 +552,7 @@ class WithheldTests(SynchronousTestCase):
             self.assertEqual(process.stdout.readline(), b"ready\n")
             writing = process.stdin.fileno()
             widen(writing)
-            # More than a server's kernel takes, and no more than is read at a time.
+            # More than a server's kernel takes, and no more than one read takes.
             self.assertEqual(os.write(writing, noise(200_000)), 200_000)
             servers.eventually(lambda: is_read(writing), "the input to be read")
             taken.set()
@@ -615,13 +561,13 @@ class WithheldTests(SynchronousTestCase):
         return outcome
 
     def test_cut_short(self) -> None:
-        """It was not sent, and --ignore-unexpected-eof does not accept that."""
+        """--ignore-unexpected-eof does not accept input that was not sent."""
         outcome = self.withheld(lambda _, peer: peer.cut(), "--ignore-unexpected-eof")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertIn(": TLS failed: ", outcome.complaint())
 
     def test_unacknowledged(self) -> None:
-        """Once the rest has come it counts as input that the server has to take."""
+        """After the other half it counts as input that the server has to take."""
 
         def end(server: tls13.Server, peer: Peer) -> None:
             peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -638,7 +584,7 @@ class EarlyEndTests(SynchronousTestCase):
     """A server that ends with the last message of the handshake."""
 
     def test_close_notify(self) -> None:
-        """Its words are delivered, and its end is noticed though its socket is open."""
+        """Its bytes are delivered, and the session ends though its socket is open."""
 
         def script(peer: Peer) -> None:
             tls = SSL.Connection(server_context(SSL.TLS1_2_VERSION), None)

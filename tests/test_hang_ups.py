@@ -1,4 +1,4 @@
-"""Users of a tunnel who hang up: a mail reader closes both pipes when it is done."""
+"""Programs that use the command as a tunnel, and hang up: they close both pipes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ FAREWELL = b"* BYE\r\n"
 #: More than the buffers of a pipe, a socket and a relay hold.
 LARGE = 16 * 2**20
 
-#: The beginning of the only message that a lost reader leads to.
+#: The beginning of the message about a lost reader.
 UNWRITABLE = "unable to write standard output: "
 
 
 class User:
-    """The program at the other end of the pipes of a command."""
+    """The program at the other ends of the command's pipes."""
 
-    #: How it hangs up, by name.
+    #: The ways to hang up.
     WAYS = ("output first", "input first", "socket")
 
     def __init__(self, way: str, *arguments: str) -> None:
@@ -64,55 +64,55 @@ class User:
         self._process.stdin = self._process.stdout = None
 
     def write(self, data: bytes) -> None:
-        """Write all of it."""
+        """Write all of the data."""
         view = memoryview(data)
         while view:
             view = view[self._input.write(view) :]
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes."""
+        """Read this many bytes, or all until the end."""
         data = b""
         while len(data) < size and (more := self._output.read(size - len(data))):
             data += more
         return data
 
     def leave_output(self) -> None:
-        """Close stdout's pipe."""
+        """Close the pipe of stdout."""
         self._output.close()
 
     def hang_up(self) -> Outcome:
-        """Close both pipes, and return how the command ends."""
+        """Close both pipes, and return the command's outcome."""
         pipes = [self._output, self._input]
         for pipe in reversed(pipes) if self._way == "input first" else pipes:
             pipe.close()
         return finish(self._process)
 
     def outcome(self) -> Outcome:
-        """Keep stdin's pipe open until the command ends, and return how it does."""
+        """Keep the pipe of stdin open, and return the command's outcome."""
         outcome = finish(self._process)
         self._input.close()
         return outcome
 
 
 def waits(peer: Peer) -> None:
-    """Wait until the client has ended, and end in order."""
+    """End in order after the client has ended."""
     peer.leave()
 
 
 def resets(peer: Peer) -> None:
-    """Reset the connection once the client has ended."""
+    """Reset the connection after the client has ended."""
     peer.gone()
     peer.reset()
 
 
 def cuts(peer: Peer) -> None:
-    """Close the connection below TLS as soon as the client has ended."""
+    """Send FIN without close_notify after the client has ended."""
     peer.gone()
     peer.cut()
 
 
 def speaks_clear(peer: Peer) -> None:
-    """Go on in clear after the client's close_notify, as Exim does."""
+    """Answer the client's close_notify in clear, as Exim does."""
     peer.gone()
     with contextlib.suppress(OSError):
         peer.send_clear(b"421 lost connection\r\n" * 3)
@@ -120,16 +120,13 @@ def speaks_clear(peer: Peer) -> None:
 
 
 def hears_nothing(peer: Peer) -> None:
-    """Read no more, and keep the connection for as long as there is a client.
-
-    The FIN of the client has to come: without one this is never over.
-    """
+    """Ignore all that the client sends, until its FIN comes."""
     with contextlib.suppress(OSError, SSL.Error, Cut):
         while peer.socket.recv(65536):
             pass
 
 
-#: What a server does at the end of a session in which it has said all.
+#: The ways in which a server ends a session after its last word.
 ENDINGS: Mapping[str, Callable[[Peer], object]] = {
     "at once": Peer.finish,
     "waits": waits,
@@ -141,7 +138,7 @@ ENDINGS: Mapping[str, Callable[[Peer], object]] = {
 
 
 class HangUpTests(SynchronousTestCase):
-    """A user who hangs up after the last word: status 0, and silence."""
+    """A user who hangs up after the last word: status 0, and no message."""
 
     def check(
         self,
@@ -150,7 +147,7 @@ class HangUpTests(SynchronousTestCase):
         ending: Callable[[Peer], object],
         shutdown: tuple[str, ...] = BY_DEFAULT,
     ) -> None:
-        """The session of a polite user is whole, however the server ends it."""
+        """The session is whole, however the server ends it."""
 
         def serve(peer: Peer) -> None:
             self.assertEqual(peer.line(), b"a LOGOUT\r\n")
@@ -165,7 +162,7 @@ class HangUpTests(SynchronousTestCase):
             server.result()
 
     def test_all_was_said(self) -> None:
-        """Both pipes closed in either order, or one socket, and every kind of end."""
+        """For both pipes in either order, or one socket, and every end of a server."""
         together(
             {
                 f"{kind.name}, {way}, {name}": functools.partial(
@@ -179,7 +176,7 @@ class HangUpTests(SynchronousTestCase):
         )
 
     def test_told_at_once(self) -> None:
-        """The same when the server is told at once, before the user is known to go."""
+        """The same if the server was told at once, before the user hung up."""
         together(
             {
                 f"{kind.name}, {way}": functools.partial(
@@ -189,8 +186,15 @@ class HangUpTests(SynchronousTestCase):
             }
         )
 
+    def test_noted(self) -> None:
+        """-v notes why the session ends."""
+        with TLS.serve(waits, BY_DEFAULT) as server:
+            outcome = User("socket", "-v", *server.arguments).hang_up()
+        self.assertEqual(outcome.status, 0)
+        self.assertIn("no process reads the answer", outcome.err)
+
     def test_upload(self) -> None:
-        """What such a user has sent before arrives in full."""
+        """All that the user has sent before arrives."""
         data = b"x" * (LARGE // 4)
 
         def check(kind: Kind, way: str) -> None:
@@ -215,7 +219,7 @@ class HangUpTests(SynchronousTestCase):
         )
 
     def test_prog(self) -> None:
-        """So it is with a prog that ends, when TLS is all that was wanted."""
+        """The same for a prog that exits."""
 
         def check(ending: Callable[[Peer], object], shutdown: tuple[str, ...]) -> None:
             with TLS.serve(ending, shutdown) as server:
@@ -233,10 +237,10 @@ class HangUpTests(SynchronousTestCase):
 
 
 class UndeliveredTests(SynchronousTestCase):
-    """A user who hangs up before all that the server has said was read."""
+    """A user who hangs up before it has read all bytes from the server."""
 
     def check(self, kind: Kind, way: str) -> None:
-        """It is an error that says what could not be written."""
+        """The message tells that stdout could not be written."""
 
         def serve(peer: Peer) -> None:
             with contextlib.suppress(OSError, SSL.Error):
@@ -253,7 +257,7 @@ class UndeliveredTests(SynchronousTestCase):
             self.assertTrue(outcome.complaint().startswith((UNWRITABLE, reset)))
 
     def test_unread(self) -> None:
-        """Both pipes closed in either order, or one socket."""
+        """For both pipes in either order, or one socket."""
         together(
             {
                 f"{kind.name}, {way}": functools.partial(self.check, kind, way)
@@ -262,7 +266,7 @@ class UndeliveredTests(SynchronousTestCase):
         )
 
     def test_not_taken(self) -> None:
-        """What the server does not take of an upload is an error as well."""
+        """An upload that the server does not take is an error as well."""
 
         def check(kind: Kind, way: str) -> None:
             def serve(peer: Peer) -> None:
@@ -273,7 +277,7 @@ class UndeliveredTests(SynchronousTestCase):
             with kind.serve(serve, BY_DEFAULT) as server:
                 user = User(way, *server.arguments)
                 self.assertEqual(user.read(len(FAREWELL)), FAREWELL)
-                # The command ends before it has read this.
+                # The command may end before it has read all of this.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     user.write(b"x" * LARGE)
                 outcome = user.hang_up()
@@ -289,10 +293,10 @@ class UndeliveredTests(SynchronousTestCase):
 
 
 class HeadTests(SynchronousTestCase):
-    """A reader of stdout that has enough while stdin stays open: `... | head -1`."""
+    """A reader of stdout that exits while stdin stays open: `... | head -1`."""
 
     def check(self, kind: Kind, more: bytes) -> None:
-        """The command ends, and says why."""
+        """The command ends with an error about stdout."""
         left = threading.Event()
 
         def serve(peer: Peer) -> None:
@@ -312,7 +316,7 @@ class HeadTests(SynchronousTestCase):
             self.assertEqual(outcome.complaint(), f"{UNWRITABLE}broken pipe")
 
     def test_head(self) -> None:
-        """Whether the server goes on or has said all that it has to say."""
+        """For a server that sends more, and for one that does not."""
         together(
             {
                 f"{kind.name}, {len(more)} more": functools.partial(

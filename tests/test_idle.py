@@ -19,19 +19,20 @@ class IdleTests(SynchronousTestCase):
     """The time in which nothing moves."""
 
     def start(self, seconds: float | None) -> Idle:
-        """Watch something that moves when it is told to."""
+        """Start a timer over a number that a test changes."""
         self.clock = Clock()
         self.moved = 0
         self.expired: list[float] = []
         self.idle = Idle(self.clock, seconds, lambda: self.moved, self.note)
+        self.idle.start()
         return self.idle
 
     def note(self) -> None:
-        """Time is up."""
+        """Record the time of the call."""
         self.expired.append(self.clock.seconds())
 
     def test_expires(self) -> None:
-        """When nothing moves for so long, that is told, once."""
+        """It calls once when nothing has moved for the limit."""
         self.start(8)
         self.clock.pump([1] * 7)
         self.assertEqual(self.expired, [])
@@ -42,7 +43,7 @@ class IdleTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_progress(self) -> None:
-        """Whatever moves puts that off."""
+        """Each movement begins a new limit."""
         self.start(8)
         for _ in range(100):
             self.clock.pump([1] * 7)
@@ -52,7 +53,7 @@ class IdleTests(SynchronousTestCase):
         self.assertEqual(len(self.expired), 1)
 
     def test_backwards(self) -> None:
-        """Any other value is a movement, greater or not."""
+        """A smaller value is a movement, too."""
         self.start(8)
         for _ in range(10):
             self.clock.pump([1] * 7)
@@ -61,7 +62,7 @@ class IdleTests(SynchronousTestCase):
         self.idle.stop()
 
     def test_stopped_process(self) -> None:
-        """The time in which we were stopped is not the server's: it has a look more."""
+        """A time in which the process was stopped (SIGSTOP) counts as one look."""
         self.start(8)
         self.clock.advance(1000)
         self.moved += 1
@@ -70,7 +71,7 @@ class IdleTests(SynchronousTestCase):
         self.idle.stop()
 
     def test_never(self) -> None:
-        """Without a limit nothing is ever told, and nothing waits for it."""
+        """Without a limit it never calls, and schedules nothing."""
         idle = self.start(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(10**9)
@@ -78,7 +79,7 @@ class IdleTests(SynchronousTestCase):
         idle.stop()
 
     def test_stopped(self) -> None:
-        """Once it is stopped nothing is left; stopping again does no harm."""
+        """After stop() nothing is scheduled; a second stop() is allowed."""
         idle = self.start(8)
         self.clock.pump([1] * 3)
         idle.stop()
@@ -88,7 +89,7 @@ class IdleTests(SynchronousTestCase):
         self.assertEqual(self.expired, [])
 
     def test_stopped_when_expired(self) -> None:
-        """It may be stopped by whoever is told."""
+        """The function that it calls may stop it."""
         clock = Clock()
         told: list[None] = []
 
@@ -97,6 +98,7 @@ class IdleTests(SynchronousTestCase):
             told.append(None)
 
         idle = Idle(clock, 8, lambda: 0, stop)
+        idle.start()
         clock.pump([1] * 20)
         self.assertEqual(len(told), 1)
         self.assertEqual(clock.getDelayedCalls(), [])
@@ -106,8 +108,7 @@ class IdleTests(SynchronousTestCase):
     @example([59, 59, 59])
     def test_bounds(self, pauses: list[int]) -> None:
         """
-        It is told when nothing has moved for as long as was said, and for
-        little more: one look more.
+        It calls when nothing has moved for the limit, and at most one look later.
         """
         limit = 64
         self.start(limit)

@@ -1,4 +1,5 @@
-"""The ways to move bytes: over every kind of connection, between every kind of
+"""
+The ways to move bytes: over every kind of connection, between every kind of
 descriptor, within the kernel and through the process.
 """
 
@@ -35,20 +36,16 @@ from twisted_tcpclient.endpoints import SocketEndpoint, secured
 from twisted_tcpclient.errors import LeftUnsent, LocalFailure, TCPClientError
 from twisted_tcpclient.relay import movers
 from twisted_tcpclient.relay import pump as pumps
-from twisted_tcpclient.relay.descriptors import (
-    CHUNK,
-    Rest,
-    Watch,
-    has_reader,
-    output,
-    reader,
-    rest,
-    widen,
-)
+from twisted_tcpclient.relay import wire as wires
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import CHUNK, has_reader, output, widen
 from twisted_tcpclient.relay.holder import Holder
-from twisted_tcpclient.relay.movers import Copy, SendFile, Splice, mover, writer
-from twisted_tcpclient.relay.pump import Pump
-from twisted_tcpclient.relay.relay import Local, Relay
+from twisted_tcpclient.relay.local import Local
+from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Splice, mover
+from twisted_tcpclient.relay.pump import Pump, State
+from twisted_tcpclient.relay.queues import Unread, unread
+from twisted_tcpclient.relay.relay import Relay
+from twisted_tcpclient.relay.watch import Polled
 from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import RelaySettings, Shutdown, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator, records
@@ -60,33 +57,39 @@ MIB = 2**20
 
 
 def text(size: int) -> bytes:
-    """Lines of a terminal, of so many bytes."""
+    """Return lines for a terminal with this many bytes in all."""
     line = base64.encodebytes(random.Random(size).randbytes(54))
     return (line * (size // len(line) + 1))[: size - 1] + b"\n"
 
 
-#: Servers of these tests wait for the end of what is sent.
+#: Servers of these tests wait for the end of input.
 SETTINGS = RelaySettings(idle=PATIENCE, shutdown=Shutdown.after(0))
 
 
 def digest(data: bytes) -> str:
-    """What tells big things apart."""
+    """Return a short text that differs for different data."""
     return f"{len(data)} bytes {hashlib.sha256(data).hexdigest()}"
 
 
 class PumpTestCase(TestCase):
-    """Relays within this process; those that they talk to run in threads."""
+    """Relays within this process, and servers in threads."""
 
     def setUp(self) -> None:
-        """Have threads, and dice that fall the same way each time."""
+        """Make threads, and dice that fall the same way each time."""
         self.pool = ThreadPoolExecutor(8)
         self.addCleanup(self.pool.shutdown)
         self.dice = random.Random(4)
+        self.fast = True
+        self.patch(wires, "mover", self.choose)
+
+    def choose(self, source: int, sink: int, copy: Copy) -> Mover:
+        """Return the fastest mover, or the copy if the test is not ``fast``."""
+        return mover(source, sink, copy) if self.fast else copy
 
     async def connect(
         self, kind: Kind, server: Server, session: Callable[[Any], Any] = Records
     ) -> Wire:
-        """A connection to that server, out of Twisted's hands."""
+        """Connect to a server, and take the connection out of Twisted's hands."""
         endpoint: Any
         if kind.unix:
             endpoint = SocketEndpoint(reactor, server.address, PATIENCE)
@@ -97,26 +100,39 @@ class PumpTestCase(TestCase):
             creator = ConnectionCreator(settings)
             endpoint = secured(creator, endpoint, reactor)
             self.patch(records, "Records", session)
-        connected: Any = await endpoint.connect(Factory.forProtocol(Holder))
-        wire: Wire = await connected.wire(reactor)
+        holder: Any = await endpoint.connect(Factory.forProtocol(Holder))
+        transport = holder.transport
+        below = transport.transport if kind.secure else transport
+        self.connected: int = below.fileno()
+        wire: Wire = await holder.wire(reactor)
         return wire
+
+    def limit_buffer(self) -> None:
+        """Let the kernel hold little of what is sent on the last connection."""
+        with socket.socket(fileno=os.dup(self.connected)) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
 
     async def relay(
         self, kind: Kind, server: Server, reading: int, writing: int, fast: bool
     ) -> TCPClientError | None:
-        """Join both to a server, and return how that ended."""
+        """Relay between two descriptors and a server, and return the error."""
         wire = await self.connect(kind, server)
         return await self.join(wire, reading, writing, fast)
 
     async def join(
         self, wire: Wire, reading: int, writing: int, fast: bool
     ) -> TCPClientError | None:
-        """Join both to a connection, and return how that ended."""
+        """
+        Relay between two descriptors and a connection, and return the error.
+
+        :param fast: whether the kernel may move the bytes.
+        """
         written = output(writing)
         os.close(writing)
         local = Local(reading, written.fd, "input", "output", needed=True)
+        self.fast = fast
         try:
-            await Relay(reactor, wire, local, SETTINGS, fast=fast).finished
+            await Relay(reactor, wire, local, SETTINGS).start()
         except TCPClientError as error:
             return error
         return None
@@ -124,7 +140,7 @@ class PumpTestCase(TestCase):
     # What is read.
 
     def feed(self, write: Callable[[bytes], object], data: bytes) -> Future[None]:
-        """Write in pieces of any size."""
+        """Write in pieces of many sizes, in a thread."""
 
         def pieces() -> None:
             position = 0
@@ -136,27 +152,27 @@ class PumpTestCase(TestCase):
         return self.pool.submit(pieces)
 
     def from_pipe(self, data: bytes) -> int:
-        """A pipe that this comes from."""
+        """Return a pipe with a writer of this data."""
         reading, writing = os.pipe()
         file = open(writing, "wb", buffering=0)  # noqa: SIM115
         self.feed(all_of(file.write), data).add_done_callback(lambda _: file.close())
         return reading
 
     def from_file(self, data: bytes) -> int:
-        """A file that has this, behind what was read before."""
+        """Return a file with this data behind its offset."""
         with tempfile.TemporaryFile(buffering=0) as file:
             file.write(b"read before" + data)
             file.seek(len(b"read before"))
             return os.dup(file.fileno())
 
     def from_socket(self, data: bytes) -> int:
-        """A socket that this comes from."""
+        """Return a socket with a sender of this data."""
         ours, theirs = socket.socketpair()
         self.feed(ours.sendall, data).add_done_callback(lambda _: ours.close())
         return theirs.detach()
 
     def from_terminal(self, data: bytes) -> int:
-        """A terminal on which this is typed."""
+        """Return a terminal on which this is typed."""
         master, slave = os.openpty()
         modes = termios.tcgetattr(slave)
         modes[3] &= ~termios.ECHO
@@ -172,13 +188,13 @@ class PumpTestCase(TestCase):
         return slave
 
     def from_null(self, data: bytes) -> int:
-        """/dev/null."""
+        """Return /dev/null."""
         return os.open(os.devnull, os.O_RDONLY)
 
     # What is written.
 
     def drain(self, read: Callable[[int], bytes]) -> Future[bytes]:
-        """Read in pieces of any size, to the end."""
+        """Read in pieces of many sizes to the end, in a thread."""
 
         def pieces() -> bytes:
             received = bytearray()
@@ -191,21 +207,21 @@ class PumpTestCase(TestCase):
         return self.pool.submit(pieces)
 
     def to_pipe(self) -> tuple[int, Future[bytes]]:
-        """A pipe, and what comes out of it."""
+        """Return a pipe, and what comes out of it."""
         reading, writing = os.pipe()
         drained = self.drain(lambda size: os.read(reading, size))
         drained.add_done_callback(lambda _: os.close(reading))
         return writing, drained
 
     def to_socket(self) -> tuple[int, Future[bytes]]:
-        """A socket, and what comes out of it."""
+        """Return a socket, and what comes out of it."""
         ours, theirs = socket.socketpair()
         drained = self.drain(ours.recv)
         drained.add_done_callback(lambda _: ours.close())
         return theirs.detach(), drained
 
     def to_terminal(self) -> tuple[int, Future[bytes]]:
-        """A terminal, and what it shows."""
+        """Return a terminal, and what it shows."""
         master, slave = os.openpty()
         tty.setraw(slave)
         drained = self.drain(lambda size: os.read(master, size))
@@ -213,7 +229,7 @@ class PumpTestCase(TestCase):
         return slave, drained
 
     def to_file(self, mode: str = "w+b") -> tuple[int, Future[bytes]]:
-        """A file, and what is in it in the end."""
+        """Return a file, and its contents in the end."""
         file = tempfile.TemporaryFile(mode, buffering=0)  # noqa: SIM115
         self.addCleanup(file.close)
 
@@ -224,28 +240,28 @@ class PumpTestCase(TestCase):
         return os.dup(file.fileno()), Later(contents)
 
     def to_log(self) -> tuple[int, Future[bytes]]:
-        """A file that is appended to: the kernel does not splice there."""
+        """Return a file in append mode, to which the kernel does not splice."""
         return self.to_file("a+b")
 
     def to_null(self) -> tuple[int, None]:
-        """/dev/null, of which nothing comes back."""
+        """Return /dev/null."""
         return os.open(os.devnull, os.O_WRONLY), None
 
 
 class Later(Future[bytes]):
-    """A result that is found out when it is asked for."""
+    """A result that is computed when it is asked for."""
 
     def __init__(self, find: Callable[[], bytes]) -> None:
         super().__init__()
         self._find = find
 
     def result(self, timeout: float | None = None) -> bytes:
-        """Find it out."""
+        """Compute it."""
         return self._find()
 
 
 def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
-    """Write all, where a write may be short."""
+    """Return a function that writes all, though a write may be short."""
 
     def writes(data: bytes) -> None:
         view = memoryview(data)
@@ -256,7 +272,7 @@ def all_of(write: Callable[[Any], int | None]) -> Callable[[bytes], None]:
 
 
 class Asked:
-    """A session of TLS that has much to answer, whatever it is sent."""
+    """Records of TLS that answer all data with 8 MiB."""
 
     ended = None
     kept = b""
@@ -265,37 +281,31 @@ class Asked:
         self._answer = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """Nothing for anybody else."""
+        """Return no plaintext."""
         self._answer = bytes(8 * MIB)
         return []
 
     def encrypt(self, data: bytes) -> bytes:
-        """As it is."""
+        """Return the data."""
         return data
 
     def close_notify(self) -> bytes:
-        """Not needed."""
+        """Return nothing."""
         return b""
 
     def pending(self) -> bytes:
-        """The answer."""
+        """Return the answer."""
         answer, self._answer = self._answer, b""
         return answer
 
 
-def limit_buffer(wire: Wire) -> None:
-    """Let the kernel hold little of what is sent."""
-    with socket.socket(fileno=os.dup(wire.fileno())) as ours:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-
-
 class BatteryTests(PumpTestCase):
-    """Bytes go both ways at once, in pieces of any size, and all arrive."""
+    """All bytes arrive that go both ways at once, in pieces of many sizes."""
 
     async def check(
         self, kind: Kind, fast: bool, up: str, down: str, size: int
     ) -> None:
-        """What is read is sent, and the other way round, a late reply as well."""
+        """Assert that all bytes arrive, both ways, and so does a late reply."""
         name = f"{kind.name} {up} {down} {'fast' if fast else 'plain'}"
         question = b"" if up == "null" else text(size)
         answer = random.Random(size).randbytes(size + 12345)
@@ -317,7 +327,7 @@ class BatteryTests(PumpTestCase):
             self.assertEqual(digest(received), digest(answer + b"late"), name)
 
     async def battery(self, kind: Kind) -> None:
-        """All descriptors, both ways."""
+        """Check all kinds of descriptors, both ways."""
         inputs = {"pipe": MIB, "file": MIB, "null": MIB, "socket": MIB}
         outputs = {"pipe": MIB, "file": MIB, "log": MIB, "null": MIB, "socket": MIB}
         inputs["terminal"] = outputs["terminal"] = 20_000
@@ -330,29 +340,29 @@ class BatteryTests(PumpTestCase):
             await self.check(kind, fast, up, down, min(inputs[up], outputs[down]))
 
     async def test_tcp(self) -> None:
-        """Over TCP, in the kernel and through the process."""
+        """All bytes arrive over TCP, in the kernel and through the process."""
         await self.battery(TCP)
 
     async def test_unix(self) -> None:
-        """Over UNIX sockets, in the kernel and through the process."""
+        """All bytes arrive over UNIX sockets, in the same ways."""
         await self.battery(UNIX)
 
     async def test_tls(self) -> None:
-        """Over TLS, where all goes through the process."""
+        """All bytes arrive over TLS."""
         await self.battery(TLS)
 
     async def test_much(self) -> None:
-        """So does much more than any pipe holds, or is moved in one turn."""
+        """So do more bytes than pipes hold, and than one turn moves."""
         for kind, fast in itertools.product((TCP, TLS), (True, False)):
             await self.check(kind, fast, "pipe", "pipe", 12 * MIB)
             await self.check(kind, fast, "file", "file", 12 * MIB)
 
 
 class StallTests(PumpTestCase):
-    """Somebody does not read."""
+    """A reader that stalls."""
 
     async def test_stalls(self) -> None:
-        """While our reader stalls, what we send arrives; then all the rest does."""
+        """While the output stalls, the upload arrives; then the download does."""
         up, down = random.Random(1).randbytes(3 * MIB), bytes(24 * MIB)
 
         async def check(kind: Kind, fast: bool) -> None:
@@ -386,12 +396,12 @@ class StallTests(PumpTestCase):
 
 
 class EndTests(PumpTestCase):
-    """How it ends when not all can be moved."""
+    """The end of a session in which not all bytes can be moved."""
 
     async def test_offset(self) -> None:
         """
-        When the server ends too early, that is an error; and what it was not
-        sent of a file is there for whoever reads next.
+        It is an error if the server ends too early.  The offset of the file is behind
+        the last byte that was sent.
         """
         data, start = random.Random(2).randbytes(32 * MIB), 8 * MIB + 5
 
@@ -405,8 +415,8 @@ class EndTests(PumpTestCase):
                 file.flush()
                 file.seek(start)
                 wire = await self.connect(kind, server)
-                # It is to be stuck in the middle of what it has taken.
-                limit_buffer(wire)
+                # So that bytes which were read cannot be sent.
+                self.limit_buffer()
                 error = await self.join(
                     wire, os.dup(file.fileno()), self.to_null()[0], fast
                 )
@@ -417,10 +427,7 @@ class EndTests(PumpTestCase):
                 self.assertEqual(digest(received), digest(data[start:end]))
 
     async def test_left_in_pipe(self) -> None:
-        """
-        When the server ends, and there is input that it did not want, that is an
-        error.
-        """
+        """It is an error if the server ends while a pipe holds input."""
         done = threading.Event()
 
         def early(peer: Peer) -> None:
@@ -434,7 +441,7 @@ class EndTests(PumpTestCase):
             fcntl(writing, F_SETPIPE_SZ, MIB)
             with kind.serve(early) as server:
                 wire = await self.connect(kind, server)
-                limit_buffer(wire)
+                self.limit_buffer()
                 os.write(writing, bytes(MIB))
                 error = await self.join(wire, reading, self.to_null()[0], fast)
                 done.set()
@@ -446,7 +453,7 @@ class EndTests(PumpTestCase):
             )
 
     async def test_full(self) -> None:
-        """A disk that is full is an error."""
+        """A full disk is an error."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -464,7 +471,7 @@ class EndTests(PumpTestCase):
             )
 
     async def test_no_reader(self) -> None:
-        """A reader that leaves is an error, though nothing is said any more."""
+        """The loss of the reader is an error, though the server sends no more."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -485,7 +492,7 @@ class EndTests(PumpTestCase):
             self.assertEqual(str(error), "unable to write output: broken pipe")
 
     async def test_typed_late(self) -> None:
-        """What is typed when the server has just said close_notify is no error."""
+        """It is no error if a line is typed just after close_notify has come."""
         ready = threading.Event()
 
         def speak(peer: Peer) -> bytes:
@@ -500,7 +507,7 @@ class EndTests(PumpTestCase):
 
             def together() -> None:
                 ready.set()
-                select.select([wire.fileno()], [], [], PATIENCE)
+                select.select([self.connected], [], [], PATIENCE)
                 os.write(master, b"late\n")
 
             reactor.callLater(0, together)
@@ -509,7 +516,7 @@ class EndTests(PumpTestCase):
         self.assertIsNone(error)
 
     async def test_unheard(self) -> None:
-        """A server that asks TLS for answers, and never reads one, is given up."""
+        """It is an error if the server never reads the answers of TLS."""
         over = threading.Event()
 
         def ask(peer: Peer) -> None:
@@ -527,7 +534,7 @@ class EndTests(PumpTestCase):
         self.assertEqual(str(error), "the server does not read TLS's answers")
 
     async def test_end_of_turn(self) -> None:
-        """The end is seen though it comes with the last bytes of a turn."""
+        """The end is seen even if it comes with the last bytes of a turn."""
         self.patch(pumps, "TURN", 1)
 
         def speak(peer: Peer) -> None:
@@ -547,12 +554,12 @@ class EndTests(PumpTestCase):
 
 
 class ChoiceTests(PumpTestCase):
-    """Which way is taken."""
+    """The choice of a mover."""
 
     def test_mover(self) -> None:
         """
-        Pipes and our own sockets are spliced, files sent; neither are terminals,
-        sockets that block, and files that are read with O_DIRECT.
+        Pipes and non-blocking sockets are spliced, and files are sent.  Terminals,
+        blocking sockets, and files with O_DIRECT are copied.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -573,7 +580,7 @@ class ChoiceTests(PumpTestCase):
                 (slave, ours.fileno(), Copy),
                 (null, ours.fileno(), Copy),
             ):
-                chosen = mover(source, sink, Copy(list, writer(sink)))
+                chosen = mover(source, sink, Copy(list, write_to(sink)))
                 self.assertIsInstance(chosen, expected)
                 chosen.close()
         ours.close()
@@ -582,7 +589,7 @@ class ChoiceTests(PumpTestCase):
             os.close(descriptor)
 
     def test_widen(self) -> None:
-        """A pipe is made to hold more, anything else is left alone."""
+        """A pipe is made to hold more; a file stays as it is."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         widen(writing)
@@ -594,13 +601,13 @@ class ChoiceTests(PumpTestCase):
 
 
 class PiecesTests(PumpTestCase):
-    """Data that comes in many pieces, as TLS has them."""
+    """Data in many pieces, as TLS decrypts it."""
 
     def test_many(self) -> None:
-        """More pieces are written than the kernel takes at a time."""
+        """All pieces are written, though one writev(2) takes at most 1024."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        copy = Copy(list, writer(writing), [b"x"] * 5000)
+        copy = Copy(list, write_to(writing), [b"x"] * 5000)
         while copy.held:
             copy.give()
         self.assertEqual(os.read(reading, CHUNK), b"x" * 5000)
@@ -609,10 +616,10 @@ class PiecesTests(PumpTestCase):
 
 
 class FileTests(PumpTestCase):
-    """Files are sent as far as they go."""
+    """Files whose size does not tell where they end."""
 
     async def test_without_size(self) -> None:
-        """A file of /proc does not say how long it is, and is sent in whole."""
+        """A file of /proc, which has the size 0, is sent in whole."""
         with open("/proc/self/limits", "rb") as file:
             whole = file.read()
         self.assertGreater(len(whole), 0)
@@ -624,12 +631,12 @@ class FileTests(PumpTestCase):
                 self.assertEqual(server.result(), whole)
 
     def test_shrinks(self) -> None:
-        """One that is cut off meanwhile is sent up to where it ends now."""
+        """A file that is truncated meanwhile is sent up to its new end."""
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
             file.write(b"0123456789")
             file.seek(2)
-            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            copy = Copy(read_from(file.fileno()), write_to(ours.fileno()))
             sent = SendFile(file.fileno(), ours.fileno(), copy)
             self.assertEqual(sent.take(), 8)
             file.truncate(6)
@@ -639,7 +646,7 @@ class FileTests(PumpTestCase):
             self.assertEqual(theirs.recv(100), b"2345")
 
     async def test_less_than_size(self) -> None:
-        """A file may hold less than its size, as those of /sys do."""
+        """A file that holds less than its size is sent in whole, as of /sys."""
         whole = random.Random(4).randbytes(CHUNK)
         for kind in (TCP, UNIX):
             with (
@@ -654,7 +661,7 @@ class FileTests(PumpTestCase):
                 self.assertEqual(server.result(), whole)
 
     async def test_write_only(self) -> None:
-        """A file that cannot be read is no fault of the network's."""
+        """It is a local failure if a file cannot be read."""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"something")
             for kind, fast in itertools.product((TCP, UNIX), (True, False)):
@@ -665,10 +672,10 @@ class FileTests(PumpTestCase):
                     self.assertIsInstance(error, LocalFailure)
 
     def test_grows(self) -> None:
-        """What is appended while the end is looked at is sent, too."""
+        """Bytes that are appended while the end is looked for are sent."""
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(buffering=0) as file, ours, theirs:
-            copy = Copy(reader(file.fileno()), writer(ours.fileno()))
+            copy = Copy(read_from(file.fileno()), write_to(ours.fileno()))
             sent = SendFile(file.fileno(), ours.fileno(), copy)
             self.assertRaises(OSError, sent.take)
             file.write(b"more")
@@ -680,10 +687,10 @@ class FileTests(PumpTestCase):
 
 
 class TurnTests(PumpTestCase):
-    """What a pump does in a turn."""
+    """The turns of a pump."""
 
     def test_message(self) -> None:
-        """After a short message no more is asked for before it is announced."""
+        """After a short message the pump reads when the reactor says so."""
         given: list[int] = []
         coming = [pumps.MESSAGE, 10, 20, 30]
 
@@ -695,7 +702,7 @@ class TurnTests(PumpTestCase):
             return given[-1]
 
         memory = MemoryReactor()
-        watch = Watch(memory, 0, lambda: None, lambda: None)
+        watch = Polled(memory, 0, lambda: None, lambda: None)
         pump = Pump(Copy(read, write), watch, watch, watch, self.fail, self.fail)
         pump.turn()
         self.assertEqual((given, coming), ([pumps.MESSAGE, 10], [20, 30]))
@@ -704,20 +711,20 @@ class TurnTests(PumpTestCase):
         self.assertEqual((given[2:], coming), ([20], [30]))
 
     def test_nothing(self) -> None:
-        """Who takes what nothing comes of lets others have their turn."""
+        """A take of no bytes ends the turn."""
         taken: list[int] = []
 
         def read() -> list[bytes]:
             taken.append(1)
             return []
 
-        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
         pump = Pump(Copy(read, len), watch, watch, watch, self.fail, self.fail)
         pump.turn()
         self.assertEqual(len(taken), 1)
 
     def test_much(self) -> None:
-        """Who takes much does so, too, some time."""
+        """A turn ends after a number of takes, however much there is."""
         taken: list[int] = []
 
         def read() -> list[bytes]:
@@ -725,14 +732,14 @@ class TurnTests(PumpTestCase):
             return [bytes(CHUNK)]
 
         memory = MemoryReactor()
-        watch = Watch(memory, 0, lambda: None, lambda: None)
+        watch = Polled(memory, 0, lambda: None, lambda: None)
         copy = Copy(read, lambda pieces: sum(map(len, pieces)))
         pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
         pump.turn()
         self.assertEqual((len(taken), memory.getReaders()), (pumps.TURN, [watch]))
 
     def test_within(self) -> None:
-        """One who is told of something while it takes does not begin another turn."""
+        """A call of turn() within a take does not begin another turn."""
         self.patch(pumps, "MESSAGE", 0)
         given: list[bytes] = []
         coming = [[b"one"], [b"two"]]
@@ -749,7 +756,7 @@ class TurnTests(PumpTestCase):
             return sum(map(len, pieces))
 
         with open(os.devnull, "rb") as null:
-            watch = Watch(reactor, null.fileno(), lambda: None, lambda: None)
+            watch = Polled(reactor, null.fileno(), lambda: None, lambda: None)
             ended: list[Exception | None] = []
             pump = Pump(
                 Copy(read, write), watch, watch, watch, ended.append, ended.append
@@ -758,7 +765,7 @@ class TurnTests(PumpTestCase):
         self.assertEqual((given, ended), ([b"one", b"two"], [None]))
 
     def test_asked_within(self) -> None:
-        """One who is asked for more while it gives does not give the same again."""
+        """A call of turn() within a write does not write the same bytes again."""
         given: list[bytes] = []
         coming = [b"one", b"two", b"three"]
 
@@ -768,7 +775,7 @@ class TurnTests(PumpTestCase):
                 pump.turn()
             return sum(map(len, pieces))
 
-        watch = Watch(MemoryReactor(), 0, lambda: None, lambda: None)
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
         copy = Copy(lambda: [coming.pop(0)], write)
         pump = Pump(copy, watch, watch, watch, self.fail, self.fail)
         for _ in range(3):
@@ -776,8 +783,86 @@ class TurnTests(PumpTestCase):
         self.assertEqual(given, [b"one", b"two", b"three"])
 
 
+class StateTests(PumpTestCase):
+    """The states of a pump: OPEN, FINISHING, DONE."""
+
+    def setUp(self) -> None:
+        """Make a pump whose source and sink are lists."""
+        super().setUp()
+        self.coming: list[bytes] = []
+        self.given: list[bytes] = []
+        self.stalls = False
+        self.told: list[str] = []
+        watch = Polled(MemoryReactor(), 0, lambda: None, lambda: None)
+        copy = Copy(self.read, self.write)
+        self.pump = Pump(copy, watch, watch, watch, self.end, self.fail)
+
+    def read(self) -> list[bytes]:
+        """Read the next chunk; an empty one is the end."""
+        if not self.coming:
+            raise BlockingIOError
+        if not self.coming[0]:
+            raise EOFError
+        return [self.coming.pop(0)]
+
+    def write(self, pieces: list[bytes]) -> int:
+        """Write all pieces, unless the sink stalls."""
+        if self.stalls:
+            raise BlockingIOError
+        self.given += pieces
+        return sum(map(len, pieces))
+
+    def end(self, error: Exception | None) -> None:
+        """Record the end of the source."""
+        self.told.append(f"ended {error}")
+
+    def then(self) -> None:
+        """Record that all is given."""
+        self.told.append("all given")
+
+    def test_end(self) -> None:
+        """At the end of its source a pump is finishing, and gives what is pushed."""
+        self.coming = [b"one", b""]
+        self.pump.turn()
+        self.assertIs(self.pump.state, State.OPEN)
+        self.pump.turn()
+        self.assertIs(self.pump.state, State.FINISHING)
+        self.pump.push(b"two")
+        self.assertEqual((self.given, self.told), ([b"one", b"two"], ["ended None"]))
+
+    def test_finish(self) -> None:
+        """A pump that finishes gives the held bytes, takes no more, and tells that."""
+        self.coming, self.stalls = [b"one"], True
+        self.pump.turn()
+        self.coming = [b"two"]
+        self.pump.finish(self.then)
+        self.assertEqual((self.pump.state, self.told), (State.FINISHING, []))
+        self.stalls = False
+        self.pump.turn()
+        self.pump.turn()
+        self.assertEqual((self.given, self.told), ([b"one"], ["all given"]))
+
+    def test_stop(self) -> None:
+        """A pump that is done forgets the held bytes, and takes and gives no more."""
+        self.coming, self.stalls = [b"one"], True
+        self.pump.turn()
+        self.pump.finish(self.then)
+        self.pump.stop()
+        self.stalls = False
+        self.pump.push(b"two")
+        self.pump.turn()
+        self.assertEqual((self.pump.state, self.pump.held), (State.DONE, 0))
+        self.assertEqual((self.given, self.told), ([], []))
+
+    def test_finish_when_done(self) -> None:
+        """A pump that is done has nothing to give: it tells so at once."""
+        self.pump.stop()
+        self.pump.finish(self.then)
+        self.assertEqual((self.pump.state, self.told), (State.DONE, ["all given"]))
+
+
 class LentTests(PumpTestCase):
-    """A connection that stays in Twisted's hands."""
+    """A connection that stays in a transport of Twisted."""
 
     def held(self, holder: Holder) -> Wire:
         """Return what a holder holds as a wire, which needs no wait."""
@@ -785,13 +870,13 @@ class LentTests(PumpTestCase):
         return wire
 
     def test_gone(self) -> None:
-        """When it has gone, what would be written is not taken for sent."""
+        """When it is gone, writing fails."""
         transport = StringTransport()
         holder = Holder()
         holder.makeConnection(transport)
         wire = self.held(holder)
-        wire.watch(None, lambda: None, lambda: None)
-        up = wire.upload(-1, lambda: [b"data"], True)
+        wire.start()
+        up = wire.sending(None, lambda: [b"data"])
         up.take()
         self.assertEqual((up.give(), transport.value()), (4, b"data"))
         producer: Any = transport.producer
@@ -802,8 +887,13 @@ class LentTests(PumpTestCase):
         self.assertRaises(BrokenPipeError, up.give)
 
     def ended(self, end: Callable[[Peer], object], said: bytes) -> Callable[[], int]:
-        """What reads from a connection that its server has ended, and that Twisted
-        takes to have ended in good order; something is said to the server after that.
+        """
+        Return the function that reads from a connection after its end.
+
+        Twisted reports ConnectionDone.
+
+        :param end: what the server does at the end.
+        :param said: sent to the server after that.
         """
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
@@ -820,22 +910,21 @@ class LentTests(PumpTestCase):
             poll.poll()
             if said:
                 client.send(said)
-                # The answer is a reset.
+                # The server's kernel answers with RST.
                 poll.modify(client, 0)
                 poll.poll()
         holder.connectionLost()
-        return wire.download(-1, True).take
+        return wire.receiving(-1, lambda records, released: None).take
 
     def test_reset(self) -> None:
-        """A reset is one where Twisted saw an end in good order, as it does of an
-        error that comes before there is anything to read.
+        """
+        A RST is an error though Twisted reports an end in order, as it does if the RST
+        comes before it has read.
         """
         self.assertRaises(ConnectionResetError, self.ended(Peer.reset, b""))
 
     def test_end(self) -> None:
-        """An end in good order is one, whatever the server makes of what comes after
-        it.
-        """
+        """An end in order stays one if the server answers later bytes with RST."""
 
         def close(peer: Peer) -> None:
             peer.socket.close()
@@ -844,11 +933,11 @@ class LentTests(PumpTestCase):
         self.assertRaises(EOFError, self.ended(close, b"more"))
 
 
-class ReaderTests(PumpTestCase):
-    """Whether a process may still read what is written."""
+class HasReaderTests(PumpTestCase):
+    """The question whether a process still reads the output."""
 
     def test_pipe(self) -> None:
-        """A pipe has none once its reading end is closed, whatever it holds."""
+        """A pipe has no reader once its read end is closed, whatever it holds."""
         reading, writing = os.pipe()
         os.write(writing, b"x")
         self.assertTrue(has_reader(writing))
@@ -857,7 +946,7 @@ class ReaderTests(PumpTestCase):
         os.close(writing)
 
     def test_unix(self) -> None:
-        """A UNIX socket has one until it is closed; a half-close is not the end."""
+        """A UNIX socket has a reader until its peer is closed, not half-closed."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -867,7 +956,7 @@ class ReaderTests(PumpTestCase):
             self.assertFalse(has_reader(ours.fileno()))
 
     def test_tcp(self) -> None:
-        """Of a TCP socket it is known only if the peer has reset it."""
+        """A TCP socket has a reader until its peer sends RST."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             ours = socket.create_connection(listener.getsockname())
             theirs, _ = listener.accept()
@@ -881,7 +970,7 @@ class ReaderTests(PumpTestCase):
             self.assertFalse(has_reader(ours.fileno()))
 
     def test_others(self) -> None:
-        """What keeps its bytes needs no reader: a file, a device, a terminal."""
+        """Files, devices and terminals count as having a reader."""
         with open(os.devnull, "wb") as null, tempfile.TemporaryFile() as file:
             self.assertTrue(has_reader(null.fileno()))
             self.assertTrue(has_reader(file.fileno()))
@@ -891,59 +980,57 @@ class ReaderTests(PumpTestCase):
         os.close(master)
 
 
-class RestTests(PumpTestCase):
-    """What is known of the input that was not read."""
+class UnreadTests(PumpTestCase):
+    """The knowledge about unread input."""
 
     def test_pipe(self) -> None:
-        """A pipe has some, or none yet, or none for good once its writer is gone."""
+        """An empty pipe has more to come until its writer is gone."""
         reading, writing = os.pipe()
-        self.assertIs(rest(reading), Rest.UNKNOWN)
+        self.assertIs(unread(reading), Unread.UNKNOWN)
         os.write(writing, b"x")
-        self.assertIs(rest(reading), Rest.SOME)
+        self.assertIs(unread(reading), Unread.SOME)
         os.read(reading, 1)
-        self.assertIs(rest(reading), Rest.UNKNOWN)
+        self.assertIs(unread(reading), Unread.UNKNOWN)
         os.write(writing, b"x")
         os.close(writing)
-        self.assertIs(rest(reading), Rest.SOME)
+        self.assertIs(unread(reading), Unread.SOME)
         os.read(reading, 1)
-        self.assertIs(rest(reading), Rest.NONE)
+        self.assertIs(unread(reading), Unread.NONE)
         os.close(reading)
 
     def test_socket(self) -> None:
-        """The same for a socket, whose peer may have shut down one side only."""
+        """An empty socket has more to come until its peer shuts down."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self.assertIs(rest(ours.fileno()), Rest.UNKNOWN)
+            self.assertIs(unread(ours.fileno()), Unread.UNKNOWN)
             theirs.send(b"x")
             theirs.shutdown(socket.SHUT_WR)
-            self.assertIs(rest(ours.fileno()), Rest.SOME)
+            self.assertIs(unread(ours.fileno()), Unread.SOME)
             ours.recv(1)
-            self.assertIs(rest(ours.fileno()), Rest.NONE)
+            self.assertIs(unread(ours.fileno()), Unread.NONE)
 
     def test_file(self) -> None:
-        """A file has some before its end; so have files of /proc, which have no size,
-        and files that are read with O_DIRECT.
-        """
+        """A file has some before its end, also of /proc (size 0) or with O_DIRECT."""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(b"12")
-            self.assertIs(rest(file.fileno()), Rest.NONE)
+            self.assertIs(unread(file.fileno()), Unread.NONE)
             file.seek(1)
-            self.assertIs(rest(file.fileno()), Rest.SOME)
+            self.assertIs(unread(file.fileno()), Unread.SOME)
             direct = os.open(file.name, os.O_RDONLY | os.O_DIRECT)
-            self.assertIs(rest(direct), Rest.SOME)
+            self.assertIs(unread(direct), Unread.SOME)
             os.close(direct)
         with open("/proc/self/status", "rb", buffering=0) as status:
-            self.assertIs(rest(status.fileno()), Rest.SOME)
+            self.assertIs(unread(status.fileno()), Unread.SOME)
             status.read()
-            self.assertIs(rest(status.fileno()), Rest.NONE)
+            self.assertIs(unread(status.fileno()), Unread.NONE)
 
     def test_of_others(self) -> None:
-        """A terminal and a character device have nothing that is the session's."""
+        """Terminals and character devices have no input that counts."""
         with open(os.devnull, "rb") as null, open("/dev/zero", "rb") as zero:
-            self.assertIs(rest(null.fileno()), Rest.NONE)
-            self.assertIs(rest(zero.fileno()), Rest.NONE)
+            self.assertIs(unread(null.fileno()), Unread.NONE)
+            self.assertIs(unread(zero.fileno()), Unread.NONE)
         master, slave = os.openpty()
         os.write(master, b"typed ahead\n")
-        self.assertIs(rest(slave), Rest.NONE)
+        self.assertIs(unread(slave), Unread.NONE)
         os.close(master)
         os.close(slave)

@@ -1,5 +1,5 @@
 """
-Records of TLS: what comes and what is sent while a server says what no real one would.
+Records of TLS, and servers that send messages which no common server sends.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ HEADER = 4
 
 @dataclass
 class Session:
-    """A session in memory, but for a pair of sockets."""
+    """A session over a pair of sockets."""
 
     records: Records
     server: Server
     ours: socket.socket
 
     def decrypt(self) -> list[bytes]:
-        """What has come from the server."""
+        """Return the plaintext that has come from the server."""
         return self.records.decrypt(self.ours.recv(MIB))
 
     def said(self, *parts: bytes) -> bytes:
-        """What the server makes of these records, up to close_notify."""
+        """Return the plaintext that the server reads up to close_notify."""
         self.ours.sendall(b"".join(parts))
         return self.server.rest()
 
 
 @contextlib.contextmanager
 def session() -> Iterator[Session]:
-    """A session whose handshake is done, and whose tickets have come."""
+    """Make a session whose handshake is done, and whose tickets have come."""
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
@@ -97,10 +97,10 @@ def session() -> Iterator[Session]:
 
 
 class HalfTests(SynchronousTestCase):
-    """A message of the handshake comes in two records, and we send in between."""
+    """Half a message of the handshake, and bytes that are sent before the other."""
 
     def check(self, name: str, cut: int) -> None:
-        """All arrives once, in order, and close_notify behind it."""
+        """Assert that all arrives once, in order, and close_notify behind it."""
         whole, rekeys = MESSAGES[name]
         with session() as made:
             made.server.send(HANDSHAKE, whole[:cut])
@@ -121,14 +121,14 @@ class HalfTests(SynchronousTestCase):
             self.assertEqual(made.said(before, goodbye, after), b"x" * 40_000)
 
     def test_each(self) -> None:
-        """Wherever the message is cut."""
+        """All bytes arrive, wherever the message is cut."""
         for name, (whole, _) in MESSAGES.items():
             for cut in {1, HEADER - 1, HEADER, HEADER + 1, len(whole) - 1}:
                 if cut < len(whole):
                     self.check(name, cut)
 
     def test_close_notify(self) -> None:
-        """Where there is only close_notify to say, that waits, too."""
+        """close_notify waits for the other half, too."""
         with session() as made:
             made.server.send(HANDSHAKE, ticket()[:50])
             made.decrypt()
@@ -138,7 +138,7 @@ class HalfTests(SynchronousTestCase):
             self.assertEqual(made.said(made.records.pending()), b"")
 
     def test_last_words(self) -> None:
-        """What was kept is sent though close_notify comes right behind the rest."""
+        """Kept bytes are sent, though close_notify follows the other half."""
         with session() as made:
             made.server.send(HANDSHAKE, ticket()[:50])
             made.decrypt()
@@ -151,9 +151,7 @@ class HalfTests(SynchronousTestCase):
             self.assertEqual(made.said(after), b"kept")
 
     def test_ends(self) -> None:
-        """A server that ends in the middle of it has not ended in good order, as what
-        was kept can never be sent.
-        """
+        """A server that ends within the message has not ended in order."""
         for kind, content in ((ALERT, CLOSE_NOTIFY), (DATA, b"data")):
             with session() as made:
                 made.server.send(HANDSHAKE, ticket()[:50])
@@ -165,10 +163,10 @@ class HalfTests(SynchronousTestCase):
 
 
 class EndTests(SynchronousTestCase):
-    """Alerts after which nothing more comes."""
+    """Alerts at the end of a session."""
 
     def end(self, *alerts: bytes) -> Outcome:
-        """A session of the command in which the server says something, then these."""
+        """Run the command with a server that sends data, then these alerts."""
 
         def speak(peer: Peer) -> None:
             server = Server(peer)
@@ -184,9 +182,7 @@ class EndTests(SynchronousTestCase):
         return outcome
 
     def test_in_order(self) -> None:
-        """After close_notify it has ended in good order, whatever alerts of no
-        consequence have come before.
-        """
+        """close_notify is an end in order, also after alerts that are warnings."""
         for alerts in (
             (CLOSE_NOTIFY,),
             (FATAL_CLOSE_NOTIFY,),
@@ -198,7 +194,7 @@ class EndTests(SynchronousTestCase):
             self.assertEqual(self.end(*alerts).status, 0, alerts)
 
     def test_broken(self) -> None:
-        """After another alert it has not, close_notify or no."""
+        """Another alert is an error, even if close_notify follows."""
         for alerts in (
             (HANDSHAKE_FAILURE,),
             (HANDSHAKE_FAILURE, CLOSE_NOTIFY),
@@ -210,7 +206,7 @@ class EndTests(SynchronousTestCase):
 
 
 class Keeping(Records):
-    """Tells when something was said, and when it has kept something."""
+    """Records with events: plaintext has come, plaintext was kept."""
 
     def __init__(self, connection: SSL.Connection) -> None:
         super().__init__(connection)
@@ -218,14 +214,14 @@ class Keeping(Records):
         self.has_kept = threading.Event()
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """Tell."""
+        """Decrypt, and set an event if there is plaintext."""
         pieces = super().decrypt(data)
         if pieces:
             self.given.set()
         return pieces
 
     def encrypt(self, data: bytes) -> bytes:
-        """Tell."""
+        """Encrypt, and set an event if plaintext is kept."""
         records = super().encrypt(data)
         if self.kept:
             self.has_kept.set()
@@ -233,7 +229,7 @@ class Keeping(Records):
 
 
 def watched() -> list[int]:
-    """What the reactor waits for to be readable, once it has looked at all."""
+    """Return what the reactor reads from, after it has handled all events."""
     blockingCallFromThread(reactor, int)
     readers: list[int] = blockingCallFromThread(
         reactor, lambda: [reader.fileno() for reader in reactor.getReaders()]
@@ -242,10 +238,10 @@ def watched() -> list[int]:
 
 
 class UploadTests(PumpTestCase):
-    """An upload during which half a message comes, and for long no other half."""
+    """An upload during which half a message comes, and late the other half."""
 
     async def test_waits(self) -> None:
-        """Beside what is kept nothing is read, or waited for; then all is sent."""
+        """No input is read or watched while bytes are kept; then all is sent."""
         kept, rest = text(1000), text(MIB)
         made: Future[Keeping] = Future()
         reading, writing = os.pipe()
@@ -258,7 +254,7 @@ class UploadTests(PumpTestCase):
         def serve(peer: Peer) -> bytes:
             server = Server(peer)
             records = made.result(PATIENCE)
-            # In one segment, as the first of both is what can be seen.
+            # In one segment: the test can only see that the first has come.
             ready = server.sealed(DATA, b"ready")
             peer.send_clear(ready + server.sealed(HANDSHAKE, ticket()[:50]))
             assert records.given.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""What the kernel refuses to do, or does not do at all: then bytes are copied."""
+"""Calls that the kernel refuses or does not have: then bytes are copied."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from tests.command import (
     together,
 )
 from tests.test_pumps import PumpTestCase, digest, text
-from twisted_tcpclient.relay.descriptors import Watch
-from twisted_tcpclient.relay.movers import Copy, Splice, writer
+from twisted_tcpclient.relay.access import write_to
+from twisted_tcpclient.relay.movers import Copy, Splice
 from twisted_tcpclient.relay.pump import Pump
+from twisted_tcpclient.relay.watch import Polled
 
-#: What a kernel or a filter may say of a call that it does not have, or let be made.
+#: The errors of calls that a kernel does not have, or a filter forbids.
 ERRORS = (
     "EPERM",
     "EACCES",
@@ -48,22 +49,22 @@ ERRORS = (
     "ESPIPE",
 )
 
-#: Not a multiple of anything, and more than is moved at a time.
+#: Not a multiple of any size of buffers, and more than one call moves.
 SIZE = 700_001
 
 
 def swap(peer: Peer, answer: bytes) -> bytes:
-    """Send an answer while the question comes, and then end."""
+    """Send an answer while the question comes, end, and return the question."""
     received = peer.exchange(answer)
     peer.finish()
     return received
 
 
 class FilterTests(SynchronousTestCase):
-    """A filter of seccomp forbids what would be fastest."""
+    """A seccomp filter that forbids splice or sendfile."""
 
     def check(self, name: str, calls: str, source: str) -> None:
-        """All is sent, and all arrives."""
+        """Assert that all bytes arrive, both ways."""
         question, answer = text(SIZE), text(SIZE + 1)
         under = (sys.executable, "-m", "tests.seccomp", name, calls)
         with (
@@ -82,7 +83,7 @@ class FilterTests(SynchronousTestCase):
             self.assertEqual(digest(server.result()), digest(question))
 
     def test_refused(self) -> None:
-        """Whatever it answers, from a pipe or a file, in both directions."""
+        """All bytes arrive, whatever errno the filter returns."""
         if not seccomp.supported():
             raise SkipTest("the numbers of system calls are not known here")
         together(
@@ -101,7 +102,7 @@ class FilterTests(SynchronousTestCase):
         )
 
     def test_works(self) -> None:
-        """The filter does forbid what it is told to."""
+        """The filter makes a call fail."""
         if not seccomp.supported():
             raise SkipTest("the numbers of system calls are not known here")
         splice = "import os; r, w = os.pipe(); os.splice(r, w, 1)"
@@ -112,7 +113,7 @@ class FilterTests(SynchronousTestCase):
 
 
 class Failing:
-    """A call that fails for once, or from then on."""
+    """A call that fails from some time on."""
 
     def __init__(self, call: Callable[..., int], name: str, after: int) -> None:
         self._call = call
@@ -120,7 +121,7 @@ class Failing:
         self._after = after
 
     def __call__(self, *arguments: Any, **how: Any) -> int:
-        """Do it, or fail."""
+        """Call, or fail."""
         self._after -= 1
         if self._after < 0:
             number = getattr(errno, self._name)
@@ -129,10 +130,10 @@ class Failing:
 
 
 class ErrorTests(PumpTestCase):
-    """The kernel does it for a while, and then does not, for whatever reason."""
+    """Calls that succeed for a while, and then fail."""
 
     async def check(self, name: str, after: int, source: str) -> None:
-        """All is sent, and all arrives, once and in order."""
+        """Assert that all bytes arrive once and in order."""
         question, answer = text(SIZE), text(SIZE + 1)
         self.patch(os, "splice", Failing(SPLICE, name, after))
         self.patch(os, "sendfile", Failing(SENDFILE, name, after))
@@ -146,13 +147,13 @@ class ErrorTests(PumpTestCase):
             self.assertEqual(digest(drained.result(PATIENCE)), digest(answer))
 
     async def test_each(self) -> None:
-        """Each of these errors, at the first call and at later ones."""
+        """All bytes arrive with each errno, at the first call and at later ones."""
         for number, name in enumerate(ERRORS):
             for after in (0, 1, 2, 3 + number):
                 await self.check(name, after, ("pipe", "file")[number % 2])
 
     def pump(self, source: socket.socket) -> list[Exception | None]:
-        """How a pump ends that splices from there."""
+        """Return how a pump ends that splices from a socket."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         self.addCleanup(os.close, reading)
@@ -165,10 +166,10 @@ class ErrorTests(PumpTestCase):
                 raise EOFError
             return [data]
 
-        copy = Copy(receive, writer(writing))
-        watch = Watch(MemoryReactor(), source.fileno(), self.fail, self.fail)
+        copy = Copy(receive, write_to(writing))
+        watch = Polled(MemoryReactor(), source.fileno(), self.fail, self.fail)
         ended: list[Exception | None] = []
-        splice = Splice(source.fileno(), writing, copy)
+        splice = Splice(source.fileno(), writing, copy, os.pipe())
         pump = Pump(splice, watch, watch, watch, ended.append, self.fail)
         pump.turn()
         pump.turn()
@@ -176,10 +177,7 @@ class ErrorTests(PumpTestCase):
         return ended
 
     def test_reset(self) -> None:
-        """
-        The end of a connection is told as it is: of a reset the kernel tells splice,
-        and would tell a copy that there is an end in good order.
-        """
+        """A RST that the kernel reports to splice is an error; FIN is not."""
         for reset in (True, False):
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 client = socket.create_connection(listener.getsockname())
@@ -196,15 +194,12 @@ class ErrorTests(PumpTestCase):
 SPLICE, SENDFILE = os.splice, os.sendfile
 
 
-#: What is sent, and whether the last byte of it is urgent.
+#: Chunks, each with whether its last byte is urgent.
 Parts = tuple[tuple[bytes, bool], ...]
 
 
 class UrgentTests(PumpTestCase):
-    """
-    Urgent data of TCP, at which splice stops, and which recv leaves out unless it is
-    told not to (RFC 6093).
-    """
+    """Urgent data of TCP: splice stops at it, and recv(2) leaves it out (RFC 6093)."""
 
     PARTS: tuple[Parts, ...] = (
         ((b"abc", False), (b"!", True), (b"x" * 100_000, False)),
@@ -217,7 +212,7 @@ class UrgentTests(PumpTestCase):
 
     @staticmethod
     def say(sender: socket.socket, parts: Parts) -> bytes:
-        """Send that, and return it."""
+        """Send the chunks, and return their bytes."""
         for data, urgent in parts:
             if urgent:
                 sender.sendall(data[:-1])
@@ -227,12 +222,12 @@ class UrgentTests(PumpTestCase):
         return b"".join(data for data, _ in parts)
 
     def finish(self, sender: socket.socket, parts: Parts) -> None:
-        """Send that, and no more."""
+        """Send the chunks, and FIN."""
         self.say(sender, parts)
         sender.shutdown(socket.SHUT_WR)
 
     async def test_download(self) -> None:
-        """What a server sends arrives in whole, spliced or copied."""
+        """All that a server sends arrives, spliced or copied."""
 
         def speak(parts: Parts, peer: Peer) -> bytes:
             said = self.say(peer.socket, parts)
@@ -251,7 +246,7 @@ class UrgentTests(PumpTestCase):
             self.assertEqual(digest(drained.result(PATIENCE)), digest(said))
 
     def test_described(self) -> None:
-        """It arrives with -E as well, where Twisted reads."""
+        """It arrives with -E, where Twisted reads."""
 
         def speak(parts: Parts, peer: Peer) -> bytes:
             said = self.say(peer.socket, parts)
@@ -267,14 +262,14 @@ class UrgentTests(PumpTestCase):
             self.assertEqual(digest(outcome.out), digest(said))
 
     def test_open(self) -> None:
-        """It arrives though nothing comes after it, and the connection stays open."""
+        """It arrives before the next byte, while the connection stays open."""
 
         def speak(peer: Peer) -> bytes:
             self.say(peer.socket, ((b"abc", False), (b"!", True)))
             return peer.exactly(4)
 
         with TCP.serve(speak) as server:
-            # What is written is what is read, so that it comes back.
+            # The command reads from the pipe that it writes to: bytes come back.
             reading, writing = os.pipe()
             process = start(*server.arguments, stdin=reading, stdout=writing)
             self.assertEqual(server.result(), b"abc!")
@@ -283,7 +278,7 @@ class UrgentTests(PumpTestCase):
             self.assertEqual(finish(process), Outcome(0, b"", ""))
 
     def upload(self, blocking: bool) -> None:
-        """A socket on stdin is sent in whole, and stays as it was."""
+        """Assert that a socket on stdin is sent in whole, and stays as it was."""
         for parts in self.PARTS:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 theirs = socket.create_connection(listener.getsockname())
@@ -300,6 +295,6 @@ class UrgentTests(PumpTestCase):
                 self.assertEqual((option, theirs.getblocking()), (0, blocking))
 
     def test_upload(self) -> None:
-        """In blocking mode or not."""
+        """A socket on stdin is sent in whole, in blocking mode or not."""
         self.upload(True)
         self.upload(False)

@@ -1,5 +1,5 @@
 """
-The parts of the relay that need no server: line ends, and quiet.
+Parts of the relay without a server: line ends, and the silence of a server.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.test_wire import Scripted
 from tests.transcripts import patient
 from twisted_tcpclient.relay.farewell import LOOK
-from twisted_tcpclient.relay.movers import Copy, Mover, writer
-from twisted_tcpclient.relay.relay import Local, Relay, crlf
-from twisted_tcpclient.relay.wire import Wire
+from twisted_tcpclient.relay.lines import crlf
+from twisted_tcpclient.relay.local import Local
+from twisted_tcpclient.relay.relay import Relay
+from twisted_tcpclient.relay.wire import Secure
 from twisted_tcpclient.settings import RelaySettings, Shutdown
 
 #: Bytes in which line ends, whole and torn, are frequent.
@@ -26,13 +28,13 @@ TEXT = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".j
 
 
 def translated(*chunks: bytes) -> bytes:
-    """What becomes of these chunks, in all."""
+    """Return the translation of a stream of these chunks."""
     translate = crlf()
     return b"".join(map(translate, chunks))
 
 
 class CRLFTests(SynchronousTestCase):
-    """LF into CRLF."""
+    """The translation of LF to CRLF."""
 
     def test_table(self) -> None:
         """A LF becomes CRLF; a CRLF stays one; a lone CR stays alone."""
@@ -58,11 +60,11 @@ class CRLFTests(SynchronousTestCase):
         self.assertEqual(translated(b"\r", b"\r", b"\n"), b"\r\r\n")
 
     def test_nothing(self) -> None:
-        """A chunk with nothing in it changes nothing."""
+        """An empty chunk changes nothing."""
         self.assertEqual(translated(b"\r", b"", b"\n"), b"\r\n")
 
     def test_apart(self) -> None:
-        """One stream does not know of another."""
+        """Each stream has a state of its own."""
         one, other = crlf(), crlf()
         one(b"\r")
         self.assertEqual(other(b"\n"), b"\r\n")
@@ -71,7 +73,7 @@ class CRLFTests(SynchronousTestCase):
     @given(TEXT, st.sets(st.integers(0, 40)))
     @example(b"\r\n", {1})
     def test_chunks(self, text: bytes, cuts: set[int]) -> None:
-        """However a stream is cut, the same comes out."""
+        """The translation does not depend on where chunks end."""
         places = [0, *sorted(cut for cut in cuts if 0 < cut < len(text)), len(text)]
         chunks = [text[a:b] for a, b in pairwise(places)]
         self.assertEqual(translated(*chunks), translated(text))
@@ -80,8 +82,8 @@ class CRLFTests(SynchronousTestCase):
     @given(TEXT)
     def test_every_line(self, text: bytes) -> None:
         """
-        Afterwards every LF has its CR; nothing else has changed; and doing it
-        again changes nothing.
+        Each LF of the result has a CR before it, nothing else has changed, and a second
+        translation changes nothing.
         """
         result = translated(text)
         self.assertNotIn(b"\n", result.replace(b"\r\n", b""))
@@ -89,83 +91,51 @@ class CRLFTests(SynchronousTestCase):
         self.assertEqual(translated(result), result)
 
 
-class Greeting(Wire):
-    """A connection over which something has come before the relay reads it."""
+class QuietTests(SynchronousTestCase):
+    """What counts as the server's silence, after the end of input."""
 
-    def download(self, sink: int, fast: bool) -> Mover:
-        """Move that, and what comes."""
-        return Copy(self._receive, writer(sink), [b"220 ready\r\n"])
-
-
-class GreetedTests(SynchronousTestCase):
-    """What has come with the end of the handshake."""
-
-    def test_answered(self) -> None:
-        """
-        It counts as an answer: a server that has said something since our last byte
-        has 5 s, not 15.
-        """
-        clock = MemoryReactorClock()
-        ours, server = socket.socketpair()
-        ours.setblocking(False)
-        heard, sink = os.pipe()
+    def join(self, shutdown: Shutdown, *early: bytes) -> None:
+        """Start a relay without input, over a connection on which bytes have come."""
+        self.clock = MemoryReactorClock()
+        ours, self.server = socket.socketpair()
+        for end in (ours, self.server):
+            end.setblocking(False)
+        self.heard, sink = os.pipe()
+        os.set_blocking(self.heard, False)
         nothing = os.open(os.devnull, os.O_RDONLY)
         local = Local(nothing, sink, "nothing", "pipe", needed=True)
-        relay = Relay(clock, Greeting(ours), local, RelaySettings())
-        self.assertEqual(os.read(heard, 100), b"220 ready\r\n")
-        server.setblocking(False)
-        clock.pump([LOOK] * (round(5 / LOOK) - 1))
-        self.assertRaises(BlockingIOError, server.recv, 1)
-        clock.advance(LOOK)
-        self.assertEqual(server.recv(1), b"")
-        server.close()
-        relay.finished.cancel()
-        self.failureResultOf(relay.finished, CancelledError)
-        os.close(heard)
+        wire = Secure(ours, Scripted(), [*early])
+        relay = Relay(self.clock, wire, local, RelaySettings(shutdown=shutdown))
+        relaying = relay.start()
+        self.addCleanup(os.close, self.heard)
+        self.addCleanup(self.server.close)
+        self.addCleanup(self.failureResultOf, relaying, CancelledError)
+        self.addCleanup(relaying.cancel)
 
+    def assert_told_after(self, seconds: float) -> None:
+        """The server is told after so many seconds, and not before."""
+        self.clock.pump([LOOK] * (round(seconds / LOOK) - 1))
+        self.assertRaises(BlockingIOError, self.server.recv, 100)
+        self.clock.advance(LOOK)
+        self.assertEqual(self.server.recv(100), b"close_notify")
 
-class Noting(Wire):
-    """A connection over TLS whose close_notify is only noted."""
-
-    secure = True
-
-    def __init__(self, connected: socket.socket) -> None:
-        super().__init__(connected)
-        self.ended = False
-
-    def end(self) -> None:
-        """Say close_notify."""
-        self.ended = True
-
-
-class QuietTests(SynchronousTestCase):
-    """What a process that was stopped, as by a shell, makes of that time."""
+    def test_greeted(self) -> None:
+        """
+        Bytes that came with the end of the handshake count as an answer: a server that
+        has said something since the last byte to it has 5 s, not 15.
+        """
+        self.join(Shutdown(), b"220 ready\r\n")
+        self.assertEqual(os.read(self.heard, 100), b"220 ready\r\n")
+        self.assert_told_after(5)
 
     def test_stopped(self) -> None:
         """
-        What has come while the process was stopped is heard before the server is
-        taken to be quiet, though its time is up: timers run before reads.
+        Bytes that came while the process was stopped (SIGSTOP) begin a new silence,
+        though its time is up: the reactor runs timers before it reads.
         """
-        clock = MemoryReactorClock()
-        ours, server = socket.socketpair()
-        ours.setblocking(False)
-        heard, sink = os.pipe()
-        os.set_blocking(heard, False)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        wire = Noting(ours)
-        local = Local(nothing, sink, "nothing", "pipe", needed=True)
-        relay = Relay(clock, wire, local, RelaySettings(shutdown=Shutdown.after(1)))
-        looks = round(1 / LOOK)
-        clock.pump([LOOK] * (looks - 1))
-        server.send(b"late")
-        clock.advance(LOOK)
-        self.assertEqual(os.read(heard, 100), b"late")
-        self.assertFalse(wire.ended)
-        clock.pump([LOOK] * (looks - 1))
-        self.assertFalse(wire.ended)
-        clock.advance(LOOK)
-        self.assertTrue(wire.ended)
-        relay.finished.cancel()
-        self.failureResultOf(relay.finished, CancelledError)
-        os.close(heard)
-        server.close()
+        self.join(Shutdown.after(1))
+        self.clock.pump([LOOK] * (round(1 / LOOK) - 1))
+        self.server.send(b"late")
+        self.clock.advance(LOOK)
+        self.assertEqual(os.read(self.heard, 100), b"late")
+        self.assert_told_after(1)

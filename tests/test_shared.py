@@ -1,6 +1,6 @@
 """
-Descriptors that other processes have as well: they are read and written without ever
-waiting for one of those, and are left as they were.
+Descriptors that other processes share: the command reads and writes them without
+blocking, and leaves them as they were.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import select
 import socket
 import tempfile
 import threading
@@ -34,15 +33,15 @@ from tests.command import (
     terminal,
 )
 from tests.test_pumps import MIB, digest, text
-from twisted_tcpclient.relay import descriptors
-from twisted_tcpclient.relay.descriptors import CHUNK, output, reader, source
-from twisted_tcpclient.relay.movers import writer
+from twisted_tcpclient.relay import access, descriptors
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import CHUNK, output, source
 
 REPLY = b"reply\n" * 1000
 
 
 def answer(peer: Peer) -> bytes:
-    """Read a question to its end, then reply."""
+    """Read a question to its end, reply, and return the question."""
     question = peer.rest()
     peer.send(REPLY)
     peer.finish()
@@ -51,7 +50,7 @@ def answer(peer: Peer) -> bytes:
 
 @contextmanager
 def fifo() -> Iterator[tuple[int, int]]:
-    """A pipe with a name: an end to read from, and one to write to."""
+    """Make a FIFO: an end to read from, and one to write to."""
     with tempfile.TemporaryDirectory() as directory:
         name = f"{directory}/fifo"
         os.mkfifo(name)
@@ -63,55 +62,53 @@ def fifo() -> Iterator[tuple[int, int]]:
 
 
 class Ready:
-    """A poll that says that all is ready: another reader takes it just after that."""
+    """A poll(2) that reports input which another process takes just after."""
 
     def register(self, fd: int, events: int) -> None:
-        """Nothing is looked at."""
+        """Ignore the descriptor."""
 
     def poll(self, timeout: int) -> list[int]:
-        """Say so."""
+        """Report input."""
         return [1]
 
 
 class RaceTests(SynchronousTestCase):
-    """Another reader has taken what poll has found: then read(2) would wait."""
+    """Input that another process takes between poll(2) and read(2)."""
 
     def waits(self, fd: int, anew: bool = True) -> None:
-        """It says that one has to wait, and is left as it was."""
+        """Assert that reading does not block, and leaves the descriptor as it was."""
         opened = source(fd)
         self.assertEqual(os.get_blocking(opened.fd), not anew)
-        # The end of a FIFO is looked for in the real way.
-        self.patch(descriptors, "poll", Ready)
-        self.assertRaises(BlockingIOError, reader(opened.fd))
+        self.patch(access, "poll", Ready)
+        self.assertRaises(BlockingIOError, read_from(opened.fd))
         os.close(opened.fd)
         opened.restore()
         self.assertTrue(os.get_blocking(fd))
 
     def test_pipe(self) -> None:
-        """A pipe, with a name or without."""
+        """Reading a pipe or a FIFO does not block."""
         reading, writing = os.pipe()
         self.waits(reading)
         for end in (reading, writing):
             os.close(end)
-        self.patch(descriptors, "poll", select.poll)
         with fifo() as (reading, writing):
             self.waits(reading)
             os.close(reading)
             os.close(writing)
 
     def test_terminal(self) -> None:
-        """A terminal, which a shell may read as well."""
+        """Reading a terminal does not block."""
         with terminal() as (_, slave):
             self.waits(slave)
 
     def test_socket(self) -> None:
-        """A socket, which nothing is changed about."""
+        """Reading a socket does not block, and does not set O_NONBLOCK."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self.waits(ours.fileno(), anew=False)
 
     def test_without_proc(self) -> None:
-        """A pipe where it cannot be opened anew, in a chroot without /proc."""
+        """Reading a pipe does not block in a chroot without /proc."""
         self.patch(descriptors.os, "open", refuse)  # type: ignore[attr-defined]
         reading, writing = os.pipe()
         try:
@@ -125,9 +122,7 @@ class RaceTests(SynchronousTestCase):
             os.close(writing)
 
     def test_two(self) -> None:
-        """Two commands that read one pipe send each line once, and both come to the
-        end of it.
-        """
+        """Two commands that read one pipe send each line once, and both see the end."""
 
         def check(kind: Kind) -> None:
             lines = [b"%d\n" % number for number in range(2000)]
@@ -147,15 +142,15 @@ class RaceTests(SynchronousTestCase):
 
 
 def refuse(*arguments: Any) -> int:
-    """Open nothing."""
+    """Fail to open a file."""
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 class EndTests(SynchronousTestCase):
-    """The end of a pipe is seen, whenever its writer goes."""
+    """The end of a pipe is seen, before and after the command starts."""
 
     def check(self, pipe: Callable[[], Any], late: bool) -> None:
-        """What was written is sent, and then the end is told."""
+        """Assert that the input is sent, and then its end."""
 
         def session(kind: Kind) -> None:
             with pipe() as (reading, writing), kind.serve(answer) as server:
@@ -172,19 +167,20 @@ class EndTests(SynchronousTestCase):
         every(session, TCP, TLS)
 
     def test_pipe(self) -> None:
-        """Before the command has begun, or later."""
+        """The end of a pipe is seen."""
         self.check(anonymous, False)
         self.check(anonymous, True)
 
     def test_fifo(self) -> None:
-        """The same for one with a name: fifo(7) tells no poll of a writer that has
-        gone before it was opened.
+        """
+        The same for a FIFO: poll(2) never reports the end of one that had no writer
+        when it was opened (fifo(7)).
         """
         self.check(fifo, False)
         self.check(fifo, True)
 
     def test_other_end(self) -> None:
-        """A pipe that is open at its wrong end is not opened at the other."""
+        """The wrong end of a pipe is not opened anew: EBADF stays."""
         reading, writing = os.pipe()
         for opened, use in (
             (source(writing), lambda fd: os.read(fd, 1)),
@@ -200,15 +196,15 @@ class EndTests(SynchronousTestCase):
 
 @contextmanager
 def anonymous() -> Iterator[tuple[int, int]]:
-    """A pipe without a name."""
+    """Make a pipe."""
     yield os.pipe()
 
 
 class MasterTests(SynchronousTestCase):
-    """The master of a pseudo-terminal: opened anew it would be another one."""
+    """The master of a pseudo-terminal: /dev/ptmx opens another one."""
 
     def test_output(self) -> None:
-        """What is written to it is read by its slave, and it blocks afterwards."""
+        """Output to a master reaches its slave; the master blocks afterwards."""
 
         def check(kind: Kind) -> None:
             with terminal() as (master, slave), kind.serve(answer) as server:
@@ -227,7 +223,7 @@ class MasterTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_input(self) -> None:
-        """Its end is that of the last slave, of which Linux makes an error (EIO)."""
+        """The input ends when the last slave is closed (EIO on Linux)."""
 
         def check(kind: Kind) -> None:
             master, slave = os.openpty()
@@ -243,24 +239,22 @@ class MasterTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_anew(self) -> None:
-        """A slave is opened anew, and a master is not."""
+        """A slave is opened anew; a master is not."""
         with terminal() as (master, slave):
             for fd, anew in ((slave, True), (master, False)):
                 for opened in (source(fd), output(fd)):
                     os.set_blocking(fd, True)
-                    # A description of its own does not follow.
+                    # O_NONBLOCK belongs to the open file description.
                     self.assertEqual(os.get_blocking(opened.fd), not anew)
                     os.close(opened.fd)
                     opened.restore()
 
 
 class ModeTests(SynchronousTestCase):
-    """O_NONBLOCK is a property that all who have a descriptor share."""
+    """O_NONBLOCK, which all processes share that have the description."""
 
     def test_restored(self) -> None:
-        """Whatever two outputs are made of one description, in whatever order they
-        end, it is left as it was.
-        """
+        """Two outputs of one description leave it as it was, in any order."""
         for blocking in (True, False):
             for order in (0, 1):
                 with terminal() as (master, _):
@@ -272,9 +266,7 @@ class ModeTests(SynchronousTestCase):
                     self.assertEqual(os.get_blocking(master), blocking)
 
     def test_socket(self) -> None:
-        """A socket on stdout is not touched while the command writes to it; when it
-        is full, the command does not hang in a write.
-        """
+        """A socket on stdout stays in blocking mode, and a full one does not block."""
 
         def check(kind: Kind) -> None:
             def pour(peer: Peer) -> None:
@@ -297,10 +289,10 @@ class ModeTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_full(self) -> None:
-        """A socket in blocking mode takes what fits, and then one has to wait."""
+        """A full socket in blocking mode does not block."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            write = writer(ours.fileno())
+            write = write_to(ours.fileno())
             self.assertGreater(write([bytes(CHUNK)] * 4), 0)
             with self.assertRaises(BlockingIOError):
                 while True:
@@ -308,10 +300,10 @@ class ModeTests(SynchronousTestCase):
 
 
 class DirectTests(SynchronousTestCase):
-    """Files that are open with O_DIRECT, for which memory has to be aligned."""
+    """Files that are open with O_DIRECT, which demands aligned memory."""
 
     def check(self, size: int, kind: Kind, *options: str) -> None:
-        """All of it is sent."""
+        """Assert that all of a file is sent."""
         data = text(size) if size else b""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             file.write(data)
@@ -322,12 +314,12 @@ class DirectTests(SynchronousTestCase):
                 self.assertEqual(digest(server.result()), digest(data))
 
     def test_sizes(self) -> None:
-        """Whatever its size is, over TCP and TLS."""
+        """A file of any size is sent, over TCP and TLS."""
         for size in (0, 1, 4096, 3 * CHUNK + 17):
             every(functools.partial(self.check, size), TCP, TLS)
 
     def test_offset(self) -> None:
-        """Read on from where it cannot be read, it is sent, or that is an error."""
+        """From an unaligned offset it is sent, or that is an error."""
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             data = text(MIB)
             file.write(data)
@@ -345,7 +337,7 @@ class DirectTests(SynchronousTestCase):
 
 
 def direct(name: str) -> int:
-    """Open a file with O_DIRECT."""
+    """Open a file with O_DIRECT, or skip the test."""
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECT)
     except OSError:

@@ -31,7 +31,8 @@ from twisted_tcpclient.facts import Facts, TLSFacts
 from twisted_tcpclient.relay.descriptors import output, source
 from twisted_tcpclient.relay.holder import Holder
 from twisted_tcpclient.relay.idle import IDLED
-from twisted_tcpclient.relay.relay import Local, Relay
+from twisted_tcpclient.relay.local import Local
+from twisted_tcpclient.relay.relay import Relay
 from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import RelaySettings
 from twisted_tcpclient.text import os_reason
@@ -313,7 +314,7 @@ class Connection:
         """
         relay = Relay(self._reactor, wire, ours, settings)
         try:
-            await relay.finished
+            await relay.start()
         except ConnectionBroken as error:
             if relay.snubbed and self._lacks_certificate:
                 raise ConnectionBroken(f"{error}: {NO_CERTIFICATE}") from None

@@ -22,7 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.relay.relay import Local
+from twisted_tcpclient.relay.local import Local
 from twisted_tcpclient.text import os_reason, printable
 
 #: The descriptors of UCSPI: prog reads the connection from one and writes to the other.

@@ -222,6 +222,8 @@ class Pipes:
         # In this order the protocol may call pauseProducing in connectionMade: the
         # reactor reads nothing before its next iteration.
         self._source.resumeProducing()
+        if self._sink is not None:
+            self._sink.start()
         try:
             self._protocol.makeConnection(self)
         except BaseException:

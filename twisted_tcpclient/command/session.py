@@ -20,7 +20,7 @@ from twisted_tcpclient.connection import Connection, HandOver, connect
 from twisted_tcpclient.errors import DescriptionError
 from twisted_tcpclient.facts import environment
 from twisted_tcpclient.names import reverse
-from twisted_tcpclient.relay.relay import crlf
+from twisted_tcpclient.relay.lines import crlf
 from twisted_tcpclient.settings import Host, RelaySettings, Settings, TLSSettings
 
 #: The exit status for a wrong command line.

@@ -1,53 +1,30 @@
 """
-Descriptors that are not sockets of the reactor's: what they are, what they hold,
-and when they can be read or written.
+Descriptors that other processes may share: their kinds, and how to open them anew.
 
-Twisted's StandardIO is not used: it makes descriptions non-blocking that others
-share and leaves some of them so, keeps still when the reader of stdout goes
-away, and never closes what it has written to.
+twisted.internet.stdio.StandardIO is not used: it sets O_NONBLOCK on descriptions that
+other processes share and does not always clear it, does not report the loss of the
+reader of stdout, and never closes stdout.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum, auto
-from fcntl import F_GETFL, fcntl, ioctl
+from fcntl import F_GETFL, fcntl
 from functools import partial
-from mmap import PAGESIZE, mmap
-from select import POLLIN, poll
-from sys import byteorder
-from termios import FIONREAD, TIOCOUTQ
-from typing import Any
+from select import poll
 
-from twisted.internet.interfaces import IReadWriteDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
-#: Bytes that are taken at a time, and that pipes are made to hold where they can.
+#: The most bytes in one read, and the size that pipes are widened to where possible.
 CHUNK = 2**18
-
-#: The event of poll(2) for the end of a socket (Linux).  The end of a pipe is POLLHUP,
-#: which poll(2) reports without being asked.
-_HANG_UP = getattr(select, "POLLRDHUP", 0)
-
-#: Reads what there is, which may be nothing yet.
-#: Raises BlockingIOError if one has to wait for it, and EOFError at the end.
-Read = Callable[[], "list[bytes]"]
-
 
 #: Devices whose terminal depends on the process and the time: /dev/tty, /dev/console
 #: and /dev/ptmx by their major number, and /dev/tty0 (Linux, admin-guide/devices).
 _ALIASES = 5
 _FOREGROUND = os.makedev(4, 0)
-#: The device number of each master of a pseudo-terminal, that of /dev/ptmx.
-_MASTER = os.makedev(_ALIASES, 2)
 
 
 class Borrowed(socket.socket):
@@ -79,7 +56,7 @@ def output(fd: int) -> Opened:
     A terminal or a pipe is opened anew where that is possible (Linux), as O_NONBLOCK
     affects all processes that share the description: a shell reads from the same
     terminal.  A socket is left as it is, as
-    :func:`twisted_tcpclient.relay.movers.writer` uses MSG_DONTWAIT.  Otherwise
+    :func:`twisted_tcpclient.relay.access.write_to` uses MSG_DONTWAIT.  Otherwise
     O_NONBLOCK is set, and cleared by ``restore``.
 
     :raises OSError: if it is not open.
@@ -164,8 +141,9 @@ def _hung_up(fd: int) -> bool:
 
 def tells_of_readers(fd: int) -> bool:
     """
-    Whether it becomes readable when its last reader goes: a pipe that nothing
-    can be read from.
+    Return whether a descriptor becomes readable when its last reader closes it.
+
+    This is true of the write end of a pipe: poll(2) reports POLLERR.
     """
     write_only = fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
     return write_only and stat.S_ISFIFO(os.fstat(fd).st_mode)
@@ -204,238 +182,29 @@ def is_direct(fd: int) -> bool:
 
 
 def is_file(fd: int) -> bool:
-    """Whether it is a regular file, which can be read at any time."""
+    """Return whether a descriptor is a regular file, which is always readable."""
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def waits(fd: int) -> bool:
-    """Whether the next byte may be a long time in coming, which can be watched."""
+    """Return whether a read may have to wait, and the reactor can watch for it."""
     kind = os.fstat(fd).st_mode
     return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(fd)
 
 
 def remaining(fd: int) -> int:
-    """How many bytes a regular file has from where it stands."""
+    """Return how many bytes a regular file has behind its current offset."""
     return os.fstat(fd).st_size - os.lseek(fd, 0, os.SEEK_CUR)
-
-
-class Rest(Enum):
-    """What is known of the input that was not read."""
-
-    #: There is unread input.
-    SOME = auto()
-    #: There is none, and none will come.
-    NONE = auto()
-    #: There is none yet: a pipe that has a writer, a socket that is not shut down.
-    UNKNOWN = auto()
-
-
-def rest(fd: int) -> Rest:
-    """
-    Return what is known of the unread input of a descriptor, without reading it.
-
-    A terminal has none: what was typed ahead is for the process that reads it next.
-    Neither has a character device, as its bytes belong to no session.
-    """
-    with suppress(OSError):
-        kind = os.fstat(fd).st_mode
-        if stat.S_ISREG(kind) or stat.S_ISBLK(kind):
-            return Rest.SOME if _is_before_end(fd) else Rest.NONE
-        if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
-            return _of_stream(fd)
-    return Rest.NONE
-
-
-def _is_before_end(fd: int) -> bool:
-    """
-    Return whether a file or a block device has bytes behind its current offset.
-
-    Only a read tells: files of /proc, and block devices, have the size 0.  The buffer
-    is a page of its own, as O_DIRECT demands aligned memory (open(2)).
-    """
-    with mmap(-1, PAGESIZE) as page:
-        return os.preadv(fd, [page], os.lseek(fd, 0, os.SEEK_CUR)) > 0
-
-
-def _of_stream(fd: int) -> Rest:
-    """Return what is known of the unread input of a pipe or a socket."""
-    ready = poll()
-    ready.register(fd, _HANG_UP)
-    hung_up = bool(ready.poll(0))
-    # After poll(2), as a writer may write and close between the two calls.
-    if _amount(fd, FIONREAD) > 0:
-        return Rest.SOME
-    return Rest.NONE if hung_up else Rest.UNKNOWN
-
-
-def outstanding(fd: int) -> int:
-    """How many bytes the kernel still holds for a socket's peer, where it tells."""
-    return _amount(fd, TIOCOUTQ)
-
-
-def _amount(fd: int, request: int) -> int:
-    """A number of bytes that the kernel is asked for; 0 where it does not say."""
-    try:
-        held = ioctl(fd, request, bytes(4))
-    except (OSError, ValueError):
-        return 0
-    return int.from_bytes(held, byteorder)
-
-
-def reader(fd: int) -> Read:
-    """
-    Return a function that reads a descriptor without blocking.
-
-    Its blocking mode is left as it is, as other processes may share it.
-    """
-    fetch = _fetcher(fd)
-
-    def read() -> list[bytes]:
-        data = fetch()
-        if not data:
-            raise EOFError
-        return [data]
-
-    return read
-
-
-def _fetcher(fd: int) -> Callable[[], bytes]:
-    """Return a function that reads once; it returns nothing at the end."""
-    if is_socket(fd):
-        receive = Borrowed(fileno=fd).recv
-        return lambda: receive(CHUNK, socket.MSG_DONTWAIT)
-    status = os.fstat(fd)
-    if is_direct(fd):
-        read = _paged(fd)
-    elif _waits_in_read(fd, status.st_mode):
-        read = _instant(fd)
-    else:
-        read = partial(os.read, fd, CHUNK)
-    ends = status.st_rdev == _MASTER
-    ready = poll()
-    ready.register(fd, POLLIN)
-
-    def fetch() -> bytes:
-        if not ready.poll(0):
-            raise BlockingIOError
-        try:
-            return read()
-        except OSError as error:
-            # read(2) of a master fails with EIO once all slaves are closed (Linux).
-            if ends and error.errno == errno.EIO:
-                return b""
-            raise
-
-    return fetch
-
-
-def _waits_in_read(fd: int, mode: int) -> bool:
-    """Return whether read(2) may block where preadv2(2) with RWF_NOWAIT does not."""
-    blocking = stat.S_ISFIFO(mode) and os.get_blocking(fd)
-    return blocking and hasattr(os, "RWF_NOWAIT")
-
-
-def _paged(fd: int) -> Callable[[], bytes]:
-    """Return a function that reads into page-aligned memory, as O_DIRECT demands."""
-    page = mmap(-1, CHUNK)
-    return lambda: page[: os.readv(fd, [page])]
-
-
-def _instant(fd: int) -> Callable[[], bytes]:
-    """Return a function that reads a blocking pipe without waiting (Linux 6.4)."""
-    page = mmap(-1, CHUNK)
-
-    def read() -> bytes:
-        try:
-            # -1 is the current offset (preadv2(2)), the only one of a pipe.
-            return page[: os.preadv(fd, [page], -1, os.RWF_NOWAIT)]
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-            return os.read(fd, CHUNK)
-
-    return read
 
 
 def widen(fd: int) -> None:
     """
-    Let a pipe hold more, where that is possible; anything else is left alone.
+    Let a pipe hold ``CHUNK`` bytes where that is possible; leave other kinds alone.
 
-    Not as much as may be: all pipes of a user together have a limit (pipe(7)).
+    The pipes of a user have a common limit (pipe(7)), so the maximum is not asked for.
     """
     with suppress(ImportError, OSError, ValueError):
         from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ
 
         if fcntl(fd, F_GETPIPE_SZ) < CHUNK:
             fcntl(fd, F_SETPIPE_SZ, CHUNK)
-
-
-@implementer(IReadWriteDescriptor)
-class Watch:
-    """
-    Tells when a descriptor can be read or written; it is somebody else's.
-
-    :ivar fd: the descriptor.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> None:
-        """
-        :param readable: called while :meth:`reading` is on, and there is
-            something to read, or the end, or an error.
-        :param writable: the same for writing.
-        """
-        self._reactor = reactor
-        self.fd = fd
-        self._readable = readable
-        self._writable = writable
-        self._reads = self._writes = False
-
-    def reading(self, wanted: bool) -> None:
-        """Tell from now on, or no longer, when it can be read."""
-        if wanted != self._reads:
-            self._reads = wanted
-            change = self._reactor.addReader if wanted else self._reactor.removeReader
-            change(self)
-
-    def writing(self, wanted: bool) -> None:
-        """Tell from now on, or no longer, when it can be written."""
-        if wanted != self._writes:
-            self._writes = wanted
-            change = self._reactor.addWriter if wanted else self._reactor.removeWriter
-            change(self)
-
-    def stop(self) -> None:
-        """Tell nothing more."""
-        self.reading(False)
-        self.writing(False)
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self.fd
-
-    def doRead(self) -> None:
-        """It can be read."""
-        self._readable()
-
-    def doWrite(self) -> None:
-        """It can be written."""
-        self._writable()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Somebody has hung up; whoever reads or writes will see what it is."""
-        reads, writes = self._reads, self._writes
-        self.stop()
-        if reads:
-            self._readable()
-        if writes:
-            self._writable()
-
-    def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
-        return "tcpclient"

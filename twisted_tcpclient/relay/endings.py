@@ -68,6 +68,16 @@ def of_socket(error: Exception) -> TCPClientError | None:
     )
 
 
+def explains(error: Exception | None) -> bool:
+    """
+    Return whether the end of a connection explains an earlier failure to send.
+
+    A fatal alert does, and so does any other failure of TLS.  FIN without close_notify
+    does not.
+    """
+    return isinstance(error, TCPClientError) and not isinstance(error, CutShort)
+
+
 def of_transport(transport: Any, reason: Failure) -> TCPClientError | None:
     """
     Return what a transport's ``connectionLost`` means.
@@ -118,6 +128,11 @@ def of_kernel(connected: socket.socket) -> OSError | None:
 def has_refused(connected: socket.socket) -> bool:
     """Return whether a RST has come, even after the server's FIN; clears SO_ERROR."""
     return connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+def broken_pipe() -> BrokenPipeError:
+    """Return the error of the system for output that has lost its reader."""
+    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def unreadable(what: str, error: OSError) -> LocalFailure:

@@ -7,22 +7,23 @@ looks, and answers with a :class:`Step`.  The rules are the table ``_TABLE``; in
 - The server is told of the end of input (FIN, or close_notify over TLS) once it has
   acknowledged all that was sent and has been quiet for some time.  Many servers take
   FIN and close_notify for a hang-up and drop the answer that they owe.
-- When no process reads the server's words any more, close_notify is followed by FIN as
-  soon as all is acknowledged, and what the server does then is not judged.
+- When no process reads the output any more, close_notify is followed by FIN as soon as
+  all is acknowledged, and a session that the server then ends with RST, or without
+  close_notify, is still in order.
 - After an orderly end of the server, the session is whole if no input is left and
   everything that was sent is acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import ceil, inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_tcpclient.relay.descriptors import Rest
+from twisted_tcpclient.relay.queues import Unread
 from twisted_tcpclient.settings import Shutdown
 
 #: Seconds between two looks at a session that is about to end.
@@ -30,12 +31,11 @@ LOOK = 0.1
 #: Seconds in which the writer of a pipe can show, after the server's end, that it has
 #: more to send.
 PENDING = 0.2
-#: Seconds without an acknowledgement after which the rest counts as never to be
-#: acknowledged.
+#: Seconds without an acknowledgement after which the server counts as taking no more.
 STUCK = 5.0
 #: Seconds in which the end of input can follow the loss of the reader of the output.
 DESERTED = 1.0
-#: Seconds that a server gets to close after FIN when no process reads its words.
+#: Seconds that a server gets to close after FIN when the output has no reader.
 LINGER = 1.0
 
 
@@ -44,7 +44,7 @@ class Phase(Enum):
 
     #: Input may still come, and the server may still send.
     OPEN = auto()
-    #: The reader of the output is gone, and input may still come.
+    #: The output has lost its reader, and input may still come.
     DESERTED = auto()
     #: Input has ended; the server may owe an answer and is not told yet.
     WAITING = auto()
@@ -61,12 +61,13 @@ class Phase(Enum):
 
 
 class Step(Enum):
-    """What the caller of the farewell has to do."""
+    """The steps that the relay has to take."""
 
+    #: Wait.
     NOTHING = auto()
     #: Tell the server that no more will be sent: FIN, or close_notify over TLS.
     TELL = auto()
-    #: Tell the server, then send FIN below TLS: no process reads its words any more.
+    #: Tell the server, then send FIN below TLS: the output has no reader any more.
     HANG_UP = auto()
     #: Close the connection in order: the session was whole.
     CLOSE = auto()
@@ -85,23 +86,23 @@ class Sight:
     """
     A session at one moment.  Counters are bytes since its beginning.
 
-    :ivar over: whether the end of input has been read.
-    :ivar rest: what is known of the input that was not read.
-    :ivar read: whether a process reads the output.
-    :ivar ended: whether the server has ended in order and its words are delivered.
+    :ivar input_ended: whether the end of input has been read.
+    :ivar unread: whether input is left that was not read.
+    :ivar has_reader: whether a process reads the output.
+    :ivar server_ended: whether the server has ended in order and all is delivered.
     :ivar refused: whether the server's kernel has sent RST for bytes it did not take.
     :ivar unsent: bytes that were read and are not given to the kernel.
     :ivar unacknowledged: bytes that the kernel holds for the server.
-    :ivar undelivered: bytes of the server's that the output has not taken.
+    :ivar undelivered: bytes from the server that the output has not taken.
     :ivar heard: counter of bytes from the server.
     :ivar sent: counter of bytes to the server.
-    :ivar answered: whether the server has sent something since our last byte.
+    :ivar answered: whether the server has sent something since the last byte to it.
     """
 
-    over: bool = False
-    rest: Rest = Rest.UNKNOWN
-    read: bool = True
-    ended: bool = False
+    input_ended: bool = False
+    unread: Unread = Unread.UNKNOWN
+    has_reader: bool = True
+    server_ended: bool = False
     refused: bool = False
     unsent: int = 0
     unacknowledged: int = 0
@@ -125,7 +126,7 @@ class Cause(Enum):
     INPUT_ENDED = auto()
     #: Input is left that the server did not wait for.
     INPUT_LEFT = auto()
-    #: No process reads the output, and the caller needs one that does.
+    #: No process reads the output, and the session needs a reader.
     DESERTED = auto()
     #: No process reads the output.
     NO_READER = auto()
@@ -145,31 +146,36 @@ class Cause(Enum):
 
 _Row = tuple[Cause, Phase, Step]
 
+_SERVER_ENDS: _Row = (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING)
+_READER_LEAVES: _Row = (Cause.NO_READER, Phase.LEAVING, Step.NOTHING)
+
+
+def _never_taken(step: Step) -> tuple[_Row, ...]:
+    """Return the rows of a server that does not take all bytes, which end in a step."""
+    return (Cause.REFUSED, Phase.OVER, step), (Cause.STUCK, Phase.OVER, step)
+
+
 #: The transitions of each phase: the first row whose cause holds is taken.
 _TABLE: Mapping[Phase, tuple[_Row, ...]] = {
     Phase.OPEN: (
-        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        _SERVER_ENDS,
         (Cause.INPUT_ENDED, Phase.WAITING, Step.NOTHING),
         (Cause.DESERTED, Phase.DESERTED, Step.NOTHING),
     ),
     Phase.DESERTED: (
-        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
+        _SERVER_ENDS,
         (Cause.INPUT_ENDED, Phase.LEAVING, Step.NOTHING),
         (Cause.EXPIRED, Phase.OVER, Step.NO_READER),
     ),
     Phase.WAITING: (
-        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
-        (Cause.NO_READER, Phase.LEAVING, Step.NOTHING),
+        _SERVER_ENDS,
+        _READER_LEAVES,
         (Cause.QUIET, Phase.TOLD, Step.TELL),
     ),
-    Phase.TOLD: (
-        (Cause.SERVER_ENDED, Phase.CHECKING, Step.NOTHING),
-        (Cause.NO_READER, Phase.LEAVING, Step.NOTHING),
-    ),
+    Phase.TOLD: (_SERVER_ENDS, _READER_LEAVES),
     Phase.LEAVING: (
         (Cause.SETTLED, Phase.LINGERING, Step.HANG_UP),
-        (Cause.REFUSED, Phase.OVER, Step.NOT_TAKEN),
-        (Cause.STUCK, Phase.OVER, Step.NOT_TAKEN),
+        *_never_taken(Step.NOT_TAKEN),
     ),
     Phase.LINGERING: (
         (Cause.SERVER_ENDED, Phase.OVER, Step.CLOSE),
@@ -177,8 +183,7 @@ _TABLE: Mapping[Phase, tuple[_Row, ...]] = {
     ),
     Phase.CHECKING: (
         (Cause.INPUT_LEFT, Phase.OVER, Step.LEFT_UNSENT),
-        (Cause.REFUSED, Phase.OVER, Step.LEFT_UNSENT),
-        (Cause.STUCK, Phase.OVER, Step.LEFT_UNSENT),
+        *_never_taken(Step.LEFT_UNSENT),
         (Cause.WHOLE, Phase.OVER, Step.CLOSE),
     ),
     Phase.OVER: (),
@@ -190,16 +195,16 @@ _LIMITS: Mapping[Phase, float] = {
     Phase.LINGERING: LINGER,
 }
 
-#: The phases that only an event can end: they need no looks.
-_AT_REST = (Phase.OPEN, Phase.OVER)
+#: The phases that only an event can end, so that no look is scheduled.
+_UNTIMED = (Phase.OPEN, Phase.OVER)
 
 
 class Farewell:
     """
     The state machine for the end of one session.
 
-    Time is counted in looks, not read from a clock: a process that was stopped by
-    SIGSTOP must not take that time for the server's silence.
+    Time is counted in looks, not read from a clock: while the process is stopped by
+    SIGSTOP the clock goes on, and the server is not silent.
 
     :ivar phase: how far the end has come.
     """
@@ -217,7 +222,7 @@ class Farewell:
         """
         :param shutdown: how long a server has to be quiet.
         :param see: returns the session as it is now.
-        :param act: does a step.
+        :param act: takes a step.
         :param typed: whether the input is a terminal.
         :param needed: whether the session fails when the output loses its reader.
         """
@@ -235,7 +240,7 @@ class Farewell:
     def look(self) -> None:
         """Look at the session after an event, and take the steps that follow."""
         while self.phase is not Phase.OVER:
-            row = self._row(self._observe())
+            row = self._row(self._current())
             if row is None:
                 break
             _, self.phase, step = row
@@ -255,7 +260,7 @@ class Farewell:
             return self._shutdown.typed
         return self._shutdown.answered if sight.answered else self._shutdown.unanswered
 
-    def _observe(self) -> Sight:
+    def _current(self) -> Sight:
         """Return the session as it is now; count looks anew if it has changed."""
         sight = self._see()
         if sight != self._seen:
@@ -265,18 +270,18 @@ class Farewell:
 
     def _row(self, sight: Sight) -> _Row | None:
         """Return the first row of the phase whose cause holds."""
-        causes = set(self._causes(sight))
+        causes = self._causes(sight)
         return next((row for row in _TABLE[self.phase] if row[0] in causes), None)
 
-    def _causes(self, sight: Sight) -> Iterator[Cause]:
-        """Yield each cause that holds now."""
-        complete = sight.rest is Rest.NONE or self._still(PENDING)
+    def _causes(self, sight: Sight) -> set[Cause]:
+        """Return the causes that hold now."""
+        complete = sight.unread is Unread.NONE or self._still(PENDING)
         holds = {
-            Cause.SERVER_ENDED: sight.ended,
-            Cause.INPUT_ENDED: sight.over,
-            Cause.INPUT_LEFT: sight.rest is Rest.SOME,
-            Cause.DESERTED: self._needed and not sight.read,
-            Cause.NO_READER: not sight.read,
+            Cause.SERVER_ENDED: sight.server_ended,
+            Cause.INPUT_ENDED: sight.input_ended,
+            Cause.INPUT_LEFT: sight.unread is Unread.SOME,
+            Cause.DESERTED: self._needed and not sight.has_reader,
+            Cause.NO_READER: not sight.has_reader,
             Cause.QUIET: self._is_quiet(sight),
             Cause.SETTLED: sight.settled,
             Cause.WHOLE: sight.settled and complete,
@@ -284,7 +289,7 @@ class Farewell:
             Cause.STUCK: not sight.settled and self._still(STUCK),
             Cause.EXPIRED: self._still(_LIMITS.get(self.phase, inf)),
         }
-        return (cause for cause, true in holds.items() if true)
+        return {cause for cause, true in holds.items() if true}
 
     def _is_quiet(self, sight: Sight) -> bool:
         """Return whether the server is to be told that no more will be sent."""
@@ -300,11 +305,11 @@ class Farewell:
     def _schedule(self) -> None:
         """Schedule the next look, in the phases that time can end."""
         if self._call is not None and self._call.active():
-            if self.phase not in _AT_REST:
+            if self.phase not in _UNTIMED:
                 return
             self._call.cancel()
         self._call = None
-        if self.phase not in _AT_REST:
+        if self.phase not in _UNTIMED:
             self._call = self._clock.callLater(LOOK, self._tick)
 
     def _tick(self) -> None:

@@ -20,7 +20,7 @@ class Idle:
     that costs nothing per byte, and also shows movement in the kernel's send queue.
     """
 
-    #: How many looks there are in the time limit.
+    #: The number of looks in the time limit.
     LOOKS = 8
 
     def __init__(
@@ -33,18 +33,28 @@ class Idle:
         """
         :param seconds: the time limit; None for no limit.
         :param progress: returns a value that differs once something has moved.
-        :param expired: called when nothing has moved for the time limit.
+        :param expired: called once, when nothing has moved for the time limit.
         """
         self._clock = clock
         self._seconds = seconds
         self._progress = progress
         self._expired = expired
-        self._seen = progress()
+        self._seen: object = None
         self._still = 0
         self._call: IDelayedCall | None = None
-        self._wait()
 
-    def _wait(self) -> None:
+    def start(self) -> None:
+        """Begin to count the time."""
+        self._seen = self._progress()
+        self._schedule()
+
+    def stop(self) -> None:
+        """Look no more, and never call."""
+        self._seconds = None
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def _schedule(self) -> None:
         if self._seconds is not None:
             pause = self._seconds / self.LOOKS
             self._call = self._clock.callLater(pause, self._look)
@@ -58,10 +68,4 @@ class Idle:
         if self._still == self.LOOKS:
             self._expired()
         else:
-            self._wait()
-
-    def stop(self) -> None:
-        """Stop looking, and never call."""
-        self._seconds = None
-        if self._call is not None and self._call.active():
-            self._call.cancel()
+            self._schedule()

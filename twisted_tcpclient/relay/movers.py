@@ -1,10 +1,11 @@
 """
-Movers: the ways in which bytes get from one descriptor to another.
+Movers: the ways to move bytes from one descriptor to another.
 
-There are three.  :class:`SendFile` has the kernel send a file (sendfile(2), Linux).
-:class:`Splice` leaves bytes in the kernel, too, and passes them on through a pipe of
-our own (splice(2), Linux).  :class:`Copy` has them come through this process: where
-somebody has to see them, as over TLS, and wherever the kernel does neither.
+- :class:`SendFile` has the kernel send a file (sendfile(2), Linux).
+- :class:`Splice` keeps bytes in the kernel and moves them through a pipe (splice(2),
+  Linux).
+- :class:`Copy` moves bytes through this process: over TLS, for input that is
+  translated, and where the kernel does neither of the above.
 
 A failure of splice or sendfile does not prove that nothing can be moved: a seccomp
 filter may return any errno, and splice stops at TCP's urgent data (RFC 6093) as it does
@@ -16,15 +17,12 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 
+from twisted_tcpclient.relay.access import Read, Write, write_nowhere
 from twisted_tcpclient.relay.descriptors import (
     CHUNK,
-    Borrowed,
-    Read,
     is_direct,
     is_file,
     is_socket,
@@ -32,11 +30,8 @@ from twisted_tcpclient.relay.descriptors import (
     widen,
 )
 
-#: Bytes of a file that the kernel is asked to send at a time.
+#: The most bytes of a file in one sendfile(2).
 _SENT = 2**22
-
-#: Pieces that are written at a time: the kernel takes no more (IOV_MAX of Linux).
-_VECTOR = 1024
 
 #: The errors of a lost connection that Python does not map to ConnectionError.
 _GONE = {
@@ -47,13 +42,9 @@ _GONE = {
     errno.ENETDOWN,
 }
 
-#: Writes some of that, and returns how much that was.
-#: Raises BlockingIOError if one has to wait.
-Write = Callable[["list[bytes]"], int]
-
 
 class Withheld(BlockingIOError):
-    """The source may not be read until something has been pushed (``Pump.push``)."""
+    """The source must not be read until bytes have been pushed (``Pump.push``)."""
 
 
 def is_final(error: OSError) -> bool:
@@ -66,27 +57,9 @@ def is_final(error: OSError) -> bool:
     return isinstance(error, ConnectionError) or error.errno in _GONE
 
 
-def writer(fd: int) -> Write:
-    """
-    Return a function that writes a descriptor without blocking.
-
-    :param fd: a socket, which may be in blocking mode; or any other descriptor in
-        non-blocking mode.
-    """
-    if is_socket(fd):
-        send = Borrowed(fileno=fd).sendmsg
-        return lambda pieces: send(pieces[:_VECTOR], (), socket.MSG_DONTWAIT)
-    return lambda pieces: os.writev(fd, pieces[:_VECTOR])
-
-
-def _nowhere(pieces: list[bytes]) -> int:
-    """Write to nobody."""
-    return sum(map(len, pieces))
-
-
 class Copy:
     """
-    Moves bytes through this process.
+    A mover through this process.
 
     :ivar held: how many bytes were taken and not yet given.
     """
@@ -95,19 +68,23 @@ class Copy:
         self, read: Read, write: Write, held: list[bytes] | None = None
     ) -> None:
         """
-        :param held: what is to be given first.
+        :param held: pieces to give first.
         """
         self._read = read
         self._write = write
-        self._pieces: list[bytes] = []
-        self.held = 0
-        self.add(*held or ())
+        self._pieces: list[bytes] = list(held or ())
+        self.held = sum(map(len, self._pieces))
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes of the source were read and not yet given."""
+        return self.held
 
     def take(self) -> int:
         """
-        Read, and return how much that was.
+        Read, and return how many bytes are held now.
 
-        :raises BlockingIOError: if one has to wait for more.
+        :raises BlockingIOError: if no bytes have come yet.
         :raises EOFError: at the end.
         """
         self.add(*self._read())
@@ -115,9 +92,9 @@ class Copy:
 
     def give(self) -> int:
         """
-        Write some of what is held, and return how much that was.
+        Write some of the held bytes, and return how many were written.
 
-        :raises BlockingIOError: if one has to wait.
+        :raises BlockingIOError: if the sink takes none now.
         """
         given = left = self._write(self._pieces)
         self.held -= given
@@ -129,46 +106,48 @@ class Copy:
         return given
 
     def add(self, *pieces: bytes) -> None:
-        """Hold these as well."""
+        """Hold these pieces as well."""
         self._pieces.extend(pieces)
         self.held += sum(map(len, pieces))
 
     def discard(self) -> None:
-        """Nobody is there any more to be given anything."""
-        self._write = _nowhere
+        """Discard all bytes from now on: the sink is closed."""
+        self._write = write_nowhere
 
     def copied(self) -> Copy:
-        """Return this: it copies."""
+        """Return this mover, as it copies already."""
         return self
 
     def widen(self) -> None:
-        """There is nothing to hold more."""
+        """Do nothing: there is no pipe to widen."""
 
     def close(self) -> None:
-        """Forget what is held."""
+        """Forget the held bytes."""
         self._pieces, self.held = [], 0
 
 
 class Splice:
     """
-    Moves bytes within the kernel, through a pipe of our own.
+    A mover within the kernel, through a pipe.
 
     If splice returns 0, or EAGAIN twice in a row, the copy reads once in its place.
     The pipe and the copy never hold bytes at the same time, as more is taken only when
     all is given.  So the order of bytes is kept.
     """
 
-    def __init__(self, source: int, sink: int, copy: Copy) -> None:
+    def __init__(
+        self, source: int, sink: int, copy: Copy, pipe: tuple[int, int]
+    ) -> None:
         """
-        :param source: a pipe, or a socket that does not block.
-        :param sink: a descriptor that does not block.
-        :param copy: moves the same where this cannot.
-        :raises OSError: if there cannot be a pipe.
+        :param source: a pipe, or a socket in non-blocking mode.
+        :param sink: a descriptor in non-blocking mode.
+        :param copy: moves bytes between the same descriptors where splice cannot.
+        :param pipe: the two ends of an empty pipe, which are closed in the end.
         """
         self._source = source
         self._sink = sink
         self._copy = copy
-        self._out, self._in = os.pipe()
+        self._out, self._in = pipe
         self._piped = 0
         self._waited = False
 
@@ -177,9 +156,14 @@ class Splice:
         """How many bytes were taken and not yet given."""
         return self._piped + self._copy.held
 
+    @property
+    def ahead(self) -> int:
+        """How many bytes of the source were read and not yet given."""
+        return self.held
+
     def take(self) -> int:
         """
-        Move bytes from the source into our pipe, which is empty.
+        Move bytes from the source into the pipe, which is empty.
 
         :raises BlockingIOError: if the source has no bytes yet.
         :raises EOFError: if the copy has found the end.
@@ -194,7 +178,7 @@ class Splice:
         return self._piped or self._copy.take()
 
     def give(self) -> int:
-        """Move bytes from our pipe, or from the copy, to the sink."""
+        """Move bytes from the pipe, or from the copy, to the sink."""
         if not self._piped:
             return self._copy.give()
         given = _splice(self._out, self._sink, self._piped)
@@ -202,7 +186,7 @@ class Splice:
         return given
 
     def copied(self) -> Copy:
-        """Return what goes on in place of this, which ends."""
+        """Close the pipe, and return the copy, which holds the bytes of the pipe."""
         while self._piped:
             piece = os.read(self._out, self._piped)
             self._copy.add(piece)
@@ -211,11 +195,11 @@ class Splice:
         return self._copy
 
     def widen(self) -> None:
-        """Hold more at a time."""
+        """Let the pipe hold more."""
         widen(self._in)
 
     def close(self) -> None:
-        """Close the pipe, and forget what is held."""
+        """Close the pipe, and forget the held bytes."""
         self._piped = 0
         self._copy.close()
         self._close_pipe()
@@ -227,18 +211,21 @@ class Splice:
 
 class SendFile:
     """
-    Has the kernel send a regular file.
+    A mover that has the kernel send a regular file.
 
-    The file stands where it was sent to: nothing of it is read ahead.
+    It reads nothing ahead: the file's offset is behind the last byte that was sent.
 
-    :ivar held: how many bytes are to be sent before it is looked at again.
+    :ivar ahead: 0: how many bytes of the file were read and not yet given.
+    :ivar held: how many bytes to send before the size of the file is read again.
     """
+
+    ahead = 0
 
     def __init__(self, source: int, sink: int, copy: Copy) -> None:
         """
         :param source: the file.
-        :param sink: a socket that does not block.
-        :param copy: moves the same where this cannot.
+        :param sink: a socket in non-blocking mode.
+        :param copy: moves bytes between the same descriptors where sendfile cannot.
         """
         self._source = source
         self._sink = sink
@@ -247,10 +234,10 @@ class SendFile:
 
     def take(self) -> int:
         """
-        Look how much of the file is left.
+        Return how many bytes to send next.
 
-        :raises OSError: at the end, as far as one can see: files of /proc have no
-            size, and others grow, so only reading tells.
+        :raises OSError: if the size shows no more.  Files of /proc have the size 0 and
+            other files grow, so the copy has to read to find the end.
         """
         self.held = min(max(0, remaining(self._source)), _SENT)
         if not self.held:
@@ -259,10 +246,10 @@ class SendFile:
 
     def give(self) -> int:
         """
-        Send some of it.
+        Send some of the file, and return how many bytes were sent.
 
-        :raises OSError: if nothing more comes, though it has a size that says so: it
-            was cut off meanwhile, or is of /sys.  Only reading tells.
+        :raises OSError: if sendfile(2) returns 0 before the end that the size shows:
+            the file was truncated meanwhile, or is of /sys.  The copy has to read.
         """
         given = os.sendfile(self._sink, self._source, None, self.held)
         if not given:
@@ -271,12 +258,12 @@ class SendFile:
         return given
 
     def copied(self) -> Copy:
-        """Return what goes on in place of this, which ends."""
+        """Return the copy, which reads on from the file's offset."""
         self.close()
         return self._copy
 
     def widen(self) -> None:
-        """There is nothing to hold more."""
+        """Do nothing: there is no pipe to widen."""
 
     def close(self) -> None:
         """Send no more."""
@@ -288,32 +275,31 @@ Mover = Copy | Splice | SendFile
 
 def mover(source: int, sink: int, copy: Copy) -> Mover:
     """
-    The fastest way from one descriptor to another.
+    Return the fastest mover from one descriptor to another.
 
-    Whether the kernel can do it shows when it is asked to: whoever asks falls back
-    on the copy.
+    Only a call shows whether the kernel can do it, so a pump falls back on the copy.
 
-    :param copy: the way that always exists.
+    :param copy: moves bytes between the same descriptors, whatever their kinds.
     """
     if not hasattr(os, "splice") or os.isatty(sink) or _blocks(sink):
         return copy
     if is_file(source) and not is_direct(source):
         return SendFile(source, sink, copy)
-    if _patient(source):
+    if _can_splice_from(source):
         with suppress(OSError):
-            return Splice(source, sink, copy)
+            return Splice(source, sink, copy, os.pipe())
     return copy
 
 
-def _patient(fd: int) -> bool:
-    """Return whether splice(2) from a descriptor does not wait for more bytes."""
+def _can_splice_from(fd: int) -> bool:
+    """Return whether splice(2) from a descriptor returns without waiting for bytes."""
     if is_socket(fd):
         return not _blocks(fd)
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def _blocks(fd: int) -> bool:
-    """Return whether it is a socket in blocking mode, on which splice blocks."""
+    """Return whether a descriptor is a socket in blocking mode: splice blocks on it."""
     return is_socket(fd) and os.get_blocking(fd)
 
 

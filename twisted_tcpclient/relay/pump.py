@@ -1,31 +1,44 @@
 """
 Pumps: each moves bytes one way, from one descriptor to another.
 
-A pump takes, then gives, and takes no more before all is given.  So a reader that
-stalls stalls the writer, and memory stays flat.
+A pump takes, then gives, and takes no more before all is given.  So a sink that stalls
+stalls the source, and memory stays flat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 
 from twisted_tcpclient.errors import TCPClientError
-from twisted_tcpclient.relay.descriptors import CHUNK, Watch, widen
-from twisted_tcpclient.relay.movers import Copy, Mover, SendFile, Withheld, is_final
+from twisted_tcpclient.relay.descriptors import CHUNK, widen
+from twisted_tcpclient.relay.movers import Mover, Withheld, is_final
+from twisted_tcpclient.relay.watch import Watch
 
-#: How often something is taken before it is the turn of others.
+#: The largest number of takes in one turn; then the reactor sees to other events.
 TURN = 16
-#: Whoever says less at a time has said all there is for now, in bytes.
+#: A take of fewer bytes counts as all that the source has for now.
 MESSAGE = 2**12
+
+
+class State(Enum):
+    """The states of one direction of a session."""
+
+    #: Bytes are taken from the source and given to the sink.
+    OPEN = auto()
+    #: No more bytes are taken; the held bytes are given.
+    FINISHING = auto()
+    #: Nothing more is moved.
+    DONE = auto()
 
 
 class Pump:
     """
     Moves bytes one way, as the reactor finds descriptors ready.
 
+    :ivar state: whether bytes are still taken, and still given.
     :ivar taken: how many bytes were taken so far.
     :ivar given: how many bytes were given so far.
-    :ivar stalled: whether it waits for whoever it gives to.
     """
 
     def __init__(
@@ -38,12 +51,12 @@ class Pump:
         failed: Callable[[OSError], None],
     ) -> None:
         """
-        :param source: watches what is taken from.
-        :param sink: watches what is given to.
-        :param between: what to watch until it is worth taking more: the source,
-            or the sink where the source cannot be watched, as a file.
-        :param ended: called once, when nothing more will be taken and all is
-            given: with None at the end, or with what went wrong.
+        :param source: watches the descriptor that bytes are taken from.
+        :param sink: watches the descriptor that bytes are given to.
+        :param between: the watch to wait for after a turn: the source, or the sink if
+            the source cannot be watched, as a regular file (epoll_ctl(2), EPERM).
+        :param ended: called once, when no more is taken and all is given: with None at
+            the end, or with the error.
         :param failed: called when no more can be given.
         """
         self._mover = mover
@@ -52,61 +65,55 @@ class Pump:
         self._between = between
         self._ended = ended
         self._failed = failed
-        self._taking = True
-        self._stopped = False
         self._then: Callable[[], None] | None = None
-        self._wide = self._within = self._brief = False
+        self._within = False
+        self.state = State.OPEN
         self.taken = self.given = 0
-        self.stalled = False
 
     @property
     def held(self) -> int:
-        """How many bytes were taken, and not yet given."""
+        """How many bytes were taken and not yet given."""
         return self._mover.held
 
     @property
     def ahead(self) -> int:
-        """How many bytes of the source were read, and not yet given."""
-        return 0 if isinstance(self._mover, SendFile) else self.held
+        """How many bytes of the source were read and not yet given."""
+        return self._mover.ahead
 
     def turn(self) -> None:
-        """Move what can be moved, within bounds."""
+        """Move bytes until one end has to be waited for, or for ``TURN`` takes."""
         if self._within:
             return
         takes = TURN
-        self._brief = False
-        if self.given > CHUNK and not self._wide:
-            self._widen()
-        while self._mover.held or self._taking:
-            if self._mover.held:
-                moved = self._give()
-            elif takes and not self._brief:
-                takes -= 1
-                moved = self._take()
-            else:
-                self._wait(self._between)
+        while self._drain():
+            if self.state is not State.OPEN:
+                self._settle()
                 return
-            if not moved:
+            if not takes:
+                self._wait_for(self._between)
                 return
-        self._rest()
+            taken = self._take()
+            if taken is None:
+                return
+            takes = takes - 1 if taken >= MESSAGE else 0
 
     def finish(self, then: Callable[[], None]) -> None:
-        """Take no more, and call that once all is given."""
-        self._taking = False
+        """Take no more, and call ``then`` once all is given."""
+        self._take_no_more()
         self._then = then
         self._source.reading(False)
         self.turn()
 
     def push(self, data: bytes) -> None:
-        """Give that as well, though it was not taken here."""
-        if not self._stopped:
+        """Give bytes that were not taken from the source."""
+        if self.state is not State.DONE:
             self._mover = self._mover.copied()
             self._mover.add(data)
             self.turn()
 
     def discard(self) -> None:
-        """Nobody is there any more to be given anything; go on taking."""
-        if not self._stopped:
+        """Discard all bytes from now on, as the sink is closed; go on taking."""
+        if self.state is not State.DONE:
             self._mover = self._mover.copied()
             self._mover.discard()
             self._sink.stop()
@@ -114,44 +121,66 @@ class Pump:
 
     def stop(self) -> None:
         """Move nothing more."""
-        if not self._stopped:
-            self._stopped = True
-            self._taking = self.stalled = False
+        if self.state is not State.DONE:
+            self.state = State.DONE
             self._then = None
-            self._wait(None)
+            self._wait_for(None)
             self._mover.close()
 
+    def _take(self) -> int | None:
+        """
+        Take once.
+
+        :returns: how many bytes were taken; None if no more can be taken now.
+        """
+        try:
+            taken = self._alone(self._mover.take)
+        except Withheld:
+            self._wait_for(None)
+        except BlockingIOError:
+            self._wait_for(self._source)
+        except EOFError:
+            self._end(None)
+        except (OSError, TCPClientError) as error:
+            if self._falls_back(error):
+                return self._take()
+            self._end(error)
+        else:
+            self.taken += taken
+            return None if self.state is State.DONE else taken
+        return None
+
+    def _drain(self) -> bool:
+        """Give all held bytes; return False if the sink does not take all of them."""
+        while self._mover.held:
+            try:
+                given = self._alone(self._mover.give)
+            except BlockingIOError:
+                self._wait_for(self._sink)
+                return False
+            except OSError as error:
+                if not self._falls_back(error):
+                    self._wait_for(None)
+                    self._failed(error)
+                    return False
+            else:
+                if self.given <= CHUNK < self.given + given:
+                    self._widen()
+                self.given += given
+        return True
+
     def _widen(self) -> None:
-        """Whoever has so much to say may have much more."""
-        self._wide = True
+        """Let pipes hold more: a source of more than ``CHUNK`` may have much more."""
         self._mover.widen()
         widen(self._source.fd)
         widen(self._sink.fd)
 
-    def _take(self) -> bool:
-        """Return whether one may go on."""
-        try:
-            taken = self._alone(self._mover.take)
-            self.taken += taken
-            self._brief = taken < MESSAGE
-            return not self._stopped
-        except Withheld:
-            self._wait(None)
-        except BlockingIOError:
-            self._wait(self._source)
-        except EOFError:
-            self._end(None)
-        except (OSError, TCPClientError) as error:
-            if self._cannot(error):
-                return True
-            self._end(error)
-        return False
-
     def _alone(self, move: Callable[[], int]) -> int:
         """
-        Take, or give.  TLS may have something to send meanwhile, and find that it
-        cannot; and a transport may say within a write that it wants more.  What comes
-        of that is not to begin another turn, which would give the same again.
+        Take or give, and ignore calls of :meth:`turn` meanwhile.
+
+        TLS may send within a take, and a transport may ask for more within a write: a
+        turn within it would give the same bytes twice.
         """
         self._within = True
         try:
@@ -159,49 +188,35 @@ class Pump:
         finally:
             self._within = False
 
-    def _give(self) -> bool:
-        """Return whether one may go on."""
-        try:
-            self.given += self._alone(self._mover.give)
-            self.stalled = False
-            return True
-        except BlockingIOError:
-            self.stalled = True
-            self._wait(self._sink)
-        except OSError as error:
-            if self._cannot(error):
-                return True
-            self.stalled = False
-            self._wait(None)
-            self._failed(error)
-        return False
-
-    def _cannot(self, error: Exception) -> bool:
+    def _falls_back(self, error: Exception) -> bool:
         """
-        Return whether copying goes on in place of splice or sendfile.
+        Let a copy go on in place of splice or sendfile, and return whether it does.
 
         Only a copy tells why they have failed, and at which end.
         """
-        if isinstance(self._mover, Copy) or not isinstance(error, OSError):
+        if not isinstance(error, OSError) or is_final(error):
             return False
-        if is_final(error):
-            return False
-        self._mover = self._mover.copied()
-        return True
+        failed, self._mover = self._mover, self._mover.copied()
+        return self._mover is not failed
 
     def _end(self, error: Exception | None) -> None:
-        self._taking = False
-        self._wait(None)
+        """Report the end of the source; all is given."""
+        self._take_no_more()
+        self._wait_for(None)
         self._ended(error)
 
-    def _wait(self, on: Watch | None) -> None:
-        """Go on as soon as that is ready."""
-        self._source.reading(on is self._source)
-        self._sink.writing(on is self._sink)
+    def _take_no_more(self) -> None:
+        if self.state is State.OPEN:
+            self.state = State.FINISHING
 
-    def _rest(self) -> None:
-        """There is nothing to do any more."""
-        self._wait(None)
+    def _wait_for(self, watch: Watch | None) -> None:
+        """Go on when this end is ready; with None, only when :meth:`turn` is called."""
+        self._source.reading(watch is self._source)
+        self._sink.writing(watch is self._sink)
+
+    def _settle(self) -> None:
+        """Wait for nothing, as all is given; call the argument of :meth:`finish`."""
+        self._wait_for(None)
         then, self._then = self._then, None
         if then is not None:
             then()

@@ -4,7 +4,6 @@ Streams: a descriptor that is read and a descriptor that is written, for ``ucspi
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +13,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from twisted_tcpclient.relay.descriptors import output, reader, source, tells_of_readers
-from twisted_tcpclient.relay.movers import writer
-
-
-def _broken_pipe() -> OSError:
-    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+from twisted_tcpclient.relay.access import read_from, write_to
+from twisted_tcpclient.relay.descriptors import output, source, tells_of_readers
+from twisted_tcpclient.relay.endings import broken_pipe
 
 
 class Source(FileDescriptor):
@@ -45,7 +41,7 @@ class Source(FileDescriptor):
         self._given = fd
         self._opened = source(fd)
         self._fd = self._opened.fd
-        self._read = reader(self._fd)
+        self._read = read_from(self._fd)
         self._received = received
         self._ended = ended
         self._error: OSError | None = None
@@ -119,11 +115,14 @@ class Sink(FileDescriptor):
         self._given = fd
         self._opened = output(fd)
         self._fd = self._opened.fd
-        self._write = writer(self._fd)
+        self._write = write_to(self._fd)
         self.written = 0
         self._ended = ended
         self._error: OSError | None = None
         self.connected = 1
+
+    def start(self) -> None:
+        """Watch for the loss of the last reader, if the descriptor is a pipe."""
         if tells_of_readers(self._fd):
             self.startReading()
 
@@ -145,7 +144,7 @@ class Sink(FileDescriptor):
 
     def doRead(self) -> Exception | None:
         """Note EPIPE: the reactor reports that the pipe has no reader."""
-        self._error = _broken_pipe()
+        self._error = broken_pipe()
         return self._error
 
     def connectionLost(self, reason: Failure) -> None:
@@ -155,7 +154,7 @@ class Sink(FileDescriptor):
         if not (self.disconnecting and reason.check(ConnectionDone)):
             # Reactors also give ConnectionDone when the reader of a pipe is gone.  It
             # means success after loseConnection only.
-            self._error = self._error or _broken_pipe()
+            self._error = self._error or broken_pipe()
         ended, error = self._ended, self._error
         self.close()
         ended(error)

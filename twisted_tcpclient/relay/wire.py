@@ -1,8 +1,9 @@
 """
-Wires: connections as a relay uses them, to be read and written by pumps.
+Wires: connections as a relay moves bytes on them.
 
-These are sockets that are ours alone: bytes move as fast as the kernel and OpenSSL
-can move them, without a transport's buffers.
+:class:`Clear` and :class:`Secure` use a socket without a Twisted transport: bytes move
+as fast as the kernel and OpenSSL move them, without a transport's buffers.
+:class:`twisted_tcpclient.relay.lent.Lent` uses a transport.
 """
 
 from __future__ import annotations
@@ -11,88 +12,125 @@ import socket
 import typing
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from struct import pack
 from typing import Any
 
-from twisted_tcpclient.relay.descriptors import CHUNK, Read, Watch, outstanding
+from twisted_tcpclient.relay.access import Read, write_nowhere, write_to
+from twisted_tcpclient.relay.descriptors import CHUNK
 from twisted_tcpclient.relay.endings import cut_short, has_refused, within_message
-from twisted_tcpclient.relay.movers import Copy, Mover, Withheld, mover, writer
+from twisted_tcpclient.relay.movers import Copy, Mover, Withheld, mover
+from twisted_tcpclient.relay.queues import outstanding
+from twisted_tcpclient.relay.watch import Call, Polled, Prompted, Watch
+
+#: Sends records of TLS itself.  The second argument is whether they hold input that
+#: TLS had withheld.
+Reply = Callable[[bytes, bool], None]
 
 
-class Records(typing.Protocol):
-    """What makes records of TLS: :class:`twisted_tcpclient.tls.records.Records`."""
+class Wire(typing.Protocol):
+    """
+    A connection that a relay reads and writes.
 
-    ended: Exception | None
-    kept: bytes
+    :ivar secure: whether it is TLS.
+    """
 
-    def decrypt(self, data: bytes) -> list[bytes]:
-        """Return the clear text that can be read once these bytes have come."""
+    secure: bool
 
-    def encrypt(self, data: bytes) -> bytes:
-        """Return the records for clear text; none as long as it is kept."""
+    def start(self) -> None:
+        """Prepare the connection for being read and written."""
 
-    def close_notify(self) -> bytes:
-        """Return close_notify as a record."""
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
+        """Return a watch that calls when bytes have come, and when more can be sent."""
 
-    def pending(self) -> bytes:
-        """What TLS has to send."""
+    def receiving(self, sink: int, reply: Reply) -> Mover:
+        """
+        Return the mover from the server to a descriptor.
+
+        :param reply: called with what TLS has to send in answer to what has come.
+        """
+
+    def sending(self, source: int | None, read: Read) -> Mover:
+        """
+        Return the mover to the server.
+
+        :param source: the descriptor that ``read`` reads; None if ``read`` does not
+            return its bytes as they are, so that the kernel must not move them.
+        """
+
+    def end(self) -> bytes:
+        """
+        Tell the server that no more will be sent.
+
+        :returns: close_notify, if the caller has to send it; b"" if there is nothing to
+            send.
+        """
+
+    def break_off(self) -> None:
+        """Receive no more than what has come already, and send no more."""
+
+    def hang_up(self) -> None:
+        """Send FIN, over TLS as well."""
+
+    def refused(self) -> bool:
+        """Return whether a RST has come, even after the server's FIN."""
+
+    def unsent(self) -> int:
+        """Return how many bytes are unacknowledged, as far as the kernel tells."""
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Close in order, and call ``then`` once the connection is closed."""
+
+    def leave(self) -> None:
+        """Close without waiting for the server to close."""
+
+    def abort(self) -> None:
+        """Close with a RST, if the connection is open."""
 
 
 class Clear:
     """
-    A connection in clear that is ours alone.
+    A connection in clear: a socket that only this process uses.
 
-    :ivar secure: whether this is TLS.
+    :ivar secure: False.
     """
 
     secure = False
 
     def __init__(self, connected: socket.socket) -> None:
-        """:param connected: does not block."""
+        """:param connected: a connected socket in non-blocking mode."""
         self._socket = connected
+
+    def start(self) -> None:
+        """Set SO_OOBINLINE: else recv(2) leaves urgent data out (RFC 6093, 3.3)."""
         with suppress(OSError):
-            # recv(2) leaves urgent data out otherwise (RFC 6093, 3.3).
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
-    def fileno(self) -> int:
-        """The socket's descriptor, -1 once it is closed."""
-        return self._socket.fileno()
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
+        """Return a watch of the socket."""
+        return Polled(reactor, self._socket.fileno(), readable, writable)
 
-    def watch(
-        self,
-        reactor: Any,
-        readable: Callable[[], None],
-        writable: Callable[[], None],
-    ) -> Watch:
-        """What tells when something has come, and when more can be sent."""
-        return Watch(reactor, self.fileno(), readable, writable)
+    def receiving(self, sink: int, reply: Reply) -> Mover:
+        """Return the fastest mover from the socket; nothing has to be replied."""
+        copy = Copy(self._receive, write_to(sink))
+        return mover(self._socket.fileno(), sink, copy)
 
-    def download(self, sink: int, fast: bool) -> Mover:
-        """What moves what comes to that descriptor."""
-        copy = Copy(self._receive, writer(sink))
-        return mover(self.fileno(), sink, copy) if fast else copy
+    def sending(self, source: int | None, read: Read) -> Mover:
+        """Return the fastest mover to the socket."""
+        copy = Copy(read, write_to(self._socket.fileno()))
+        return copy if source is None else mover(source, self._socket.fileno(), copy)
 
-    def upload(self, source: int, read: Read, fast: bool) -> Mover:
-        """What sends what is read."""
-        copy = Copy(read, writer(self.fileno()))
-        return mover(source, self.fileno(), copy) if fast else copy
-
-    def on_reply(self, push: Callable[[bytes, bool], None]) -> None:
-        """
-        Have that called with what is to be sent though nobody asked for it, and with
-        whether that holds input.
-        """
-
-    def end(self) -> None:
-        """Tell the server that no more will be sent."""
+    def end(self) -> bytes:
+        """Send FIN, and return b""."""
         self._shut(socket.SHUT_WR)
+        return b""
 
     def break_off(self) -> None:
-        """Let nothing more come than what has come."""
+        """Shut down both directions; what has come already can still be read."""
         self._shut(socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
-        """Send FIN, below TLS too."""
+        """Send FIN."""
         self._shut(socket.SHUT_WR)
 
     def refused(self) -> bool:
@@ -100,22 +138,22 @@ class Clear:
         return has_refused(self._socket)
 
     def unsent(self) -> int:
-        """How many bytes the kernel still holds for the peer, where it tells."""
-        return outstanding(self.fileno())
+        """Return how many bytes are unacknowledged; a FIN counts as one."""
+        return outstanding(self._socket.fileno())
 
     def close(self, then: Callable[[], None]) -> None:
-        """Close in good order, and call that once it is done."""
+        """Shut down and close the socket, and call ``then``."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
         then()
 
     def leave(self) -> None:
-        """Close without waiting for the server to close."""
+        """Close the socket."""
         self._socket.close()
 
     def abort(self) -> None:
-        """Close with a reset, if it is open."""
-        if self.fileno() >= 0:
+        """Close the socket with a RST, if it is open."""
+        if self._socket.fileno() >= 0:
             linger = pack("ii", 1, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._socket.close()
@@ -125,66 +163,127 @@ class Clear:
             self._socket.shutdown(how)
 
     def _receive(self) -> list[bytes]:
-        """Read from the socket."""
+        """Read from the socket; raise EOFError at the end."""
         data = self._socket.recv(CHUNK)
         if not data:
             raise EOFError
         return [data]
 
 
-Wire = Clear
+class Records(typing.Protocol):
+    """
+    The records of an established TLS session, without I/O.
+
+    See :class:`twisted_tcpclient.tls.records.Records`.
+    """
+
+    ended: Exception | None
+    kept: bytes
+
+    def decrypt(self, data: bytes) -> list[bytes]:
+        """Return the plaintext that can be read after these bytes, in pieces."""
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return the records for plaintext; b"" as long as it is kept."""
+
+    def close_notify(self) -> bytes:
+        """Return the record of close_notify; b"" if it comes with ``pending``."""
+
+    def pending(self) -> bytes:
+        """Return the bytes that TLS has to send."""
 
 
-class Secure(Clear):
-    """A connection over TLS."""
+class Secure:
+    """
+    A connection over TLS: records over a socket.
+
+    :ivar secure: True.
+    """
 
     secure = True
 
     def __init__(
         self, connected: socket.socket, records: Records, early: list[bytes]
     ) -> None:
-        """:param early: what has come already."""
-        super().__init__(connected)
+        """
+        :param connected: a connected socket in non-blocking mode.
+        :param early: plaintext that has come already, in pieces.
+        """
+        self._socket = connected
+        self._clear = Clear(connected)
         self._records = records
         self._early = early
-        self._push: Callable[[bytes, bool], None] = lambda data, released: None
 
-    def download(self, sink: int, fast: bool) -> Mover:
-        """What moves what comes to that descriptor, decrypted."""
-        return Copy(self._decrypted, writer(sink), self._early)
+    def start(self) -> None:
+        """Prepare the socket, as :meth:`Clear.start` does."""
+        self._clear.start()
 
-    def upload(self, source: int, read: Read, fast: bool) -> Mover:
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
+        """Return a watch of the socket."""
+        return self._clear.watch(reactor, readable, writable)
+
+    def receiving(self, sink: int, reply: Reply) -> Mover:
+        """Return a copy that decrypts."""
+        read = partial(self._decrypted, reply)
+        return Copy(read, write_to(sink), self._early)
+
+    def sending(self, source: int | None, read: Read) -> Mover:
         """Return a copy that encrypts, and first sends the rest of a handshake."""
         left = self._records.pending()
-        return Copy(
-            lambda: [self._encrypted(read)],
-            writer(self.fileno()),
-            [left] if left else [],
-        )
+        write = write_to(self._socket.fileno())
+        return Copy(partial(self._encrypted, read), write, [left] if left else [])
 
-    def _encrypted(self, read: Read) -> bytes:
+    def end(self) -> bytes:
         """
-        Read clear text, and return it as records.
+        Return close_notify, as FIN alone would mean truncation.
 
-        :raises Withheld: while TLS keeps what was read; see :class:`Records` of
-            :mod:`twisted_tcpclient.tls.records`.
+        :returns: b"" while TLS withholds input: :meth:`receiving` replies with both.
+        """
+        return self._records.close_notify()
+
+    def break_off(self) -> None:
+        """Shut down both directions of the socket, as :meth:`Clear.break_off` does."""
+        self._clear.break_off()
+
+    def hang_up(self) -> None:
+        """Send FIN below TLS."""
+        self._clear.hang_up()
+
+    def refused(self) -> bool:
+        """Return whether a RST has come, even after the server's FIN."""
+        return self._clear.refused()
+
+    def unsent(self) -> int:
+        """Return how many bytes of records are unacknowledged."""
+        return self._clear.unsent()
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Close the socket, as :meth:`Clear.close` does."""
+        self._clear.close(then)
+
+    def leave(self) -> None:
+        """Close the socket, as :meth:`Clear.leave` does."""
+        self._clear.leave()
+
+    def abort(self) -> None:
+        """Close the socket with a RST, as :meth:`Clear.abort` does."""
+        self._clear.abort()
+
+    def _encrypted(self, read: Read) -> list[bytes]:
+        """
+        Read plaintext, and return its records.
+
+        :raises Withheld: while TLS keeps the plaintext: it has half a message of the
+            handshake, and OpenSSL encrypts nothing before the other half comes.
         """
         if not self._records.kept:
             records = self._records.encrypt(*read())
         if self._records.kept:
             raise Withheld
-        return records
+        return [records]
 
-    def on_reply(self, push: Callable[[bytes, bool], None]) -> None:
-        """Have that called with what TLS has to say, and with withheld input."""
-        self._push = push
-
-    def end(self) -> None:
-        """Send close_notify: FIN alone would mean truncation."""
-        self._say(self._records.close_notify())
-
-    def _decrypted(self) -> list[bytes]:
-        """Read from the socket."""
+    def _decrypted(self, reply: Reply) -> list[bytes]:
+        """Read records, and return their plaintext; let TLS reply to them."""
         ended = self._records.ended
         if ended is not None:
             raise ended
@@ -194,47 +293,81 @@ class Secure(Clear):
         withheld = bool(self._records.kept)
         pieces = self._records.decrypt(data)
         if self._records.ended is not None:
-            # Nothing else may make it readable again, to be asked for the end.
-            self._shut(socket.SHUT_RD)
-        released = withheld and not self._records.kept
-        self._say(self._records.pending(), released)
+            # The socket has to become readable once more, so that ``ended`` is raised.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+        records = self._records.pending()
+        if records:
+            reply(records, withheld and not self._records.kept)
         return pieces
 
-    def _say(self, records: bytes, released: bool = False) -> None:
-        """
-        Push records to the server, if there are any.
 
-        :param released: whether they hold input that was withheld.
-        """
-        if records:
-            self._push(records, released)
+class Ended:
+    """
+    A connection that has ended before the relay began: its last bytes.
 
+    :ivar secure: False: close_notify cannot be sent any more.
+    """
 
-class Ended(Clear):
-    """What a connection has left behind."""
+    secure = False
 
     def __init__(self, early: list[bytes], error: Exception | None) -> None:
         """
-        :param early: what has come.
-        :param error: how it ended.
+        :param early: bytes that have come before the end, in pieces.
+        :param error: the reason of the end; None for an orderly one.
         """
-        ours, theirs = socket.socketpair()
-        theirs.close()
-        super().__init__(ours)
         self._early = early
         self._error = error or EOFError()
 
-    def download(self, sink: int, fast: bool) -> Mover:
-        """What has come, and then the end."""
-        return Copy(self._fail, writer(sink), self._early)
+    def start(self) -> None:
+        """Do nothing: the connection is closed."""
 
-    def upload(self, source: int, read: Read, fast: bool) -> Mover:
-        """Nothing will be sent."""
-        return Copy(self._withhold, writer(self.fileno()))
+    def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
+        """Return a watch for which the end can always be read."""
+        watch = Prompted(reactor, lambda: (True, True), lambda wanted: None)
+        watch.calls(readable, writable)
+        return watch
+
+    def receiving(self, sink: int, reply: Reply) -> Mover:
+        """Return a copy of the last bytes, with the end behind them."""
+        return Copy(self._fail, write_to(sink), self._early)
+
+    def sending(self, source: int | None, read: Read) -> Mover:
+        """Return a mover that takes no input."""
+        return Copy(self._withhold, write_nowhere)
+
+    def end(self) -> bytes:
+        """Return b"": the server cannot be told."""
+        return b""
+
+    def break_off(self) -> None:
+        """Do nothing: the connection is closed."""
+
+    def hang_up(self) -> None:
+        """Do nothing: the connection is closed."""
+
+    def refused(self) -> bool:
+        """Return False: no input was sent that the server could have refused."""
+        return False
+
+    def unsent(self) -> int:
+        """Return 0."""
+        return 0
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Call ``then`` at once."""
+        then()
+
+    def leave(self) -> None:
+        """Do nothing: the connection is closed."""
+
+    def abort(self) -> None:
+        """Do nothing: the connection is closed."""
 
     def _fail(self) -> list[bytes]:
+        """Raise the end of the connection."""
         raise self._error
 
     def _withhold(self) -> list[bytes]:
-        # Input that waits would be found readable for ever.
+        """Take no input: the reactor would report it as readable for ever."""
         raise Withheld
