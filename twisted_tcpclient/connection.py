@@ -195,7 +195,7 @@ class Connection:
         :param failed: called with what goes wrong with the connection, at once.
         """
         try:
-            descriptor = await self._timed(self._holder.take(), settings)
+            descriptor = await self._timed(self._holder.take(self._reactor), settings)
             if descriptor is not None:
                 return Outcome(await (hand_over or self._run)(command, descriptor))
             return await self._pipe(command, settings, failed)
@@ -209,7 +209,11 @@ class Connection:
         return self._child is not None and self._child.running
 
     def signal(self, number: int) -> None:
-        """Send a signal to the program, if it runs as a child."""
+        """
+        Send a signal to the program, if it runs as a child.
+
+        :param number: of the signal.
+        """
         if self._child is not None:
             self._child.signal(number)
 

@@ -250,7 +250,7 @@ class Shutdown:
 
 
 def _ignore(message: str) -> None:
-    """Drop a message."""
+    """Ignore a message, as ``note`` and ``warn`` do by default."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class RelaySettings:
         send, is an orderly end of TLS.
     :ivar translate: a function that is applied to the input before it is sent; None
         sends it as it is.
-    :ivar note: called with a message for each step towards the end.
+    :ivar note: called with a message at each step towards the end.
     :ivar warn: called with a message about an orderly end that is probably a fault.
     """
 
@@ -273,8 +273,8 @@ class RelaySettings:
     shutdown: Shutdown = field(default_factory=Shutdown)
     ignore_unexpected_eof: bool = False
     translate: Callable[[bytes], bytes] | None = None
-    note: Callable[[str], None] = _ignore
-    warn: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = field(default_factory=lambda: _ignore)
+    warn: Callable[[str], None] = field(default_factory=lambda: _ignore)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -108,22 +109,21 @@ class Holder(Protocol):
         self._error = of_transport(self.transport, reason)
         if self._lent is not None:
             self._lent.lost(self._error)
-        self._settle()
+        self._fire()
 
     # The use.
 
-    async def take(self) -> int | None:
+    async def take(self, clock: IReactorTime) -> int | None:
         """
         Take out the socket of a connection in clear from which nothing was read.
 
+        :param clock: the reactor.
         :returns: its descriptor, in blocking mode, which is the caller's to close; None
             for any other connection, which is left as it is.
         """
         if not self._is_bare():
             return None
-        await self._flushed(self.transport)
-        # A protocol before this one, such as that of a proxy, may have delivered the
-        # rest of what it had read by now.
+        await self._settle(clock, self.transport)
         if not self._is_bare() or self._lost:
             return None
         self._wire = Ended([], None)
@@ -140,7 +140,7 @@ class Holder(Protocol):
         """
         below = self._below()
         if below is not None:
-            await self._flushed(below)
+            await self._settle(clock, below)
         self._wire = self._made(clock)
         return self._wire
 
@@ -171,17 +171,28 @@ class Holder(Protocol):
                 return below if isinstance(below, Connection) else None
         return None
 
+    async def _settle(self, clock: IReactorTime, below: Any) -> None:
+        """
+        Wait until nothing is left to be done in Twisted's hands.
+
+        A stage before this protocol, such as one for a proxy or a greeting, delivers
+        what it still has by the next iteration of the reactor.
+        """
+        await deferLater(clock, 0)
+        await self._flushed(below)
+
     def _flushed(self, below: Any) -> Deferred[None]:
         """Wait until a transport has written all, or until the connection is lost."""
         settled: Deferred[None] = Deferred()
         self._settled = settled
         if self._lost:
-            self._settle()
+            self._fire()
         elif not below.disconnecting:
-            _Flush(below, self._settle).start()
+            _Flush(below, self._fire).start()
         return settled
 
-    def _settle(self) -> None:
+    def _fire(self) -> None:
+        """Fire the Deferred of :meth:`_flushed`."""
         settled, self._settled = self._settled, None
         if settled is not None:
             settled.callback(None)
