@@ -27,6 +27,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest
 
 from tests import certificates
+from tests.nursery import LARGEST_REQUEST, Hangs, Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "twisted_tcpclient")
@@ -118,8 +119,49 @@ def finish(process: subprocess.Popen[bytes], data: bytes | None = b"") -> Outcom
 
 
 def run(*arguments: str, data: bytes | None = b"", **how: Any) -> Outcome:
-    """Run the command to its end; without data, stdin stays open all the time."""
-    return finish(start(*arguments, **how), data)
+    """Run the command to its end; without data, stdin stays open all the time.
+
+    Where only arguments and environment are given, its process comes from a nursery
+    from the second run in an environment on.
+    """
+    env = how.get("env")
+    env = environment() if env is None else env
+    nursery = _nursery(env) if how.keys() <= {"env"} else None
+    if nursery is None or sum(map(len, arguments)) > LARGEST_REQUEST:
+        return finish(start(*arguments, **how), data)
+    return run_in(nursery, *arguments, data=data)
+
+
+#: The nurseries by their environment; None where there was one run so far.
+_NURSERIES: dict[frozenset[tuple[str, str]], Nursery | None] = {}
+_MAKING = threading.Lock()
+
+
+def _nursery(env: Mapping[str, str]) -> Nursery | None:
+    """Return the nursery for an environment, if it is worth one."""
+    key = frozenset(env.items())
+    with _MAKING:
+        if sys.platform != "linux" or key not in _NURSERIES:
+            return _NURSERIES.setdefault(key)
+        nursery = _NURSERIES[key] = _NURSERIES[key] or Nursery(env)
+        return nursery
+
+
+def run_in(
+    nursery: Nursery,
+    *arguments: str,
+    data: bytes | None = b"",
+    patience: float = PATIENCE,
+) -> Outcome:
+    """Run the command to its end, in a process from this nursery."""
+    try:
+        status, out, err = nursery.run(*arguments, data=data, patience=patience)
+    except Hangs as hangs:
+        text = hangs.err.decode(errors="replace")
+        raise AssertionError(
+            f"{arguments!r} hangs; it wrote {len(hangs.out)} bytes and {text!r}"
+        ) from None
+    return Outcome(status, out, err.decode())
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -23,13 +23,15 @@ from tests.command import (
     Kind,
     Outcome,
     Peer,
+    environment,
     listening,
+    run_in,
     together,
 )
+from tests.nursery import Nursery
 from tests.test_client_mode import noise, same
 from tests.test_prog import QUICK, python
 from tests.torture import WHOLE, paths, share
-from tests.torture.nursery import Nurseries
 from tests.torture.paths import (
     FAR,
     Path,
@@ -113,14 +115,14 @@ MODES = (
 )
 
 
-def nurseries(mtu: int = 1500) -> Nurseries:
+def nursery(mtu: int = 1500) -> Nursery:
     """Where the command is run at the near end of a path."""
     return _made(path(mtu))
 
 
 @functools.cache
-def _made(way: Path) -> Nurseries:
-    return Nurseries(way.near.call)
+def _made(way: Path) -> Nursery:
+    return Nursery(environment(), way.near.call)
 
 
 @dataclass
@@ -153,7 +155,7 @@ class Transfers(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have a path: what is made once must not be made by two at the same time."""
-        nurseries()
+        nursery()
 
     def transfer(
         self,
@@ -177,7 +179,7 @@ class Transfers(SynchronousTestCase):
             port = int(server.arguments[1])
             words = (*self.options(mode), *options, *server.arguments, *mode.prog)
             with way.treating(port, treatment, host):
-                outcome = nurseries(mtu).run(*words, data=up)
+                outcome = run_in(nursery(mtu), *words, data=up)
             if outcome.status == 0:
                 server.result()
             far.give_up()
@@ -245,7 +247,7 @@ class WeatherTests(Transfers):
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 
         for mtu in (296, 576, 1280)[: share(1, 3)]:
-            nurseries(mtu)
+            nursery(mtu)
             together({m.name: functools.partial(check, m, mtu) for m in MODES}, WORKERS)
 
     def test_pause(self) -> None:
@@ -398,7 +400,7 @@ class FamilyTests(Transfers):
             self.dual(hello) as (name, port),
             path().treating(int(port), treatment, *FAR),
         ):
-            return nurseries().run(*options, name, port)
+            return run_in(nursery(), *options, name, port)
 
     def test_one_is_dead(self) -> None:
         """The other is used, whichever it is, and whichever comes first."""
@@ -465,9 +467,9 @@ def _island() -> Place:
 
 
 @functools.cache
-def islanders() -> Nurseries:
+def islanders() -> Nursery:
     """Where the command is run in there."""
-    return Nurseries(_island().call)
+    return Nursery(environment(), _island().call)
 
 
 class Islands(SynchronousTestCase):
@@ -480,7 +482,7 @@ class Islands(SynchronousTestCase):
 
     def session(self, *arguments: str) -> Outcome:
         """Return what becomes of a session, which is over soon."""
-        return islanders().run(*arguments)
+        return run_in(islanders(), *arguments)
 
     def lines(self, outcome: Outcome) -> list[str]:
         """Return the lines of a session that was in vain: all are as they should be."""
