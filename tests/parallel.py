@@ -24,7 +24,17 @@ from typing import Any
 from tests.reports import Report
 
 #: Modules with the longest classes: they begin first, so that none is left at the end.
-FIRST: tuple[str, ...] = ()
+FIRST = (
+    "tests.test_field",
+    "tests.torture.test_dialogues",
+    "tests.test_faults",
+    "tests.test_ends",
+    "tests.test_ucspi",
+    "tests.test_client_mode",
+    "tests.torture.test_certificates",
+    "tests.torture.test_networks",
+    "tests.test_surroundings",
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import programs
 from tests.packages import find_program
-from tests.parallel import Unit, Waiting
+from tests.parallel import FIRST, Unit, Waiting
+from tests.run import INDEPENDENT
 from tests.servers import eventually
 
 #: How the tests are run: in this process, and side by side.
@@ -108,12 +109,6 @@ class Others(TestCase):
             ):
                 self.assertIn(wanted, lines)
 
-    def test_all_good(self) -> None:
-        """A run in which all tests pass has status 0."""
-        for way in WAYS:
-            lines = self.lines(PASSING, 0, *way)
-            self.assertEqual(lines[-1], "2 passed, 0 failed, 0 skipped")
-
     def test_import_error(self) -> None:
         """A module that cannot be imported is a failure, and its error is shown."""
         (self.folder / "other.py").write_text("import no_such_module")
@@ -136,7 +131,8 @@ class Others(TestCase):
     def test_leaves_nothing(self) -> None:
         """What trial and Hypothesis write down is not left behind."""
         for way in WAYS:
-            self.lines(PASSING, 0, *way)
+            lines = self.lines(PASSING, 0, *way)
+            self.assertEqual(lines[-1], "2 passed, 0 failed, 0 skipped")
             left = {path.name for path in self.folder.iterdir()}
             self.assertEqual(left - {"__pycache__"}, {"sample.py"})
 
@@ -166,10 +162,9 @@ class Others(TestCase):
 
     def test_ci(self) -> None:
         """In CI a skipped test fails the run, with its name and its reason."""
-        for way in WAYS:
-            lines = self.lines(self.BODY, 1, *way, ci="true")
-            wanted = "  sample.Sample.test_skipped: this machine has no moon"
-            self.assertIn(wanted, lines)
+        lines = self.lines(self.BODY, 1, ci="true")
+        wanted = "  sample.Sample.test_skipped: this machine has no moon"
+        self.assertIn(wanted, lines)
 
 
 class WorkerTests(RunnerTests):
@@ -213,7 +208,7 @@ class Others(TestCase):
 
 
 class WaitingTests(SynchronousTestCase):
-    """Which unit a worker is handed."""
+    """Which unit a worker is handed, and when."""
 
     def test_order(self) -> None:
         """A worker stays with its module, then begins another, then helps."""
@@ -225,6 +220,12 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(
             names, ["m1.C1", "m2.C1", "m1.C2", "m2.C2", "m1.C3", "m2.C3", None]
         )
+
+    def test_names(self) -> None:
+        """The modules that the runner names are there."""
+        for name in (*FIRST, *INDEPENDENT):
+            path = programs.ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            self.assertTrue(path.exists(), name)
 
 
 class MakeTests(SynchronousTestCase):

@@ -437,7 +437,7 @@ class FamilyTests(Transfers):
             def both(packet: paths.Packet) -> paths.Fate:
                 return broken(0)(packet) if packet.is_ipv6 else []
 
-            outcome = self.connect(both, "-T", "5")
+            outcome = self.connect(both, "-T", "3")
             warning, fatal = outcome.err.splitlines()
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertIn(f"{FAR[1]} port", warning)
