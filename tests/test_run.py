@@ -196,11 +196,11 @@ class Others(TestCase):
 """)
         started = self.folder / "started"
         process = self.start("-j2", "sample")
-        server = int(
-            eventually(
-                lambda: started.exists() and started.read_text().strip(), "the server"
-            )
-        )
+
+        def written() -> str:
+            return started.read_text() if started.exists() else ""
+
+        server = int(eventually(written, "the server to start"))
         process.send_signal(signal.SIGINT)
         lines = self.finish(process, 1)
         self.assertRegex(lines[-1], r"\A[01] passed, [12] failed, 0 skipped\Z")

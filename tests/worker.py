@@ -93,7 +93,7 @@ class HandedSuite(unittest.TestSuite):
     def _run_names(self, names: Sequence[str]) -> None:
         stream = io.StringIO()
         reporter = HandedReporter(stream, self._channel)
-        TestLoader().loadByNames(names)(reporter)
+        TestLoader().loadByNames(list(names))(reporter)
         progress = stream.getvalue()
         reporter.done()
         details = without_count(stream.getvalue()[len(progress) :])

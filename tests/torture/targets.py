@@ -141,19 +141,24 @@ def predict(monologue: Monologue, stride: int) -> Result:
     clear = engine.start()
     for turn in monologue.spoken():
         for place in range(len(turn)):
-            if engine.state in (State.DONE, State.FAILED):
+            if engine.error or agreed(engine):
                 break
             sends.clear()
             said = engine.receive(turn[place : place + 1])
             unread = turn[place + 1 : (place // stride + 1) * stride]
             if unread and (early := sent_early(sends, unread, clear)):
                 return early
-            if unread and engine.state is State.DONE:
+            if unread and agreed(engine):
                 return injected("in clear after agreeing to TLS", clear)
             clear += said
-    error = engine.error
-    words = str(error or "").partition(": ")[0]
-    return Result(engine.state is State.DONE, error and type(error), words, clear)
+    error = type(engine.error) if engine.error else None
+    words = str(engine.error or "").partition(": ")[0]
+    return Result(agreed(engine), error, words, clear)
+
+
+def agreed(engine: Engine) -> bool:
+    """Return whether the dialogue has ended in success."""
+    return engine.state is State.DONE
 
 
 def sent_early(sends: list[Send], unread: bytes, clear: bytes) -> Result | None:
