@@ -27,7 +27,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest
 
 from tests import certificates
-from tests.nursery import LARGEST_REQUEST, Hangs, Nursery
+from tests.nursery import LARGEST_REQUEST, Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "twisted_tcpclient")
@@ -119,17 +119,12 @@ def finish(process: subprocess.Popen[bytes], data: bytes | None = b"") -> Outcom
 
 
 def run(*arguments: str, data: bytes | None = b"", **how: Any) -> Outcome:
-    """Run the command to its end; without data, stdin stays open all the time.
-
-    Where only arguments and environment are given, its process comes from a nursery
-    from the second run in an environment on.
-    """
-    env = how.get("env")
-    env = environment() if env is None else env
-    nursery = _nursery(env) if how.keys() <= {"env"} else None
-    if nursery is None or sum(map(len, arguments)) > LARGEST_REQUEST:
+    """Run the command to its end; without data, stdin stays open all the time."""
+    stdin = how.get("stdin", subprocess.PIPE)
+    nursery = nursery_for(*arguments, **how)
+    if nursery is None or stdin == subprocess.DEVNULL:
         return finish(start(*arguments, **how), data)
-    return run_in(nursery, *arguments, data=data)
+    return run_in(nursery, *arguments, data=data, stdin=stdin)
 
 
 #: The nurseries by their environment; None where there was one run so far.
@@ -137,11 +132,20 @@ _NURSERIES: dict[frozenset[tuple[str, str]], Nursery | None] = {}
 _MAKING = threading.Lock()
 
 
-def _nursery(env: Mapping[str, str]) -> Nursery | None:
-    """Return the nursery for an environment, if it is worth one."""
+def nursery_for(
+    *arguments: str, env: Mapping[str, str] | None = None, **how: Any
+) -> Nursery | None:
+    """Return a nursery for a run, from the second run in an environment on.
+
+    A nursery does for runs that have pipes, or another stdin, and nothing else.
+    """
+    small = sum(map(len, arguments)) <= LARGEST_REQUEST
+    if sys.platform != "linux" or not small or not how.keys() <= {"stdin"}:
+        return None
+    env = environment() if env is None else env
     key = frozenset(env.items())
     with _MAKING:
-        if sys.platform != "linux" or key not in _NURSERIES:
+        if key not in _NURSERIES:
             return _NURSERIES.setdefault(key)
         nursery = _NURSERIES[key] = _NURSERIES[key] or Nursery(env)
         return nursery
@@ -151,15 +155,17 @@ def run_in(
     nursery: Nursery,
     *arguments: str,
     data: bytes | None = b"",
+    stdin: Any = subprocess.PIPE,
     patience: float = PATIENCE,
 ) -> Outcome:
     """Run the command to its end, in a process from this nursery."""
+    child = nursery.start(*arguments, stdin=stdin)
     try:
-        status, out, err = nursery.run(*arguments, data=data, patience=patience)
-    except Hangs as hangs:
-        text = hangs.err.decode(errors="replace")
+        status, out, err = child.communicate(data, patience)
+    except subprocess.TimeoutExpired as hangs:
+        text = (hangs.stderr or b"").decode(errors="replace")
         raise AssertionError(
-            f"{arguments!r} hangs; it wrote {len(hangs.out)} bytes and {text!r}"
+            f"{arguments!r} hangs; it wrote {len(hangs.output)} bytes and {text!r}"
         ) from None
     return Outcome(status, out, err.decode())
 

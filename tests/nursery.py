@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import IO, Any
 
 #: How long all arguments of a command may be, in bytes: the kernel takes 200 KB for
 #: one message, and they travel as JSON.
@@ -68,15 +68,6 @@ while True:
 """
 
 
-class Hangs(Exception):
-    """A command that does not end: its output so far."""
-
-    def __init__(self, out: bytes, err: bytes) -> None:
-        """Have what it wrote on stdout and on stderr."""
-        super().__init__(out, err)
-        self.out, self.err = out, err
-
-
 def call(function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:
     """Call a function here."""
     return function(*arguments, **how)
@@ -107,54 +98,89 @@ class Nursery:
         self._channel.close()
         self._process.wait()
 
-    def run(
-        self, *arguments: str, data: bytes | None, patience: float
-    ) -> tuple[int, bytes, bytes]:
-        """Run the command to its end; return its status, and what it has written.
+    def start(self, *arguments: str, stdin: Any = subprocess.PIPE) -> Child:
+        """Start the command.
 
-        :param data: the input; None to keep stdin open as long as the command runs.
-        :param patience: in seconds.
-        :raises Hangs: that was not long enough; the command has been killed.
+        :param stdin: as for `Popen`: PIPE, a descriptor or a file.
         """
-        stdin, writer = os.pipe()
-        (out_reader, stdout), (err_reader, stderr) = os.pipe(), os.pipe()
+        writer = None
+        if stdin == subprocess.PIPE:
+            reader, writer = os.pipe()
+        else:
+            reader = os.dup(stdin if isinstance(stdin, int) else stdin.fileno())
+        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
         answer, other = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        given = (stdin, stdout, stderr, other.detach())
-        self._request(arguments, given)
-        for descriptor in given:
-            os.close(descriptor)
-        with answer, contextlib.ExitStack() as held, ThreadPoolExecutor(3) as pool:
-            answer.settimeout(patience)
-            pid = int(answer.recv(100))
-            out, err = (pool.submit(read, each) for each in (out_reader, err_reader))
-            if data is None:
-                held.callback(os.close, writer)
-            else:
-                pool.submit(write, writer, data)
-            try:
-                status = int(answer.recv(100))
-            except TimeoutError:
-                os.killpg(pid, signal.SIGKILL)
-                raise Hangs(out.result(patience), err.result(patience)) from None
-            return status, out.result(patience), err.result(patience)
-
-    def _request(
-        self, arguments: tuple[str, ...], descriptors: tuple[int, ...]
-    ) -> None:
+        given = (reader, stdout, stderr, other.detach())
         words = [os.fsencode(word).hex() for word in arguments]
         request = json.dumps((words, os.getcwd())).encode()
-        socket.send_fds(self._channel, [request], descriptors)
+        socket.send_fds(self._channel, [request], given)
+        for descriptor in given:
+            os.close(descriptor)
+        return Child(arguments, answer, writer, out, err)
 
 
-def read(descriptor: int) -> bytes:
-    """Read all until the end, and close."""
-    with open(descriptor, "rb") as file:
-        return file.read()
+class Child:
+    """A command that a nursery has started, with what tests use of `Popen`."""
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        answer: socket.socket,
+        stdin: int | None,
+        stdout: int,
+        stderr: int,
+    ) -> None:
+        """Wait until it is there.
+
+        :param answer: where its process id comes from, and then its status.
+        """
+        self.args = arguments
+        self.stdin = None if stdin is None else os.fdopen(stdin, "wb")
+        self.stdout, self.stderr = os.fdopen(stdout, "rb"), os.fdopen(stderr, "rb")
+        self._answer = answer
+        self.pid = int(answer.recv(100))
+
+    def wait(self, timeout: float) -> int:
+        """Return its status.
+
+        :raises subprocess.TimeoutExpired: it has not ended after so many seconds.
+        """
+        self._answer.settimeout(timeout)
+        try:
+            with self._answer:
+                return int(self._answer.recv(100))
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(self.args, timeout) from None
+
+    def kill(self) -> None:
+        """Kill it, and all that it has started in its session."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def communicate(
+        self, data: bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]:
+        """Return its status and what it has written on stdout and stderr.
+
+        :param data: the input; None to keep stdin open as long as the command runs.
+        :raises subprocess.TimeoutExpired: with what it has written so far; it has been
+            killed.
+        """
+        stdin: Any = contextlib.nullcontext() if self.stdin is None else self.stdin
+        with stdin, self.stdout, self.stderr, ThreadPoolExecutor(3) as pool:
+            out, err = pool.submit(self.stdout.read), pool.submit(self.stderr.read)
+            if self.stdin is not None and data is not None:
+                pool.submit(write, self.stdin, data)
+            try:
+                status = self.wait(timeout)
+            except subprocess.TimeoutExpired as expired:
+                self.kill()
+                expired.output, expired.stderr = out.result(), err.result()
+                raise
+            return status, out.result(timeout), err.result(timeout)
 
 
-def write(descriptor: int, data: bytes) -> None:
+def write(file: IO[bytes], data: bytes) -> None:
     """Write all, as far as it is read, and close."""
-    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb", 0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+    with contextlib.suppress(BrokenPipeError), file:
+        file.write(data)
