@@ -1,1 +1,1 @@
-"""Benchmarks: what is measured, and the programs that measure it."""
+"""Benchmarks of the command and of its endpoints."""

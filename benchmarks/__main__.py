@@ -1,9 +1,9 @@
 """
-Runs all benchmarks.
+Run all benchmarks, or some.
 
     python -m benchmarks [--quick] [--size 4GiB] [--runs 3] [--page PAGE] [name ...]
 
-Prints what it finds, and puts it into a page if one is given.
+The results are printed, and written into a page if one is given.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Extent:
     """
     How much is measured.
 
-    :ivar size: bytes for throughput.
-    :ivar offered: bytes that a stalled reader is offered.
-    :ivar runs: of what takes seconds.
-    :ivar starts: of what takes tenths of seconds.
-    :ivar requests: in one run.
-    :ivar counts: of connections.
-    :ivar handshakes: the arguments for that program.
+    :ivar size: Bytes for throughput.
+    :ivar offered: Bytes offered to a stalled reader.
+    :ivar runs: The number of runs of measurements that take seconds.
+    :ivar starts: The number of runs of measurements that take tenths of a second.
+    :ivar requests: The number of requests in one run.
+    :ivar counts: The numbers of connections in one process.
+    :ivar handshakes: The arguments of `benchmarks.handshakes`.
     """
 
     size: int = 4 << 30
@@ -60,15 +60,15 @@ class Extent:
 
 QUICK = Extent(1 << 28, 1 << 30, 1, 5, 1000, (1, 100), ("1", "100"))
 
-#: Just enough to see that it works.
+#: The least that runs every benchmark once, for the tests.
 TINY = Extent(1 << 20, 1 << 26, 1, 1, 10, (1, 2), ("1", "4", "2"))
 
 
 def bytes_of(words: str) -> int:
     """
-    A size as it is typed.
+    Return the number of bytes that a size such as "4 GiB" means.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is no size.
     """
     found = re.fullmatch(r"(\d+) ?([KMG]?)(iB)?", words)
     if found is None:
@@ -79,7 +79,7 @@ def bytes_of(words: str) -> int:
 def parts(
     extent: Extent, folder: Path, log: Log
 ) -> dict[str, Callable[[], list[Table]]]:
-    """What can be run, by name."""
+    """Return the benchmarks by name."""
     size, runs = extent.size, extent.runs
     return {
         "plain": lambda: throughput.plain(folder, size, runs, log),
@@ -94,7 +94,7 @@ def parts(
 
 
 def handshakes(arguments: Sequence[str], log: Log) -> str:
-    """What the benchmark of handshakes prints."""
+    """Return the output of `benchmarks.handshakes`."""
     if find_spec("benchmarks.handshakes") is None:
         return ""
     log.step("handshakes")
@@ -106,7 +106,7 @@ def handshakes(arguments: Sequence[str], log: Log) -> str:
 
 
 def measure(extent: Extent, names: Sequence[str]) -> str:
-    """Run what is named, or all, and tell what was found."""
+    """Run the named benchmarks, or all; return the generated part of the page."""
     log, load, began = Log(), machine.load(), time.monotonic()
     folder = Path(
         tempfile.mkdtemp(prefix="benchmarks-", dir=machine.folder(extent.size))

@@ -1,8 +1,8 @@
 """
-How cost grows with the number of connections in one process.
+The cost of a connection when one process has many.
 
 ``python -m benchmarks.growth KIND COUNT PORT CA`` is that process: it makes COUNT
-connections at once, has a line echoed over each, and prints what it took.
+connections at once, has a line echoed over each, and prints what that took.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("plain", "TLS")
 
 
 def allow_descriptors() -> None:
-    """Allow this process as many descriptors as it may have."""
+    """Raise the limit of descriptors of this process to its hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -37,7 +37,7 @@ def allow_descriptors() -> None:
 
 
 def serve(listener: socket.socket, certificate: Path | None) -> None:
-    """Echo a line for everybody who comes, all at the same time."""
+    """Echo lines for all clients, each in a thread."""
     allow_descriptors()
     while True:
         connection, _ = listener.accept()
@@ -58,7 +58,7 @@ def _echo(connection: Any, certificate: Path | None) -> None:
 
 @contextmanager
 def echoing(certificate: Path | None) -> Iterator[str]:
-    """The port of such a server."""
+    """Start an echo server in a process; yield its port."""
     listener, port = traffic.listen()
     with listener:
         server = traffic.start(serve, listener, certificate)
@@ -72,7 +72,7 @@ def echoing(certificate: Path | None) -> Iterator[str]:
 
 
 def resident() -> int:
-    """How much memory this process has, in KiB."""
+    """Return the resident memory of this process, in KiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -80,7 +80,7 @@ def resident() -> int:
 
 
 def endpoint(kind: str, reactor: Any, port: int, ca: str) -> Any:
-    """An endpoint of ours, or of Twisted's own."""
+    """Return an endpoint of this package, or the corresponding one of Twisted."""
     from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 
     if kind.startswith("Twisted"):
@@ -105,7 +105,7 @@ def endpoint(kind: str, reactor: Any, port: int, ca: str) -> Any:
 
 
 async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> None:
-    """Connect so often at once, and print what it took."""
+    """Make `count` connections at once, and print what they took."""
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.internet.protocol import Factory, Protocol
 
@@ -130,7 +130,7 @@ async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> No
         await protocol.answered
         return protocol
 
-    # What is loaded and made once is not counted.
+    # The first connection loads modules and creates objects once; it does not count.
     first = await one()
     before, began, cpu = resident(), time.perf_counter(), time.process_time()
     made = await gatherResults(
@@ -147,7 +147,7 @@ async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> No
 
 
 def take(kind: str, count: int, port: str, ca: str) -> dict[str, float]:
-    """Run that process: what each connection took."""
+    """Run the process with many connections; return what each connection took."""
     command = (sys.executable, "-m", "benchmarks.growth", kind, str(count), port, ca)
     done = subprocess.run(command, capture_output=True, env=environment())
     if done.returncode:
@@ -157,7 +157,7 @@ def take(kind: str, count: int, port: str, ca: str) -> dict[str, float]:
 
 
 def growth(counts: Sequence[int], runs: int, log: Log) -> list[Table]:
-    """All counts, plain and over TLS, beside Twisted's own endpoints."""
+    """Measure all counts, in clear and over TLS, beside Twisted's own endpoints."""
     from tests import certificates
 
     shared = certificates.shared()
@@ -200,7 +200,7 @@ def growth(counts: Sequence[int], runs: int, log: Log) -> list[Table]:
 
 
 def main(*arguments: str) -> None:
-    """The process with many connections."""
+    """Run the process with many connections."""
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 

@@ -1,18 +1,18 @@
 """
-What our stages cost: handshakes a second beside those of Twisted alone.
+The cost of the stages: handshakes a second, beside those of Twisted alone.
 
     python -m benchmarks.handshakes [ROUNDS [COUNT [AT_ONCE]]]
 
-One server, in a process of its own and the same for all, greets as SMTP at one
-port and begins with TLS at another.  Each kind of client makes COUNT connections,
-AT_ONCE at a time; one is over once the handshake is, and is then aborted.  The
-kinds take turns, in another order each round.  All verify chain and name.
+One server process, the same for all clients, greets as SMTP on one port and begins with
+TLS on another.  Each kind of client makes COUNT connections, AT_ONCE at a time; a
+connection is aborted once its handshake is complete.  The kinds take turns, in another
+order each round.  All clients verify chain and name.
 
-Seconds on the clock are those of client and server together, on as many cores as
-there are.  CPU seconds are those of the client alone, and are what a stage can make
-worse; but where other processes share the machine, they are in both.  In the end one
-run of each kind is profiled.  That makes Python look slower than it is beside what is
-done in C, but how many functions are called for a handshake depends on no neighbour.
+Wall-clock seconds include client and server, on all cores.  CPU seconds are those of
+the client alone, which is the part that a stage can change.  Both depend on other
+processes of the machine.  At the end one run of each kind is profiled.  The profiler
+makes Python look slower in comparison to C, but the number of function calls for a
+handshake does not depend on other processes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ HOST = "127.0.0.1"
 
 
 def allow_descriptors() -> None:
-    """Allow this process as many descriptors as it may have."""
+    """Raise the limit of descriptors of this process to its hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -60,7 +60,7 @@ def allow_descriptors() -> None:
 
 
 class Doors(Factory):
-    """TLS, behind a dialogue."""
+    """A factory of SMTP servers that begin TLS after the dialogue."""
 
     noisy = False
 
@@ -68,12 +68,12 @@ class Doors(Factory):
         self._tls = tls
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """One more."""
+        """Return a server for one connection."""
         return Doorman(GOOD["smtp"], self._tls.buildProtocol(addr))
 
 
 def serve(file: str) -> None:
-    """Serve until the process is ended; the ports are printed, TLS first."""
+    """Serve until the process is ended; print the ports, that of TLS first."""
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor
@@ -90,9 +90,10 @@ def serve(file: str) -> None:
 
 class Server(ProcessProtocol):
     """
-    The server's process.
+    The process of the server.
 
-    :ivar ports: fires with its ports.
+    :ivar ports: Fires with the ports.
+    :ivar ended: Fires when the process has ended.
     """
 
     def __init__(self) -> None:
@@ -101,27 +102,27 @@ class Server(ProcessProtocol):
         self._said = b""
 
     def outReceived(self, data: bytes) -> None:
-        """Two lines."""
+        """Collect two lines, the ports."""
         self._said += data
         if self._said.count(b"\n") == 2:
             self.ports.callback([int(port) for port in self._said.split()])
 
     def processEnded(self, reason: Failure) -> None:
-        """It was killed, or could not begin."""
+        """Fail `ports` if the server could not start."""
         if not self.ports.called:
             self.ports.errback(reason)
         self.ended.callback(None)
 
 
-# The clients.  Each connects once and fires when the handshake is over.
+# The clients.  Each connects once and fires when the handshake is complete.
 
 
 @implementer(IHandshakeListener)
 class Listener(Protocol):
     """
-    What a program above Twisted's TLS has to be, to know when TLS is up.
+    The least that an application above Twisted's TLS needs to know when TLS is up.
 
-    :ivar up: fires then.
+    :ivar up: Fires when the handshake is complete.
     """
 
     transport: Any
@@ -130,18 +131,18 @@ class Listener(Protocol):
         self.up: Deferred[Protocol] = Deferred()
 
     def handshakeCompleted(self) -> None:
-        """TLS is up."""
+        """Fire `up`."""
         self.up.callback(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Before, or after."""
+        """Fail `up` if the handshake is not complete."""
         if not self.up.called:
             self.up.errback(reason)
 
 
 @implementer(IHandshakeListener)
 class ByHand(LineReceiver):
-    """STARTTLS as it is often written: the same dialogue, and ``startTLS``."""
+    """STARTTLS written by hand, as is common: the same dialogue, then ``startTLS``."""
 
     transport: Any
 
@@ -160,11 +161,11 @@ class ByHand(LineReceiver):
             self.transport.startTLS(self._options)
 
     def handshakeCompleted(self) -> None:
-        """TLS is up."""
+        """Fire `up`."""
         self.up.callback(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Before, or after."""
+        """Fail `up` if the handshake is not complete."""
         if not self.up.called:
             self.up.errback(reason)
 
@@ -173,7 +174,7 @@ Connect = Callable[[], "Deferred[Any]"]
 
 
 def clients(reactor: Any, ports: Sequence[int]) -> dict[str, Connect]:
-    """The kinds, by name."""
+    """Return the kinds of clients by name."""
     implicit, explicit = (
         TCP4ClientEndpoint(reactor, HOST, port, timeout=300) for port in ports
     )
@@ -205,10 +206,10 @@ def clients(reactor: Any, ports: Sequence[int]) -> dict[str, Connect]:
 @dataclass(frozen=True)
 class Run:
     """
-    What one run has taken.
+    One run of one kind.
 
-    :ivar seconds: on the clock, for each handshake.
-    :ivar cpu: CPU seconds of the client, for each handshake.
+    :ivar seconds: Wall-clock seconds for each handshake.
+    :ivar cpu: CPU seconds of the client for each handshake.
     """
 
     seconds: float
@@ -216,7 +217,7 @@ class Run:
 
 
 async def measure(connect: Connect, count: int, at_once: int) -> Run:
-    """Connect so often, so many at once."""
+    """Make `count` connections, `at_once` at a time."""
 
     def abort(protocol: Any) -> None:
         protocol.transport.abortConnection()
@@ -232,12 +233,12 @@ async def measure(connect: Connect, count: int, at_once: int) -> Run:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> str:
-    """The median of the ratios, and what they spread over."""
+    """Return the median of the ratios and their range."""
     found = [a / b for a, b in zip(above, below, strict=True)]
     return f"{median(found):5.2f}  ({min(found):.2f} to {max(found):.2f})"
 
 
-#: What is held against what, and what the difference is.
+#: Pairs of kinds to compare, and the meaning of the difference.
 COMPARED = (
     ("secured", "wrapClientTLS", "the same bytes on the wire: what our stage costs"),
     ("starttls", "by hand", "the same bytes on the wire: what two stages cost"),
@@ -262,7 +263,7 @@ def show(runs: dict[str, list[Run]]) -> None:
             print(f"    {kind:8} {ratios(one, other)}")
 
 
-#: Where a function belongs, by what its name or its file has in it.
+#: Groups of functions, by parts of their name or file.
 PLACES = (
     ("the kernel", ("_socket", "epoll", "socket.close")),
     ("OpenSSL", ("_openssl",)),
@@ -274,7 +275,10 @@ PLACES = (
 
 
 async def profile(connect: Connect, count: int, at_once: int) -> dict[str, float]:
-    """How many calls of functions a handshake takes, and milliseconds in each place."""
+    """
+    Return the number of function calls of a handshake, and the milliseconds in each
+    group.
+    """
     profiler = cProfile.Profile()
     profiler.enable()
     await measure(connect, count, at_once)
@@ -290,7 +294,7 @@ async def profile(connect: Connect, count: int, at_once: int) -> dict[str, float
 
 
 def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
-    """Print them side by side."""
+    """Print the profiles side by side."""
     print("\nunder the profiler, for each handshake; but for the calls, milliseconds")
     print(f"{'':42}" + "".join(f"{name:>15}" for name in profiles))
     for row in next(iter(profiles.values())):
@@ -302,7 +306,7 @@ def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
 async def benchmark(
     reactor: Any, rounds: int = 9, count: int = 1000, at_once: int = 50
 ) -> None:
-    """Start the server, measure, show, and end the server."""
+    """Start the server, measure, print, and end the server."""
     allow_descriptors()
     server = Server()
     process = reactor.spawnProcess(

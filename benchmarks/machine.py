@@ -1,5 +1,5 @@
 """
-What was measured, and on what.  Neither names of hosts nor paths.
+Facts about the machine and the versions of programs, without host names and paths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-#: How each of the others tells its version.
+#: The option that prints a program's version, and the pattern of the version.
 _ASKED = {
     "socat": ("-V", r"socat version (\S+)"),
     "ncat": ("--version", r"Version (\S+)"),
@@ -22,7 +22,7 @@ _ASKED = {
 
 
 def processor() -> str:
-    """The model of the CPU."""
+    """Return the model of the CPU."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
         for line in lines:
             if line.startswith("model name"):
@@ -31,13 +31,13 @@ def processor() -> str:
 
 
 def memory() -> str:
-    """How much memory there is."""
+    """Return the amount of memory."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return f"{pages / (1 << 30):.0f} GiB"
 
 
 def peer(name: str) -> str | None:
-    """The version of a peer, or None if it is not installed."""
+    """Return the version of a peer, or None if it is not installed."""
     if shutil.which(name) is None:
         return None
     if name not in _ASKED:
@@ -49,7 +49,7 @@ def peer(name: str) -> str | None:
 
 
 def _debian(package: str) -> str:
-    """The version of a Debian package, where that can be told."""
+    """Return the version of a Debian package; "?" if it is not known."""
     query = ("dpkg-query", "-W", "-f", "${Version}", package)
     try:
         told = subprocess.run(query, capture_output=True, text=True)
@@ -59,7 +59,7 @@ def _debian(package: str) -> str:
 
 
 def libraries() -> str:
-    """What ours runs on."""
+    """Return the versions of the libraries that the command uses."""
     from OpenSSL import SSL
 
     ours = re.search(r"OpenSSL (\S+)", SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())
@@ -75,17 +75,17 @@ def libraries() -> str:
 
 
 def server() -> str:
-    """What the servers run on."""
+    """Return the version of OpenSSL that the servers use."""
     return f"Python's ssl with {' '.join(ssl.OPENSSL_VERSION.split()[:2])}"
 
 
 def load() -> str:
-    """How busy the machine is with other things."""
+    """Return the load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def facts() -> list[tuple[str, str]]:
-    """All of it, each with its name."""
+    """Return all facts, each with its name."""
     peers = {
         "socat": peer("socat"),
         "ncat": peer("ncat"),
@@ -103,7 +103,7 @@ def facts() -> list[tuple[str, str]]:
 
 
 def folder(size: int) -> Path:
-    """Where two files of that size are written: in memory, if there is room."""
+    """Return the folder for two files of this size: in memory if there is room."""
     memory = Path("/dev/shm")
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 3 * size:
         return memory

@@ -1,6 +1,4 @@
-"""
-Taking times: commands one after the other in turns, and what is made of them.
-"""
+"""Running commands in turns, and the results as samples, goals, rows and tables."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Whatever takes longer hangs, in seconds.
+#: Seconds after which a command that carries no bytes counts as hanging.
 PATIENCE = 60.0
 
-#: Bytes a second that everybody manages, whatever else the machine does.
+#: Bytes a second that every program reaches, even on a busy machine.
 SLOW = 20e6
 
 T = TypeVar("T")
@@ -27,7 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Usage:
-    """How a process has ended, and the CPU seconds that it and its children took."""
+    """
+    The end of a process: its status, its CPU seconds with those of its children, its
+    stderr.
+    """
 
     status: int
     cpu: float
@@ -36,8 +37,9 @@ class Usage:
 
 def environment() -> dict[str, str]:
     """
-    What commands are run with: the checkout is what Python imports, and compiled
-    modules are kept, as they are where something is installed.
+    Return the environment of commands.
+
+    Python imports the checkout, and caches compiled modules as in an installation.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
@@ -51,7 +53,7 @@ def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[
 
 
 def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
-    """Wait for the end of a command that carries so much; one that hangs is ended."""
+    """Wait for a command that carries `size` bytes to end; kill it if it hangs."""
     assert process.stderr is not None
     watch = os.pidfd_open(process.pid)
     ended, _, _ = select.select([watch], [], [], PATIENCE + size / SLOW)
@@ -68,29 +70,30 @@ def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some measurements of one thing."""
+    """Measurements of one quantity."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The one in the middle."""
+        """The median of the values."""
         return median(self.values)
 
     def scaled(self, factor: float) -> Sample:
-        """The same in another unit."""
+        """Return the sample in another unit."""
         return Sample(tuple(value * factor for value in self.values))
 
 
 @dataclass(frozen=True)
 class Goal:
     """
-    What is to be reached.
+    A goal, and how far it is reached.
 
-    :ivar words: as it is told.
-    :ivar wanted: the number that is told.
-    :ivar got: the number there is, or None if there is nobody to compare with.
-    :ivar most: whether less is better.
+    :ivar words: The unit of the numbers, as the page shows it.
+    :ivar wanted: The number to reach.
+    :ivar got: The measured number; None if there is no program to compare with.
+    :ivar most: Whether the number is an upper bound.
+    :ivar digits: The digits after the decimal point that count.
     """
 
     words: str
@@ -101,7 +104,10 @@ class Goal:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is reached, as far as the digits that are shown tell."""
+        """
+        Whether the goal is reached, as far as the shown digits tell; None if not
+        measured.
+        """
         if self.got is None:
             return None
         got = round(self.got, self.digits)
@@ -111,9 +117,11 @@ class Goal:
 @dataclass(frozen=True)
 class Row:
     """
-    One thing that was measured of several programs.
+    One quantity, measured for several programs.
 
-    :ivar samples: ours first; None where a program did not do it, or not right.
+    :ivar what: The quantity.
+    :ivar samples: By program, tcpclient first; None if the program failed or was not
+        exact.
     """
 
     what: str
@@ -122,7 +130,7 @@ class Row:
 
     @property
     def ours(self) -> Sample:
-        """What was measured of us."""
+        """The sample of tcpclient."""
         found = next(iter(self.samples.values()))
         assert found is not None
         return found
@@ -133,9 +141,9 @@ class Table:
     """
     Rows of one kind.
 
-    :ivar unit: of all numbers in it.
-    :ivar more: whether more is better.
-    :ivar ratio: whether a column tells what ours is to the best of the others.
+    :ivar unit: The unit of all numbers.
+    :ivar more: Whether more is better.
+    :ivar ratio: Whether a column shows the ratio of tcpclient to the best peer.
     """
 
     title: str
@@ -149,16 +157,16 @@ class Table:
 
 @dataclass
 class Log:
-    """Tells how far it is, and keeps what went wrong."""
+    """The progress on stderr, and the complaints that the page repeats."""
 
     complaints: list[str] = field(default_factory=list)
 
     def step(self, words: str) -> None:
-        """Say what is done now."""
+        """Print the step that begins now."""
         print(f"... {words}", file=sys.stderr, flush=True)
 
     def complain(self, words: str) -> None:
-        """Note that something cannot be counted."""
+        """Print and keep the reason why a result does not count."""
         if words not in self.complaints:
             self.complaints.append(words)
             print(f"!!! {words}", file=sys.stderr, flush=True)
@@ -166,8 +174,9 @@ class Log:
 
 def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
     """
-    Call each in turn, so many times, each round beginning with another: what
-    disturbs the machine for a while disturbs all alike.
+    Call each function `runs` times, in turns, and begin each round with another one.
+
+    So a disturbance of the machine affects all of them alike.
     """
     found: dict[str, list[T]] = {name: [] for name in kinds}
     order = list(kinds)
@@ -179,7 +188,7 @@ def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list
 
 
 def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
-    """The best of some."""
+    """Return the best of the samples that exist."""
     there = [sample for sample in samples if sample is not None]
     if not there:
         return None
@@ -188,5 +197,5 @@ def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
 
 
 def ratio(ours: Sample, other: Sample | None) -> float | None:
-    """How many times the other ours is."""
+    """Return the ratio of the medians."""
     return None if other is None else ours.median / other.median

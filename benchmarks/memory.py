@@ -1,6 +1,4 @@
-"""
-How much memory a relay takes while its reader is stalled, and after.
-"""
+"""The memory of a relay while its reader is stalled, and afterwards."""
 
 from __future__ import annotations
 
@@ -28,18 +26,18 @@ from benchmarks.throughput import amount
 from benchmarks.traffic import NotExact, Service, Worker
 from tests import certificates
 
-#: What does not change for so long, in seconds, is at rest.
+#: Seconds without a change after which a value counts as stable.
 STILL = 0.25
 
-#: KiB.
+#: KiB in a MiB.
 MORE = 1024
 
 
 def at_rest(value: Callable[[], object], size: int = 0) -> None:
     """
-    Wait until a value stays what it is, while so many bytes are carried.
+    Wait until a value is stable, while `size` bytes are carried.
 
-    :raises NotExact: if it does not.
+    :raises NotExact: if the value keeps changing.
     """
     began = changed = time.monotonic()
     last = value()
@@ -52,29 +50,29 @@ def at_rest(value: Callable[[], object], size: int = 0) -> None:
 
 
 def peak(process: Popen[bytes]) -> float:
-    """The most memory that a process has ever had, in MiB."""
+    """Return the largest memory that a process has had so far, in MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / MORE
 
 
 def ticks(process: Popen[bytes]) -> tuple[str, ...]:
-    """The CPU time that a process has had so far."""
+    """Return the CPU time that a process has used so far."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return tuple(fields[11:13])
 
 
 def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     """
-    Offer so many bytes to a client whose reader reads nothing until nothing moves
-    any more, then all of it.
+    Offer bytes to a client whose reader is stalled, then let the reader read them all.
 
-    :returns: what its memory has grown by since it was connected, at most, in MiB.
+    :returns: the largest growth of the client's memory after it was connected, in MiB.
     """
     go, last, reads = traffic.event(), traffic.event(), traffic.event()
     ready = traffic.event()
     progress = traffic.counter()
-    # What is sent may begin once the client is idle; who receives, once it stalls.
+    # A server that sends begins once the client is idle, one that receives once it
+    # stalls.
     service = Service(
         size,
         certificate,
@@ -114,7 +112,8 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
         at_rest(lambda: ticks(process))
         idle = peak(process)
         go.set()
-        # As long as nothing has come at all, nothing is at rest.
+        # Until the first byte has moved, the changing clock keeps the value from being
+        # stable.
         at_rest(lambda: progress.value or time.monotonic())
         if progress.value == size:
             raise NotExact(f"the reader is stalled, and {progress.value} were taken")
@@ -129,7 +128,7 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
 def _end(
     process: Popen[bytes], server: Worker, worker: Worker, down: bool, size: int
 ) -> None:
-    """Wait for all, and see that every byte has arrived."""
+    """Wait for all processes, and check that every byte has arrived."""
     usage = reap(process)
     served, account = server.result(), worker.result()
     count = account.count if down else served.count
@@ -138,7 +137,7 @@ def _end(
 
 
 def _other_end(fd: int, other: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Work in another process, without the ends of pipes that are not its own."""
+    """Work in another process, with the other ends of the pipes closed."""
     for each in (fd, other):
         if each >= 0:
             os.close(each)
@@ -155,7 +154,7 @@ def _feed(fd: int, gate: Any, size: int, progress: Any) -> Any:
 
 
 def memory(size: int, runs: int, log: Log) -> list[Table]:
-    """Both directions, plain and over TLS."""
+    """Measure both directions, in clear and over TLS."""
     rows = []
     secure = certificates.shared().server
     for what, certificate in (("plain", None), ("TLS", secure)):

@@ -1,6 +1,4 @@
-"""
-Many small messages: a request, its reply, the next request, over TLS.
-"""
+"""Many small messages over TLS: each request waits for the reply to the one before."""
 
 from __future__ import annotations
 
@@ -25,12 +23,12 @@ from benchmarks.peers import OURS, Client
 from benchmarks.traffic import NotExact, Service
 from tests import certificates
 
-#: Bytes of a request, and of its reply.
+#: The bytes of a request and of its reply.
 SIZE = 64
 
 
 def interactive(client: Client) -> tuple[str, ...]:
-    """The command that carries both directions."""
+    """Return the command that carries both directions."""
     return tuple(
         "STDIO" if word == "STDOUT" else word
         for word in client.download
@@ -40,10 +38,10 @@ def interactive(client: Client) -> tuple[str, ...]:
 
 def exchange(client: Client, count: int) -> float:
     """
-    Let a program carry so many requests and replies.
+    Let a program carry `count` requests and their replies.
 
     :returns: round trips a second.
-    :raises NotExact: if a reply is not what was sent.
+    :raises NotExact: if a reply differs from its request.
     """
     service = Service((count + 1) * SIZE, certificates.shared().server)
     listener, port = traffic.listen()
@@ -68,7 +66,7 @@ def exchange(client: Client, count: int) -> float:
 
 
 def _ask(asking: int, answering: int, count: int) -> None:
-    """Ask so often."""
+    """Send a request and wait for its reply, `count` times."""
     request = traffic.block()[: SIZE - 1] + b"\n"
     for _ in range(count):
         os.write(asking, request)
@@ -83,7 +81,7 @@ def _ask(asking: int, answering: int, count: int) -> None:
 
 
 def messages(count: int, runs: int, log: Log) -> list[Table]:
-    """Round trips a second of each."""
+    """Measure the round trips a second of each program."""
     log.step("small messages")
     clients = {client.name: client for client in peers.tls()}
     fit = {}

@@ -1,6 +1,4 @@
-"""
-What was found, as a part of a page in reStructuredText.
-"""
+"""The results as a part of a page in reStructuredText."""
 
 from __future__ import annotations
 
@@ -13,25 +11,25 @@ from benchmarks.measure import Goal, Row, Sample, Table, best, ratio
 BEGIN = ".. Written by make bench from here on.\n"
 END = ".. Written by make bench up to here.\n"
 
-#: What stands where there is no figure.
+#: The text of a cell without a figure.
 NONE = "n/a"
 
 
 def replaced(page: str, part: str) -> str:
     """
-    A page with its generated part in the place of the one before.
+    Return a page with its generated part replaced.
 
-    :raises ValueError: if the page has no place for it.
+    :raises ValueError: if the page has no place for the part.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError("the page has no place for what is generated")
+        raise ValueError("the page has no place for the generated part")
     return f"{before}{begin}\n{part}\n{end}{after}"
 
 
 def write(path: Path, part: str) -> None:
-    """Put the generated part into a page."""
+    """Replace the generated part of a page."""
     path.write_text(replaced(path.read_text("utf-8"), part), "utf-8")
 
 
@@ -42,7 +40,7 @@ def generated(
     remarks: Sequence[str],
     handshakes: str,
 ) -> str:
-    """The whole generated part."""
+    """Return the generated part."""
     parts = [
         heading("Goals"),
         goals(tables),
@@ -64,12 +62,12 @@ def generated(
 
 
 def heading(words: str) -> str:
-    """The title of a section."""
+    """Return the heading of a section."""
     return f"{words}\n{'=' * len(words)}"
 
 
 def filled(words: str, indent: str = "") -> str:
-    """A paragraph."""
+    """Return a paragraph."""
     return textwrap.fill(
         words,
         92,
@@ -80,7 +78,7 @@ def filled(words: str, indent: str = "") -> str:
 
 
 def simple(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A simple table."""
+    """Return a simple table."""
     cells = [[cell or r"\ " for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = "  ".join("=" * width for width in widths)
@@ -92,12 +90,12 @@ def simple(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """A number with as many digits behind the point."""
+    """Return a number with `digits` digits after the decimal point."""
     return f"{value:,.{digits}f}"
 
 
 def cell(sample: Sample | None, digits: int) -> str:
-    """The median, and what it is the median of."""
+    """Return the median of a sample and its range."""
     if sample is None:
         return NONE
     low, high = min(sample.values), max(sample.values)
@@ -106,7 +104,7 @@ def cell(sample: Sample | None, digits: int) -> str:
 
 
 def section(table: Table) -> str:
-    """A table with its title."""
+    """Return a table with its title."""
     names = list(dict.fromkeys(n for row in table.rows for n in row.samples))
     head = ["What", *names]
     if table.ratio:
@@ -124,13 +122,13 @@ def section(table: Table) -> str:
 
 
 def _ratio(row: Row, more: bool) -> str:
-    """What ours is to the best of the others."""
+    """Return the ratio of tcpclient to the best peer."""
     found = ratio(row.ours, best(list(row.samples.values())[1:], more))
     return NONE if found is None else number(found, 2)
 
 
 def goals(tables: Sequence[Table]) -> str:
-    """All goals, and what has become of them."""
+    """Return the table of goals, with the figures measured."""
     rows = [
         (f"{table.title}: {row.what}", _wanted(goal), *_reached(goal))
         for table in tables

@@ -1,7 +1,8 @@
 """
-The programs that are measured, and how each is told to do a job.
+The programs that are measured, and the command of each for a task.
 
-Each is told so as to do its best: one direction only, where it knows that.
+Each command is the fastest for its task: for one direction only, if the program can be
+told so.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from tests import certificates
 
 OURS = "tcpclient"
 
-#: Ours; without look-ups, as nobody else does any.
+#: tcpclient without look-ups, as no peer does any.
 COMMAND = (sys.executable, "-m", "twisted_tcpclient", "-RHl0")
 
-#: The servers of uploads listen to the end, and say nothing that could be lost.
+#: The servers of uploads only listen, so the client need not wait for an answer.
 AT_ONCE = ("--shutdown", "now")
 
-#: A Python that does what a start of ours takes most of its time for, and then becomes
-#: another program.
+#: A Python process that does the slowest part of starting tcpclient, importing the
+#: reactor, and then becomes another program.
 BY_PYTHON = (
     *(sys.executable, "-c"),
     "import os, sys, twisted.internet.reactor; os.execvp(sys.argv[1], sys.argv[1:])",
 )
 
-#: What is looked for, and the Debian package it is in.
+#: The programs to look for, and the Debian packages that contain them.
 PACKAGES = {
     "socat": "socat",
     "ncat": "ncat",
@@ -40,10 +41,10 @@ PACKAGES = {
 @dataclass(frozen=True)
 class Client:
     """
-    How a program is told to connect.
+    A program and its commands.
 
-    :ivar download: its command, up to the place of the port.
-    :ivar upload: the same to send.
+    :ivar download: The command that receives; the word PORT stands for the port.
+    :ivar upload: The command that sends.
     """
 
     name: str
@@ -52,17 +53,17 @@ class Client:
 
     @property
     def program(self) -> str:
-        """What is run."""
+        """The program of the commands."""
         return self.download[0]
 
 
 def here(client: Client) -> bool:
-    """Whether a program is installed."""
+    """Tell whether a program is installed."""
     return shutil.which(client.program) is not None
 
 
 def missing() -> list[str]:
-    """What is not installed, and so is not in any table."""
+    """Return the programs that are not installed and so are in no table."""
     return [
         f"{name} (Debian package {package})"
         for name, package in PACKAGES.items()
@@ -79,7 +80,7 @@ def _socat(address: str, name: str, *options: str) -> Client:
 
 
 def plain() -> list[Client]:
-    """Clients in clear, ours first."""
+    """Return the clients in clear, tcpclient first."""
     ours = (*COMMAND, *AT_ONCE, HOST, "PORT")
     address = f"TCP4:{HOST}:PORT"
     known = [
@@ -96,7 +97,7 @@ def plain() -> list[Client]:
 
 
 def tls() -> list[Client]:
-    """Clients over TLS, ours first.  All verify the certificate and its name."""
+    """Return the clients over TLS, tcpclient first; all verify chain and name."""
     ca = str(certificates.shared().ca)
     ours = (*COMMAND, *AT_ONCE, "--tls", "-c", ca, HOST, "PORT")
     address = f"OPENSSL:{HOST}:PORT,pf=ip4,cafile={ca},commonname=localhost"
@@ -125,10 +126,10 @@ def tls() -> list[Client]:
 
 def plain_prog() -> list[Client]:
     """
-    Programs that hand the connection to cat, ours first.
+    Return the programs that hand the connection to cat, tcpclient first.
 
-    Who is started by Python is the C program, too: how fast cat is afterwards depends
-    on what the same process did before.
+    The C program is also started by Python, as the speed of cat depends on what the
+    same process did before.
     """
     down, up = ("sh", "-c", "exec cat <&6"), ("sh", "-c", "exec cat >&7")
     c = ("tcpclient", "-RHl0")
@@ -145,8 +146,10 @@ def plain_prog() -> list[Client]:
 
 def tls_prog(size: int, digest: bool) -> Client:
     """
-    Ours with a prog of our own, which is to cost no more than who is at the other
-    end of a pipe in client mode; or with cat, for what is hashed.
+    Return tcpclient with a prog over TLS.
+
+    The prog costs no more than the process at the other end of a pipe in client mode.
+    If the data is to be hashed, prog is cat.
     """
     told = (*COMMAND, "--tls", "-c", str(certificates.shared().ca), HOST, "PORT")
     if digest:
@@ -157,5 +160,5 @@ def tls_prog(size: int, digest: bool) -> Client:
 
 
 def at(command: tuple[str, ...], port: str) -> tuple[str, ...]:
-    """A command with the port in its place."""
+    """Return a command with the port in place of PORT."""
     return tuple(word.replace("PORT", port) for word in command)

@@ -1,6 +1,4 @@
-"""
-How long it takes until prog runs: start, connect, secure, hand over.
-"""
+"""The time until prog runs: start, connect, TLS, and the handing over."""
 
 from __future__ import annotations
 
@@ -22,13 +20,13 @@ from benchmarks.peers import COMMAND
 from benchmarks.traffic import HOST
 from tests import certificates, servers
 
-#: What every Twisted program has to do first.
+#: Importing the reactor, which every Twisted program has to do first.
 REACTOR = (sys.executable, "-c", "from twisted.internet import reactor")
 
 
 @contextmanager
 def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterator[str]:
-    """A server that lets everybody connect: its port."""
+    """Start a server that accepts all clients; yield its port."""
     listener, port = traffic.listen()
     with listener:
         server = traffic.start(traffic.greet, listener, certificate, starttls)
@@ -40,7 +38,7 @@ def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterato
 
 def milliseconds(command: Sequence[str]) -> float:
     """
-    How long a command takes.
+    Return the duration of a command in milliseconds.
 
     :raises traffic.NotExact: if it fails.
     """
@@ -55,7 +53,7 @@ def milliseconds(command: Sequence[str]) -> float:
 
 
 def start(runs: int, log: Log) -> list[Table]:
-    """From the start of the command to the end of ``true``."""
+    """Measure from the start of the command to the end of ``true``."""
     log.step("start to prog")
     certificate = certificates.shared().server
     secure = ("-c", str(certificates.shared().ca))
@@ -97,18 +95,18 @@ def start(runs: int, log: Log) -> list[Table]:
     ]
 
 
-# Several addresses, some of which do not answer.
+# Hosts with several addresses, some of which do not answer.
 
-#: Who listens, and the names that lead there: of ours, and of the C program.  It
-#: knows IPv4 alone, and shuffles what it finds.
+#: The address that listens, and the host names for tcpclient and for the C program.
+#: The C program supports IPv4 only and shuffles the addresses.
 HOSTS = {
     "one address": ("127.0.0.5", "five.example.test", "five.example.test"),
     "first dead": ("127.0.0.5", "dead.example.test", "racing.example.test"),
     "first refuses": ("127.0.0.8", "many.example.test", "many.example.test"),
 }
 
-#: Makes dead.example.test, whose first address is one where nothing answers: the
-#: system's resolver puts what is in IPv6 before IPv4.
+#: Creates dead.example.test, whose IPv6 address does not answer.  The resolver of the
+#: system puts it before the IPv4 address.
 DEAD = """\
 ip -6 address add 2001:db8:1::1/128 dev lo nodad
 ip -6 route add 2001:db8:2::/64 dev lo
@@ -116,7 +114,7 @@ echo 2001:db8:2::1 dead.example.test >>/etc/hosts
 echo 127.0.0.5 dead.example.test >>/etc/hosts
 """
 
-#: Accepts for ever at an address and port.
+#: Accepts connections at an address and port without end.
 ACCEPT = """\
 import socket, sys
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=100)
@@ -129,7 +127,7 @@ PORT = "7001"
 
 
 def addresses(runs: int, log: Log) -> list[Table]:
-    """The same, when the first of the addresses of a host is of no use."""
+    """Measure the start if the first address of a host is silent or refuses."""
     log.step("first address dead, or refused")
     try:
         network = servers.network()
@@ -177,7 +175,7 @@ def addresses(runs: int, log: Log) -> list[Table]:
 
 @contextmanager
 def _accepting(network: servers.Network, address: str) -> Iterator[None]:
-    """Somebody who listens in that network."""
+    """Accept connections at an address of the network."""
     command = network.inside(sys.executable, "-c", ACCEPT, address, PORT)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as listener:
         try:

@@ -1,6 +1,6 @@
 """
-How fast bytes are carried: from a server to a pipe, a file or /dev/null, and from
-a pipe or a file to a server.
+Throughput: from a server to a pipe, a file or /dev/null, and from a pipe or a file to a
+server.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from benchmarks.peers import OURS, Client
 from benchmarks.traffic import Account, NotExact, Service
 from tests import certificates
 
-#: How much is hashed before anything is timed.  Not a multiple of anything.
+#: Bytes that are hashed before anything is timed; not a multiple of a block size.
 CHECKED = (32 << 20) + 12345
 
-#: Bytes above which one run by size is enough.
+#: Bytes above which one run for each size is enough.
 LONG = 1 << 28
 
 
@@ -45,8 +45,9 @@ class Carried:
     """
     One run in which every byte has arrived.
 
-    :ivar seconds: from the connection to the end of both sides.
-    :ivar whole: from the start of the program to the end of both sides.
+    :ivar size: Bytes carried.
+    :ivar seconds: From the connection to the end of both sides.
+    :ivar whole: From the start of the program to the end of both sides.
     :ivar cpu: CPU seconds of the program, its start included.
     :ivar server: CPU seconds of the server.
     """
@@ -66,10 +67,10 @@ class Carried:
 @dataclass(frozen=True)
 class Flow:
     """
-    A direction, and what our end of it is.
+    A direction, and the local end of it.
 
-    :ivar down: whether it is from the server.
-    :ivar end: pipe, file, null, or a prog of its own that counts.
+    :ivar down: Whether bytes flow from the server.
+    :ivar end: pipe, file, null, or prog: a prog that counts the bytes.
     """
 
     down: bool
@@ -78,7 +79,7 @@ class Flow:
 
     @property
     def words(self) -> str:
-        """As it is told."""
+        """The flow in words."""
         end = "/dev/null" if self.end == "null" else self.end
         return f"download to {end}" if self.down else f"upload from {end}"
 
@@ -86,7 +87,7 @@ class Flow:
         """
         Let a program carry bytes.
 
-        :raises NotExact: if not all have arrived, or the program has failed.
+        :raises NotExact: if not all bytes arrived, or the program failed.
         """
         listener, port = traffic.listen()
         with listener:
@@ -99,7 +100,8 @@ class Flow:
                 began = time.monotonic()
                 usage, account = work(stack, peers.at(command, port), service)
             if usage.status:
-                # Whoever was never there would be waited for.
+                # A client that failed may never have connected; then the server has no
+                # result.
                 raise NotExact(f"exit status {usage.status}: {usage.err[-200:]}")
             served = server.result()
         finally:
@@ -117,10 +119,10 @@ class Flow:
 
     def prepare(self, size: int) -> None:
         """
-        Use as much memory as a file of that size will need.
+        Use as much memory as a file of this size will need.
 
-        What nobody has used since a virtual machine began costs its host something
-        the first time, which is not to be the first client's.
+        In a virtual machine the first use of a page costs its host time, which would be
+        charged to the first client.
         """
         if self.end == "file":
             path = traffic.fill(self.folder / "received", size)
@@ -135,11 +137,11 @@ class Flow:
     def _down(
         self, stack: ExitStack, command: Sequence[str], service: Service
     ) -> tuple[Usage, Account]:
-        """Run a program whose output counts."""
-        # Input that does not end: otherwise its end would be told to the server.
+        """Run a program that receives."""
+        # stdin stays open: at its EOF, tcpclient would tell the server.
         stdin, hold = os.pipe()
         stack.callback(os.close, hold)
-        # What is hashed has to be seen, wherever it would go otherwise.
+        # Bytes that go to /dev/null cannot be hashed, so they go to a pipe.
         end = "pipe" if service.digest and self.end != "file" else self.end
         if end == "null":
             usage = self._run(command, stdin, DEVNULL, service.size)
@@ -167,7 +169,7 @@ class Flow:
     def _up(
         self, stack: ExitStack, command: Sequence[str], service: Service
     ) -> tuple[Usage, Account]:
-        """Run a program with input; who counts is the server."""
+        """Run a program that sends; the server counts the bytes."""
         if self.end == "file":
             path = traffic.fill(self.folder / f"sent-{service.size}", service.size)
             with path.open("rb") as file:
@@ -185,7 +187,7 @@ class Flow:
         return usage, feed.result()
 
     def _run(self, command: Sequence[str], stdin: int, stdout: Any, size: int) -> Usage:
-        """Run it; what it was given is closed on our side."""
+        """Run a command, and close the descriptors that it was given."""
         process = launch(command, stdin, stdout)
         os.close(stdin)
         if isinstance(stdout, int) and stdout >= 0:
@@ -194,21 +196,22 @@ class Flow:
 
 
 def _without(fd: int, work: Callable[..., Account], *arguments: Any) -> Account:
-    """Work at one end of a pipe, in another process, with the other end closed."""
+    """Work at one end of a pipe in another process, with the other end closed."""
     os.close(fd)
     return work(*arguments)
 
 
 def _told(count: int) -> Account:
-    """An account of somebody who has ended just now."""
+    """Return an account that has ended just now."""
     return Account(0, time.monotonic(), count, 0)
 
 
 @dataclass(frozen=True)
 class Contest:
     """
-    Who carries the same bytes in the same way, each in its turn.  Whoever fails
-    once, but us, is out.
+    Clients that carry the same bytes in the same way, in turns.
+
+    A peer that fails once is excluded; a failure of tcpclient ends the benchmark.
     """
 
     flow: Flow
@@ -218,7 +221,7 @@ class Contest:
     out: set[str] = field(default_factory=set)
 
     def run(self, size: int, runs: int) -> dict[str, list[Carried]]:
-        """The runs of each that carries them exactly."""
+        """Return the runs of each client that carries the bytes exactly."""
         self.log.step(f"{self.flow.words}, {'TLS' if self.certificate else 'plain'}")
         fit = {
             client.name: partial(self._carry, client, size)
@@ -234,7 +237,7 @@ class Contest:
         }
 
     def _exact(self, client: Client) -> bool:
-        """Whether it carries exactly what was sent; told if not."""
+        """Tell whether a client carries exactly the bytes that were sent."""
         service = Service(CHECKED, self.certificate, digest=True)
         return self._try(client, service) is not None
 
@@ -255,7 +258,7 @@ class Contest:
 
 
 def sample(carried: Sequence[Carried] | None, kind: str) -> Sample | None:
-    """One figure of some runs."""
+    """Return one figure of some runs."""
     if not carried:
         return None
     return Sample(tuple(getattr(one, kind) for one in carried))
@@ -267,29 +270,29 @@ def row(
     clients: Sequence[Client],
     kind: str,
 ) -> Row:
-    """One figure of all clients."""
+    """Return one figure of all clients."""
     samples = {c.name: sample(found.get(c.name), kind) for c in clients}
     return Row(what, samples)
 
 
 def others(row: Row) -> list[Sample | None]:
-    """What was measured of the others."""
+    """Return the samples of the peers."""
     return list(row.samples.values())[1:]
 
 
 def busy(found: Mapping[str, Sequence[Carried]]) -> str:
-    """The part of the time in which the server was at work, with our client."""
+    """Return the share of the time in which the server used the CPU, with tcpclient."""
     shares = sample_share(found[OURS])
     return f"{100 * shares:.0f} %"
 
 
 def sample_share(carried: Sequence[Carried]) -> float:
-    """The median of the parts of the time in which the server was at work."""
+    """Return the median share of the time in which the server used the CPU."""
     return Sample(tuple(one.server / one.seconds for one in carried)).median
 
 
 def flows(folder: Path, *ends: str) -> list[Flow]:
-    """Flows by name: ``down pipe``."""
+    """Return flows by name, such as ``down pipe``."""
     return [
         Flow(words.split()[0] == "down", words.split()[1], folder) for words in ends
     ]
@@ -300,7 +303,7 @@ TLS = ("down pipe", "up pipe")
 
 
 def plain(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Plain client mode, against all."""
+    """Measure client mode in clear, beside all peers."""
     clients = peers.plain()
     rows, shares = [], []
     for flow in flows(folder, *PLAIN):
@@ -326,7 +329,7 @@ def plain(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """TLS client mode, against all, and prog against client mode."""
+    """Measure client mode over TLS beside all peers, and prog beside client mode."""
     clients, certificate = peers.tls(), certificates.shared().server
     rates, seconds, progs, shares = [], [], [], []
     for flow in flows(folder, *TLS):
@@ -376,7 +379,7 @@ def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def _fastest(found: Mapping[str, Sequence[Carried]]) -> str:
-    """The name of the fastest of the others."""
+    """Return the name of the fastest peer."""
     rates = {
         name: rate.median
         for name, carried in found.items()
@@ -386,7 +389,7 @@ def _fastest(found: Mapping[str, Sequence[Carried]]) -> str:
 
 
 def _prog(folder: Path, words: str, size: int, runs: int, log: Log) -> Row:
-    """Prog beside client mode with a pipe, over TLS, one direction."""
+    """Measure prog beside client mode with a pipe, over TLS, in one direction."""
     certificate = certificates.shared().server
     client = peers.tls()[0]
     prog, pipe = flows(folder, f"{words} prog", f"{words} pipe")
@@ -408,7 +411,7 @@ def _prog(folder: Path, words: str, size: int, runs: int, log: Log) -> Row:
 
 
 def plain_prog(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Prog without TLS: cat has the connection, whoever made it."""
+    """Measure prog in clear, where cat has the connection."""
     clients, rows = peers.plain_prog(), []
     for flow in flows(folder, "down pipe", "up file"):
         found = Contest(flow, clients, None, log).run(size, runs)
@@ -425,14 +428,14 @@ def plain_prog(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """How the time from start to end grows with the size."""
+    """Measure how the time from start to end grows with the size."""
     steps = [step for step in (1 << 10, 1 << 20, 1 << 26, 1 << 30) if step < size]
     tables = []
     for title, clients, certificate in (
         ("plain", peers.plain(), None),
         ("TLS", peers.tls(), certificates.shared().server),
     ):
-        # ncat is not among them: over TLS it hangs when there is little to read.
+        # ncat is left out: over TLS it hangs when there is little to read.
         some = [c for c in clients if c.name in (OURS, "socat -b 262144")]
         (flow,) = flows(folder, "down null")
         rows = []
@@ -443,7 +446,7 @@ def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
                     client.name: partial(flow.carry, client, Service(step, certificate))
                     for client in some
                 },
-                # What takes long varies less.
+                # Long runs vary less.
                 1 if step > LONG else runs,
             )
             rows.append(row(amount(step), found, some, "whole"))
@@ -460,7 +463,7 @@ def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def amount(size: int) -> str:
-    """A number of bytes, to be read."""
+    """Return a number of bytes in words."""
     for unit in ("GiB", "MiB", "KiB"):
         factor = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}[unit]
         if size >= factor:
@@ -469,7 +472,7 @@ def amount(size: int) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Remove what was written."""
+    """Remove the files in a folder."""
     for path in folder.iterdir():
         with suppress(OSError):
             path.unlink()

@@ -1,11 +1,10 @@
 """
-Both ends of what is measured: servers, and who fills and empties the pipes.
+The ends of a measurement: servers, and processes that fill and empty pipes.
 
-Each is a process of its own, forked from the benchmark, and made to cost less
-than whoever is measured: what is sent is one block over and over, what arrives
-in clear is thrown away in the kernel (MSG_TRUNC), pipes are filled and emptied by
-splice.  They count every byte; with ``digest`` they read what arrives and hash
-it, which is for runs that are not timed.
+Each end is a process, forked from the benchmark, that costs less than the measured
+program: senders repeat one block, receivers in clear discard data in the kernel
+(MSG_TRUNC), and pipes are filled and emptied with splice(2). They count every byte.
+With ``digest`` they read and hash the data; such runs are not timed.
 """
 
 from __future__ import annotations
@@ -34,30 +33,30 @@ from benchmarks.measure import PATIENCE
 
 HOST = "127.0.0.1"
 
-#: A prime, so that a block that is lost or doubled shows.  It is small enough to
-#: stay in the cache of a CPU.
+#: A prime, so that a lost or repeated block changes the hash.  It fits in the cache of
+#: a CPU.
 BLOCK = 1_048_583
 
 _FORK = multiprocessing.get_context("fork")
 
 
 class NotExact(Exception):
-    """Other bytes arrived than were sent, or nothing at all."""
+    """Bytes arrived that differ from those sent, or no bytes arrived."""
 
 
 @cache
 def block() -> bytes:
     """
-    What is sent, over and over: the same in every process.
+    Return the block that is sent again and again, the same in every process.
 
-    No byte of it is a letter: s_client takes some for commands.
+    It contains no letter, as s_client treats some letters as commands.
     """
     noise = random.Random(BLOCK).randbytes(BLOCK)
     return noise.translate(bytes(i & 0x3F for i in range(256)))
 
 
 def digest_of(size: int) -> str:
-    """The SHA-256 of so many bytes of what is sent."""
+    """Return the SHA-256 of the first `size` bytes of repeated blocks."""
     found = hashlib.sha256()
     for _ in range(size // BLOCK):
         found.update(block())
@@ -68,12 +67,13 @@ def digest_of(size: int) -> str:
 @dataclass(frozen=True)
 class Account:
     """
-    What somebody has sent or received.
+    The bytes that an end has sent or received.
 
-    :ivar began: when the connection was accepted, on the monotonic clock.
-    :ivar ended: when all was done.
+    :ivar began: When the connection was accepted, on the monotonic clock.
+    :ivar ended: When the end was done.
+    :ivar count: The number of bytes.
     :ivar cpu: CPU seconds.
-    :ivar digest: SHA-256 of what was received, if asked for.
+    :ivar digest: SHA-256 of the bytes received; "" if not asked for.
     """
 
     began: float
@@ -88,16 +88,16 @@ class Account:
 
 @dataclass
 class Worker:
-    """A function at work in a process of its own."""
+    """A function that runs in a process."""
 
     process: Any
     _results: Any = field(repr=False)
 
     def result(self, patience: float = PATIENCE) -> Any:
         """
-        Wait for its end, and return what the function did.
+        Wait for the function to return, and return its result.
 
-        :raises NotExact: if it failed, or takes for ever.
+        :raises NotExact: if it raised an error, or does not end.
         """
         if not self._results.poll(patience):
             self.end()
@@ -109,14 +109,14 @@ class Worker:
         return result
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> Worker:
-    """Call a function in a process of its own."""
-    # Made before anything is timed: the process inherits it.
+    """Call a function in a new process."""
+    # Make the block before anything is timed; the process inherits it.
     block()
     ours, theirs = _FORK.Pipe(duplex=False)
 
@@ -135,12 +135,12 @@ def start(function: Callable[..., Any], *arguments: Any) -> Worker:
 
 
 def event() -> Any:
-    """Something to wait for, across processes."""
+    """Return an event for several processes."""
     return _FORK.Event()
 
 
 def counter() -> Any:
-    """A number that one process changes and another reads."""
+    """Return a number that one process changes and another reads."""
     return _FORK.Value("Q", 0)
 
 
@@ -150,15 +150,15 @@ def counter() -> Any:
 @dataclass(frozen=True)
 class Service:
     """
-    What a server does.
+    The task of a server.
 
-    :ivar size: how many bytes are sent or received.
-    :ivar certificate: key and chain, for TLS.
-    :ivar digest: whether what arrives is hashed.
-    :ivar ready: set once the connection is there.
-    :ivar gate: waited for before anything is sent or received.
-    :ivar last: waited for before the connection is closed.
-    :ivar progress: what has been sent so far.
+    :ivar size: The bytes to send or receive.
+    :ivar certificate: Key and chain for TLS; None for a connection in clear.
+    :ivar digest: Whether to hash the data received.
+    :ivar ready: Set when the connection is made.
+    :ivar gate: Waited for before any data is sent or received.
+    :ivar last: Waited for before the connection is closed.
+    :ivar progress: The number of bytes sent so far.
     """
 
     size: int
@@ -170,9 +170,9 @@ class Service:
     progress: Any = None
 
     def accept(self, listener: socket.socket) -> Any:
-        """One connection, secured."""
+        """Accept one connection, and do the handshake."""
         connection, _ = listener.accept()
-        # The kernel looks at the time: Python would ask it, and wait, piece by piece.
+        # The kernel keeps the time limit: Python's would add a poll(2) to each call.
         patience = pack("ll", int(PATIENCE), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
@@ -185,29 +185,29 @@ class Service:
 
 
 def listen() -> tuple[socket.socket, str]:
-    """A socket to accept from, and its port."""
+    """Return a listening socket and its port."""
     listener = socket.create_server((HOST, 0), backlog=2000)
     return listener, str(listener.getsockname()[1])
 
 
 @cache
 def tls_context(certificate: Path) -> ssl.SSLContext:
-    """The settings of a TLS server."""
+    """Return the context of a TLS server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
 def say_goodbye(connection: Any) -> None:
-    """Say that no more will be sent, and wait until the client has gone."""
+    """Tell the client that no more data follows, and wait until it has closed."""
     if isinstance(connection, ssl.SSLSocket):
         # Few clients answer a close_notify.
         with suppress(OSError):
             connection.unwrap()
     else:
         connection.shutdown(socket.SHUT_WR)
-        # A client that leaves something unread resets the connection, or has gone
-        # before all was on its way.  Our own FIN counts as one byte.
+        # A client that leaves data unread sends RST, or closes before all data is
+        # acknowledged.  The FIN of the server counts as one byte in TIOCOUTQ.
         if connection.recv(1):
             raise NotExact("the client has sent something")
         waiting = ioctl(connection, TIOCOUTQ, bytes(4))
@@ -217,7 +217,7 @@ def say_goodbye(connection: Any) -> None:
 
 
 def send(listener: socket.socket, service: Service) -> Account:
-    """Send so many bytes to the first who comes."""
+    """Send the bytes of a service to the first client."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -236,7 +236,7 @@ def send(listener: socket.socket, service: Service) -> Account:
 
 
 def receive(listener: socket.socket, service: Service) -> Account:
-    """Receive so many bytes from the first who comes."""
+    """Receive the bytes of a service from the first client."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -244,8 +244,8 @@ def receive(listener: socket.socket, service: Service) -> Account:
     secure = isinstance(connection, ssl.SSLSocket)
     flags = 0 if secure or service.digest else socket.MSG_TRUNC
     buffer, count, found = bytearray(1 << 20), 0, hashlib.sha256()
-    # In clear every client says when it has ended.  Over TLS s_client does not: so
-    # we say it, once we have what was to come.
+    # In clear every client sends FIN at its end.  Over TLS s_client sends no
+    # close_notify, so the server closes once it has all bytes.
     while not (secure and count >= service.size):
         received = connection.recv_into(buffer, 0, flags)
         if not received:
@@ -262,7 +262,7 @@ def receive(listener: socket.socket, service: Service) -> Account:
 
 
 def echo(listener: socket.socket, service: Service) -> Account:
-    """Send back what the first who comes sends, so many bytes in all."""
+    """Echo the bytes of a service to the first client."""
     connection = service.accept(listener)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began, cpu, count = time.monotonic(), time.process_time(), 0
@@ -277,7 +277,7 @@ def echo(listener: socket.socket, service: Service) -> Account:
 
 
 def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> None:
-    """Let everybody connect, one after the other, and wait until they go."""
+    """Accept clients one after the other, and wait until each has closed."""
     while True:
         connection: Any = listener.accept()[0]
         connection.settimeout(PATIENCE)
@@ -292,7 +292,7 @@ def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> 
 
 
 def agree(connection: socket.socket) -> None:
-    """Speak SMTP up to STARTTLS."""
+    """Speak SMTP up to the go-ahead of STARTTLS."""
     connection.sendall(b"220 mail.example.test ESMTP\r\n")
     connection.recv(4096)
     connection.sendall(b"250-mail.example.test\r\n250 STARTTLS\r\n")
@@ -304,7 +304,7 @@ def agree(connection: socket.socket) -> None:
 
 
 def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
-    """Empty a pipe until its end."""
+    """Read a pipe to its end."""
     if gate is not None:
         gate.wait()
     began, cpu = time.monotonic(), time.process_time()
@@ -321,7 +321,7 @@ def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
 
 
 def feed(fd: int, size: int, progress: Any = None) -> Account:
-    """Fill a pipe with so many bytes, and close it."""
+    """Write `size` bytes to a pipe, and close it."""
     began, cpu = time.monotonic(), time.process_time()
     source = os.memfd_create("block")
     os.write(source, block())
@@ -338,7 +338,7 @@ def feed(fd: int, size: int, progress: Any = None) -> Account:
 
 
 def fill(path: Path, size: int) -> Path:
-    """Write a file of so many bytes, unless it is there."""
+    """Write a file of `size` bytes, unless it exists."""
     if not path.exists() or path.stat().st_size != size:
         with path.open("wb", buffering=0) as file:
             left = size

@@ -1,7 +1,7 @@
-"""Certificates for the tests, issued on the spot by authorities that are thrown away.
+"""Certificates for the tests, issued by authorities that exist for one run.
 
-An `Authority` issues every kind of certificate that a test needs: good ones, and each
-way of being wrong.  `shared()` gives the usual ones as files, made once a process.
+An `Authority` issues good certificates and each kind of bad one that a test needs.
+`shared` writes the usual ones to files, once a process.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ Extension = tuple[x509.ExtensionType, bool]
 
 @dataclass(frozen=True)
 class Period:
-    """The time in which a certificate, or a revocation list, holds."""
+    """The time in which a certificate or a revocation list is valid."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def hours(cls, start: float, end: float) -> Period:
-        """Return a period given in hours from now; what is past is negative."""
+        """
+        Return a period from its start and end in hours from now; the past is negative.
+        """
         now = datetime.now(timezone.utc)
         return cls(now + timedelta(hours=start), now + timedelta(hours=end))
 
@@ -60,7 +62,9 @@ FUTURE = Period.hours(24, 48)
 
 
 def key_usage(*allowed: str) -> x509.KeyUsage:
-    """Return a KeyUsage of the bits that are named, as `cryptography` names them."""
+    """
+    Return a KeyUsage with these bits, by the names that `cryptography` gives them.
+    """
     bits = (
         "digital_signature",
         "content_commitment",
@@ -89,11 +93,11 @@ class Identity:
     intermediates: tuple[x509.Certificate, ...] = ()
 
     def without_intermediates(self) -> Identity:
-        """Return the identity that a server shows when it forgets its chain."""
+        """Return the identity of a server that does not send its intermediates."""
         return replace(self, intermediates=())
 
     def key_pem(self, passphrase: str | None = None) -> bytes:
-        """Return the private key, encrypted if there is a passphrase."""
+        """Return the private key, encrypted if a passphrase is given."""
         return self.key.private_bytes(
             Encoding.PEM,
             PrivateFormat.PKCS8,
@@ -103,11 +107,11 @@ class Identity:
         )
 
     def chain_pem(self) -> bytes:
-        """Return the certificate, then its intermediates."""
+        """Return the certificate, followed by its intermediates."""
         return _pem(self.certificate, *self.intermediates)
 
     def save(self, path: Path, passphrase: str | None = None) -> Path:
-        """Write key and chain into one file, the form that most programs take."""
+        """Write key and chain to one file, the form that most programs read."""
         path.write_bytes(self.key_pem(passphrase) + self.chain_pem())
         return path
 
@@ -124,7 +128,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Authority:
-    """Who may issue certificates: a root, or an intermediate below another."""
+    """An issuer of certificates: a root, or an intermediate below another authority."""
 
     identity: Identity
 
@@ -138,7 +142,7 @@ class Authority:
         key: PrivateKey | None = None,
         extensions: Sequence[Extension] = (),
     ) -> Authority:
-        """Make an authority that vouches for itself."""
+        """Make an authority with a self-signed certificate."""
         key = key or _new_key()
         basic = x509.BasicConstraints(True, path_length)
         draft = _authority_draft(_subject(name), key, valid, basic, ISSUING)
@@ -155,7 +159,7 @@ class Authority:
         key: PrivateKey | None = None,
         extensions: Sequence[Extension] = (),
     ) -> Authority:
-        """Make an authority for which this one vouches."""
+        """Make an authority whose certificate this one has signed."""
         key = key or _new_key()
         draft = _authority_draft(_subject(name), key, valid, basic, usage)
         return Authority(self._issue(_extended(draft, extensions), key))
@@ -172,7 +176,7 @@ class Authority:
         key: PrivateKey | None = None,
         extensions: Sequence[Extension] = (),
     ) -> Identity:
-        """Issue a server certificate; with neither names nor addresses it has no SAN.
+        """Issue a server certificate; without names and addresses it has no SAN.
 
         The common name is the first of the names unless it is given.
         """
@@ -198,7 +202,7 @@ class Authority:
     def revocations(
         self, *revoked: Identity, valid: Period = CURRENT
     ) -> x509.CertificateRevocationList:
-        """Sign a list of revoked certificates; `valid` may make it an expired one."""
+        """Sign a list of revoked certificates; `valid` may be a period of the past."""
         draft = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.identity.certificate.subject)
@@ -222,10 +226,12 @@ class Authority:
         change: Callable[[bytes], bytes],
         digest: HashAlgorithm = DIGEST,
     ) -> Identity:
-        """Sign what no library would: a certificate of ours, changed.
+        """Change a certificate in ways that libraries do not offer, and sign it.
 
-        `change` is given what is signed and the name of the algorithm, in DER; it
-        keeps the length.  What only OpenSSL can read comes as OpenSSL's.
+        :param change: is called with the signed part and the algorithm's name, both in
+            DER; keeps the length.
+        :returns: the certificate as an object of `cryptography`, or of pyOpenSSL if
+            `cryptography` cannot read it.
         """
         tbs = identity.certificate.tbs_certificate_bytes
         rest = identity.certificate.public_bytes(Encoding.DER).partition(tbs)[2]
@@ -254,7 +260,7 @@ class Authority:
 
     def _path(self) -> tuple[x509.Certificate, ...]:
         certificate = self.identity.certificate
-        # Nobody sends a root: who trusts it has it.
+        # A server may leave the root out of its chain (RFC 5246, 7.4.2).
         if certificate.issuer == certificate.subject:
             return ()
         return (certificate, *self.identity.intermediates)
@@ -267,7 +273,7 @@ def self_signed(
     common_name: str | None = None,
     valid: Period = CURRENT,
 ) -> Identity:
-    """Make a server certificate that no authority vouches for."""
+    """Make a server certificate that is signed by its own key."""
     key = _new_key()
     common_name = common_name or _first(names)
     draft = _named(_draft(_subject(common_name), key, valid), names, addresses)
@@ -276,19 +282,19 @@ def self_signed(
 
 
 def save_certificates(path: Path, *certificates: x509.Certificate) -> Path:
-    """Write certificates into one file, such as one of trusted roots."""
+    """Write certificates to one file, such as a file of trusted roots."""
     path.write_bytes(_pem(*certificates))
     return path
 
 
 def save_revocations(path: Path, *lists: x509.CertificateRevocationList) -> Path:
-    """Write revocation lists into one file."""
+    """Write revocation lists to one file."""
     path.write_bytes(_pem(*lists))
     return path
 
 
 def der(tag: int, content: bytes) -> bytes:
-    """Encode one value as ASN.1's distinguished rules (DER) have it."""
+    """Encode one value by the distinguished encoding rules (DER) of ASN.1."""
     size = len(content)
     length = size.to_bytes(max(1, (size.bit_length() + 7) // 8), "big")
     if size > 127:
@@ -298,7 +304,7 @@ def der(tag: int, content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Shared:
-    """The files that most tests need, and who and what is in them."""
+    """The files that most tests need, with the identities and authorities in them."""
 
     directory: Path
     authority: Authority
@@ -316,12 +322,12 @@ class Shared:
 
 @functools.cache
 def shared() -> Shared:
-    """Make the usual files once a process; they are removed when it ends.
+    """Make the usual files, once a process; they are removed when the process exits.
 
     `server` is valid for localhost, mail.example.test, 127.0.0.1 and ::1.  `server` and
-    `client` hold key and chain; `encrypted_client` is `client` with its key under
-    `passphrase`.  `revocations` is a current list of nothing.  `stranger` is another
-    authority, which did not issue any of these.
+    `client` contain key and chain; `encrypted_client` is `client` with its key
+    encrypted by `passphrase`.  `revocations` is a current list that is empty.
+    `stranger` is another authority, which has issued none of these.
     """
     directory = Path(tempfile.mkdtemp(prefix="certificates-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)

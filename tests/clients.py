@@ -1,8 +1,8 @@
-"""Client programs that use the command as their tunnel, and places for them to run in.
+"""Client programs that use the command as their tunnel, and their home directories.
 
-A client program runs the command as its user would: a line in its settings, or a port
-that `tcpserver` listens on.  A `Place` is its home directory.  In its path `tcpclient`
-is the command, and each run of it leaves its status and its stderr behind.
+A client program runs the command as its user would have it: by a line in its settings,
+or through a port that `tcpserver` listens on.  A `Place` is its home directory.  The
+`tcpclient` in its PATH runs the command, and records the exit status and the stderr.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tests.servers.daemon import listening_sockets, make_directory, wait_until_r
 from tests.servers.daemon import start as daemon
 from tests.servers.ucspi import TcpServer
 
-#: Runs the command with its own stdin and stdout, passes the signals on that a client
-#: program may send to its tunnel, and records how the run ended.
+#: Runs the command with this process's stdin and stdout, forwards the signals that a
+#: client program may send to its tunnel, and records the status and stderr of the run.
 RECORDER = """
 import os, signal, subprocess, sys, tempfile
 runs, root, command = sys.argv[1:4]
@@ -49,16 +49,16 @@ sys.exit(status)
 
 @dataclass(frozen=True)
 class Place:
-    """The home of one client program."""
+    """The home directory of one client program."""
 
     directory: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the client program finds in its environment.
+        """The environment of the client program.
 
-        The authority of the tests is in SERVERCA, so that no line of settings differs
-        from what a user writes.
+        SERVERCA is the authority of the tests, so that the lines in settings are those
+        that a user writes.
         """
         path = os.pathsep.join((str(self.directory / "bin"), os.environ["PATH"]))
         found = environment(
@@ -68,7 +68,7 @@ class Place:
             SERVERCA=str(certificates.shared().ca),
             TERM="xterm",
         )
-        # Client programs in Python are not to find our checkout.
+        # Client programs in Python must not import modules of the checkout.
         del found["PYTHONPATH"]
         return found
 
@@ -94,7 +94,9 @@ class Place:
         return finish(self.start(program, *arguments), data)
 
     def tunnels(self, count: int = 1) -> list[Outcome]:
-        """Wait until so many runs of the command have ended, and return all."""
+        """
+        Wait until this many runs of the command have ended, and return their outcomes.
+        """
 
         def ended() -> list[Path]:
             return list(self.directory.glob("runs/*/status"))
@@ -110,16 +112,25 @@ class Place:
         ]
 
     def gateway(self, *arguments: str) -> TcpServer:
-        """Return a port where `tcpclient` with these arguments answers."""
+        """
+        Start a TCP port that runs `tcpclient` with these arguments, and return its
+        server.
+        """
         return servers.tcpserver(*self._command("tcpclient", *arguments))
 
     def socket(self, *arguments: str) -> Path:
-        """Return the path of a UNIX socket where it does."""
+        """
+        Start a UNIX socket that runs `tcpclient` with these arguments, and return its
+        path.
+        """
         command = self._command("tcpclient", *arguments)
         return servers.unixserver(*command, options=("--",)).path
 
     def socat(self, *arguments: str) -> Path:
-        """Return the path of another one, before socat, which uses one socket pair."""
+        """
+        Start a UNIX socket of socat, which gives `tcpclient` one socket for stdin and
+        stdout, and return its path.
+        """
         socat = find_program("socat", "socat")
         directory = make_directory("socat")
         path = directory / "socket"
@@ -149,7 +160,7 @@ def place() -> Place:
 
 
 def on_terminal(here: Place, *command: str) -> Outcome:
-    """Run a program on a terminal of its own; `out` is what it has shown there."""
+    """Run a program on a terminal of its own; `out` is what the terminal has shown."""
     master, slave = os.openpty()
     with os.fdopen(master, "rb", 0) as user:
         with os.fdopen(slave, "rb", 0) as terminal:
@@ -157,7 +168,8 @@ def on_terminal(here: Place, *command: str) -> Outcome:
             how = {"stdin": terminal, "stdout": terminal}
             process = here.start("setsid", *arguments, **how)
         shown = b""
-        # A terminal that no process has open any more gives EIO.
+        # Linux: read(2) of the master fails with EIO once no process has the slave
+        # open.
         with contextlib.suppress(OSError):
             while select.select([user], [], [], PATIENCE)[0]:
                 shown += os.read(user.fileno(), 65536)

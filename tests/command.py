@@ -1,7 +1,7 @@
-"""The command as its users run it, and servers that do what no real server would.
+"""Runs of the command, and servers that follow a script.
 
 Commands run in processes of their own.  Servers run in threads of the test process and
-follow a script: a function that is given one connection.
+follow a script, a function that is called with each connection as its `Peer`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from tests.nursery import LARGEST_REQUEST, Nursery
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "twisted_tcpclient")
 
-#: Whatever takes longer hangs.
+#: Seconds after which a command or a connection is taken to hang.
 PATIENCE = 60.0
 
-#: Nothing has moved for so long: that is what a stall looks like.
+#: Seconds without progress after which a connection is taken to be stalled.
 STILL = 0.3
 
 CHUNK = 65536
@@ -46,24 +46,28 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """Exit status and output of a command."""
 
     status: int
     out: bytes
     err: str
 
     def complaint(self) -> str:
-        """Return the one line on stderr; it is printable, and begins as it should."""
+        """Return the only line on stderr, without its prefix.
+
+        :raises AssertionError: if stderr is not one printable line with the prefix of
+            an error.
+        """
         line, end, more = self.err.partition("\n")
         start = "tcpclient: fatal: "
         printable = line.isascii() and line.isprintable()
         if end != "\n" or more or not printable or not line.startswith(start):
-            raise AssertionError(f"not one proper line: {self.err!r}")
+            raise AssertionError(f"not one line of an error: {self.err!r}")
         return line.removeprefix(start)
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return all that the command needs in its environment, and what is given."""
+    """Return what the command needs in its environment, with changes."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -83,7 +87,9 @@ def start(
     session: bool = True,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start the command with these arguments, without a terminal."""
+    """
+    Start the command with these arguments, by default without a controlling terminal.
+    """
     return subprocess.Popen(
         (*command, *arguments),
         env=environment() if env is None else env,
@@ -97,9 +103,9 @@ def start(
 
 
 def finish(process: subprocess.Popen[bytes], data: bytes | None = b"") -> Outcome:
-    """Give a command its input, wait for its end, and return what it left behind.
+    """Write the input of a command, wait for its end, and return its outcome.
 
-    Without data, stdin stays open as long as the command runs.
+    If `data` is None, stdin stays open as long as the command runs.
     """
     stdin, hold = process.stdin, contextlib.ExitStack()
     if data is None and stdin is not None:
@@ -127,7 +133,7 @@ def run(*arguments: str, data: bytes | None = b"", **how: Any) -> Outcome:
     return run_in(nursery, *arguments, data=data, stdin=stdin)
 
 
-#: The nurseries by their environment; None where there was one run so far.
+#: The nursery of each environment; None after the first run in an environment.
 _NURSERIES: dict[frozenset[tuple[str, str]], Nursery | None] = {}
 _MAKING = threading.Lock()
 
@@ -135,9 +141,11 @@ _MAKING = threading.Lock()
 def nursery_for(
     *arguments: str, env: Mapping[str, str] | None = None, **how: Any
 ) -> Nursery | None:
-    """Return a nursery for a run, from the second run in an environment on.
+    """
+    Return the nursery for a run; None if the command has to be started by itself.
 
-    A nursery does for runs that have pipes, or another stdin, and nothing else.
+    A nursery is made for the second run in an environment, as it costs as much as a
+    run.  It cannot give the command anything but arguments, environment and stdin.
     """
     small = sum(map(len, arguments)) <= LARGEST_REQUEST
     if sys.platform != "linux" or not small or not how.keys() <= {"stdin"}:
@@ -171,7 +179,7 @@ def run_in(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and all that it has started if it has a session of its own."""
+    """Kill a process, and all processes of its session if it leads one."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.getsid(process.pid) == process.pid:
             os.killpg(process.pid, signal.SIGKILL)
@@ -187,7 +195,7 @@ def shell(line: str, **how: Any) -> Outcome:
 
 @contextlib.contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
-    """Make a terminal: the end of the user, and that of programs."""
+    """Yield both sides of a pseudo-terminal: the user's, and that of programs."""
     master, slave = os.openpty()
     try:
         yield master, slave
@@ -196,12 +204,12 @@ def terminal() -> Iterator[tuple[int, int]]:
         os.close(slave)
 
 
-#: Runs a command with its stdin for its controlling terminal.
+#: Runs a command with its stdin as its controlling terminal.
 ON_TERMINAL = ("setsid", "--ctty", *COMMAND)
 
 
 def peak(pid: int) -> int:
-    """Return the most memory that a process ever had, in MiB."""
+    """Return the peak memory of a process in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) // 1024
@@ -209,8 +217,9 @@ def peak(pid: int) -> int:
 
 
 def together(cases: Mapping[str, Callable[[], object]], workers: int = 4) -> None:
-    """Run cases side by side, and fail with the names of those that fail."""
-    # What is made once must not be made by two at the same time.
+    """Run cases in parallel threads, and fail with the names of the cases that fail."""
+    # functools.cache may call a function twice if two threads ask at the same time,
+    # which would make two sets of certificates.
     server_context()
     with ThreadPoolExecutor(workers) as pool:
         futures = {name: pool.submit(case) for name, case in cases.items()}
@@ -228,13 +237,13 @@ def together(cases: Mapping[str, Callable[[], object]], workers: int = 4) -> Non
 
 
 class Cut(Exception):
-    """A connection has ended without the close_notify of TLS."""
+    """Raised when a connection ends without the close_notify of TLS."""
 
 
 class Peer:
-    """A connection that a server has accepted, in clear until it is secured.
+    """A connection that a server has accepted, in clear until `secure` is called.
 
-    `clear` is all that has come in clear.
+    `clear` is all that was received in clear.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -246,7 +255,7 @@ class Peer:
         self._ended = False
 
     def secure(self, context: SSL.Context | None = None) -> None:
-        """Do the server's part of a TLS handshake."""
+        """Complete the server's part of a TLS handshake."""
         tls = SSL.Connection(context or server_context(), None)
         tls.set_accept_state()
         self._tls = tls
@@ -257,7 +266,7 @@ class Peer:
                 self._flush()
                 self._feed()
             except SSL.Error:
-                # The peer is to hear why.
+                # The client has to receive the alert.
                 self._flush()
                 raise
             else:
@@ -265,7 +274,7 @@ class Peer:
                 return
 
     def send(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all data, encrypted if the connection is secure."""
         if self._tls is None:
             self.socket.sendall(data)
             return
@@ -275,11 +284,13 @@ class Peer:
             self._flush()
 
     def send_clear(self, data: bytes) -> None:
-        """Send it past TLS."""
+        """Send data on the socket, without encryption."""
         self.socket.sendall(data)
 
     def receive(self) -> bytes:
-        """Return what comes next, and nothing once the peer has closed in order."""
+        """
+        Return the next bytes, or an empty string once the peer has closed in order.
+        """
         if self._line:
             data, self._line = self._line, b""
             return data
@@ -294,11 +305,11 @@ class Peer:
         return data
 
     def rest(self) -> bytes:
-        """Return all until the peer closes."""
+        """Receive until the peer closes."""
         return b"".join(iter(self.receive, b""))
 
     def line(self) -> bytes:
-        """Return the next line; it may be cut short by the end."""
+        """Receive a line; EOF may cut it short."""
         received = b""
         while b"\n" not in received and (data := self.receive()):
             received += data
@@ -306,7 +317,7 @@ class Peer:
         return line + end
 
     def exactly(self, size: int) -> bytes:
-        """Return so many bytes, or fewer at the end."""
+        """Receive this many bytes, or fewer if the peer closes."""
         received = bytearray()
         while len(received) < size and (data := self.receive()):
             received += data
@@ -314,7 +325,7 @@ class Peer:
         return bytes(received[:size])
 
     def exchange(self, data: bytes) -> bytes:
-        """Send and receive at the same time, until the peer closes."""
+        """Send data and receive at the same time, until the peer closes."""
         received, view, waiting = bytearray(), memoryview(data), b""
         while not self._ended or view or waiting:
             if view and not waiting:
@@ -326,7 +337,7 @@ class Peer:
                 PATIENCE,
             )
             if not (readable or writable):
-                raise AssertionError("nothing moves any more")
+                raise AssertionError("no progress in either direction")
             if writable:
                 waiting = waiting[self.socket.send(waiting) :]
             if readable:
@@ -334,7 +345,7 @@ class Peer:
         return bytes(received)
 
     def send_until_still(self, data: bytes) -> bytes:
-        """Send until the peer takes no more, and return what could not be sent yet."""
+        """Send until the peer takes no more for STILL seconds, and return the rest."""
         view = memoryview(data)
         while view and select.select([], [self.socket], [], STILL)[1]:
             self.send(bytes(view[:4096]))
@@ -342,7 +353,7 @@ class Peer:
         return bytes(view)
 
     def half_close(self) -> None:
-        """Say that no more will be sent."""
+        """Send FIN, or close_notify over TLS."""
         if self._tls is None:
             self.socket.shutdown(socket.SHUT_WR)
         else:
@@ -350,7 +361,7 @@ class Peer:
             self._flush()
 
     def finish(self) -> bytes:
-        """Close in good order, and return what was still on its way."""
+        """Close in good order, and return what the peer still sent."""
         rest = b""
         with contextlib.suppress(OSError, Cut, SSL.Error):
             self.half_close()
@@ -359,17 +370,17 @@ class Peer:
         return rest
 
     def cut(self) -> None:
-        """Close the stream below TLS, and nothing else."""
+        """Send FIN without close_notify."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Break the connection."""
+        """Send RST."""
         no_linger = b"\1\0\0\0\0\0\0\0"
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         self.socket.close()
 
     def gone(self) -> None:
-        """Wait until the peer has closed, in whatever way."""
+        """Receive until the peer has closed, in order or not."""
         with contextlib.suppress(ConnectionError, SSL.Error, Cut):
             self.rest()
 
@@ -417,7 +428,9 @@ class Peer:
 def server_context(
     version: int = 0, client_ca: Path | None = None, certificate: Path | None = None
 ) -> SSL.Context:
-    """Return the settings of a TLS server; with a CA, clients need a certificate."""
+    """
+    Return the settings of a TLS server; with `client_ca`, clients need a certificate.
+    """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     chain = str(certificate or certificates.shared().server)
     context.use_certificate_chain_file(chain)
@@ -438,7 +451,7 @@ Script = Callable[[Peer], Any]
 
 @dataclass
 class Server:
-    """A server that follows a script with every connection."""
+    """A server that calls a script with every connection."""
 
     arguments: tuple[str, ...]
     address: Any
@@ -449,11 +462,11 @@ class Server:
         try:
             return self._results.get(timeout=PATIENCE).result()
         except Empty:
-            raise AssertionError("the server waited in vain") from None
+            raise AssertionError("no script has ended") from None
 
     @property
     def connections(self) -> int:
-        """How many scripts have ended whose results were not asked for."""
+        """Number of scripts that have ended and whose result was not fetched."""
         return self._results.qsize()
 
 
@@ -469,7 +482,7 @@ def _follow(script: Script, peer: Peer, results: SimpleQueue[Future[Any]]) -> No
 
 def _accept(listener: socket.socket, script: Script, server: Server) -> None:
     threads: list[threading.Thread] = []
-    # Shutting the listener down ends this.
+    # accept() fails once `listening` has shut the listener down.
     with contextlib.suppress(OSError):
         while True:
             peer = Peer(listener.accept()[0])
@@ -486,7 +499,7 @@ def _accept(listener: socket.socket, script: Script, server: Server) -> None:
 def listening(
     listener: socket.socket, script: Script, *arguments: str
 ) -> Iterator[Server]:
-    """Follow a script with every connection to a socket that listens."""
+    """Call a script with every connection to a bound socket."""
     listener.listen(200)
     server = Server(arguments, listener.getsockname())
     accepting = threading.Thread(
@@ -503,12 +516,12 @@ def listening(
 
 
 def tcp_listener(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Return a TCP socket that is bound."""
+    """Return a TCP socket that is bound and listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=200)
 
 
-#: For a server that waits for the end of its client's words before it answers.
+#: Options for servers that read until EOF before they answer.
 AT_ONCE = ("--shutdown", "now")
 
 
@@ -519,7 +532,10 @@ def serving(
     host: str = "127.0.0.1",
     shutdown: tuple[str, ...] = AT_ONCE,
 ) -> Iterator[Server]:
-    """Follow a script on a TCP port; `arguments` are the options, host and port."""
+    """Call a script with every connection to a TCP port.
+
+    `arguments` of the server are the options, then host and port.
+    """
     listener = tcp_listener(host)
     port = str(listener.getsockname()[1])
     with listening(listener, script, *options, *shutdown, host, port) as server:
@@ -531,7 +547,7 @@ def serving(
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to connect: what the command is told, and what its server does first."""
+    """A kind of connection: options of the command, and what its server does first."""
 
     name: str
     options: Callable[[], tuple[str, ...]]
@@ -543,10 +559,9 @@ class Kind:
     def serve(
         self, script: Script, shutdown: tuple[str, ...] = AT_ONCE
     ) -> Iterator[Server]:
-        """
-        Follow a script with every connection, once it is ready for it.
+        """Call a script with every connection, once `prepare` has returned.
 
-        :param shutdown: when the command tells the server of the end of its input.
+        :param shutdown: options that say when the server is told of the EOF of stdin.
         """
 
         def prepared(peer: Peer) -> Any:
@@ -567,12 +582,12 @@ class Kind:
 
 
 def trusting() -> tuple[str, ...]:
-    """Return the options that make the shared CA the one to trust."""
+    """Return the options with which the command trusts the shared CA only."""
     return ("-c", str(certificates.shared().ca))
 
 
 def invite(peer: Peer) -> None:
-    """Speak SMTP up to STARTTLS."""
+    """Speak SMTP up to the go-ahead of STARTTLS."""
     peer.send(b"220 mail.example.test ESMTP\r\n")
     assert peer.line().startswith(b"EHLO ")
     peer.send(b"250-mail.example.test\r\n250 STARTTLS\r\n")
@@ -581,7 +596,7 @@ def invite(peer: Peer) -> None:
 
 
 def agree(peer: Peer) -> None:
-    """Speak SMTP up to STARTTLS, then TLS."""
+    """Speak SMTP up to STARTTLS, then complete the TLS handshake."""
     invite(peer)
     peer.secure()
 
@@ -594,5 +609,7 @@ KINDS = (TCP, UNIX, TLS, STARTTLS)
 
 
 def every(case: Callable[[Kind], object], *kinds: Kind) -> None:
-    """Run a case for several kinds of connections side by side; for all by default."""
+    """
+    Run a case for these kinds of connections in parallel; by default for all kinds.
+    """
     together({kind.name: functools.partial(case, kind) for kind in kinds or KINDS})

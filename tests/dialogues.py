@@ -1,4 +1,4 @@
-"""Dialogues with real servers through the command: what is said, and what comes back.
+"""Dialogues with real servers through the command: input, and a pattern of the output.
 
 A dialogue is a list of pieces for the command's stdin and a pattern for all of its
 stdout.  `converse` plays a dialogue from a pipe, at the pace that the pieces ask for;
@@ -24,9 +24,10 @@ from tests.nursery import Child
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes for stdin, sent once a prompt has come and a pause in seconds has passed.
+    """Bytes for stdin, sent after a prompt has arrived and `pause` seconds have passed.
 
-    The prompt is the beginning of a line of the server, after that of the last piece.
+    The prompt is a pattern for the beginning of a line of the server, after the line
+    that matched the prompt before it.
     """
 
     data: bytes
@@ -36,34 +37,34 @@ class Piece:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """What the client says, and a pattern of all that the server says."""
+    """The client's input, and a pattern of all that the server sends."""
 
     pieces: tuple[Piece, ...]
     answer: bytes
 
     @property
     def data(self) -> bytes:
-        """All that the client says."""
+        """All that the client sends."""
         return b"".join(piece.data for piece in self.pieces)
 
     def without_prompts(self) -> Dialogue:
-        """Say the same without waiting for what the server says."""
+        """Return the same dialogue as one piece, which waits for no prompt."""
         return replace(self, pieces=(Piece(self.data),))
 
     def is_answered_by(self, out: bytes) -> bool:
-        """Tell whether this is the whole answer."""
+        """Tell whether this output is the whole answer."""
         return re.fullmatch(self.answer, out) is not None
 
 
-#: How long the largest dialogue may take on the busiest machine, in seconds.
+#: Seconds that the largest dialogue may take on a busy machine.
 PATIENCE = 180.0
 
-#: A line of nearly the size that all servers of mail take (RFC 5321, 4.5.3.1.6).
+#: A line below the limit of 1000 bytes with its CRLF (RFC 5321, 4.5.3.1.6).
 _LINE = b"x" * 990 + b"\r\n"
 
 
 def lines(size: int) -> bytes:
-    """Return lines of text that are so many bytes long, or as long as one line end."""
+    """Return lines of text of this total size in bytes, and of at least one CRLF."""
     whole, rest = divmod(max(size, 2), len(_LINE))
     return _LINE * whole + (b"x" * (rest - 2) + b"\r\n" if rest >= 2 else b"")
 
@@ -71,9 +72,10 @@ def lines(size: int) -> bytes:
 def mail(
     *sizes: int, name: str = "client.example.test", greeting: bool = False
 ) -> Dialogue:
-    """Send messages with bodies of so many bytes by SMTP, and QUIT.
+    """
+    Return a dialogue that sends messages with bodies of these sizes by SMTP, and QUIT.
 
-    :param name: what EHLO says.
+    :param name: the client's name in EHLO.
     :param greeting: whether the server greets first, as it does in clear.
     """
     pieces = [Piece(b"EHLO %s\r\n" % name.encode(), b"220 " if greeting else b"")]
@@ -93,8 +95,11 @@ def mail(
 
 
 def post(*sizes: int, wait: int = 0, close: bool = True) -> Dialogue:
-    """Send bodies of so many bytes by HTTP; each is answered so many seconds later.
+    """
+    Return a dialogue that sends bodies of these sizes by HTTP; the server waits before
+    each answer.
 
+    :param wait: seconds before each answer.
     :param close: whether the last request asks the server to close the connection.
     """
     pieces: list[Piece] = []
@@ -112,14 +117,20 @@ def post(*sizes: int, wait: int = 0, close: bool = True) -> Dialogue:
 
 
 def get(size: int, wait: int = 0) -> Dialogue:
-    """Ask for so many bytes by HTTP/1.0, which come so many seconds later."""
+    """Return a dialogue that asks for this many bytes by HTTP/1.0.
+
+    :param wait: seconds before the answer.
+    """
     request = b"GET /bytes?size=%d&wait=%d HTTP/1.0\r\n\r\n" % (size, wait)
     answer = rb"HTTP/1.[01] 200 OK\r\n(.+\r\n)+\r\nx{%d}" % size
     return Dialogue((Piece(request),), answer)
 
 
 def append(*sizes: int, user: str, password: str) -> Dialogue:
-    """Store messages with bodies of so many bytes by IMAP, and LOGOUT."""
+    """
+    Return a dialogue that stores messages with bodies of these sizes by IMAP, and
+    LOGOUT.
+    """
     prompt = b"a OK"
     pieces = [Piece(b"a LOGIN %s %s\r\n" % (user.encode(), password.encode()))]
     for size in sizes:
@@ -135,7 +146,7 @@ def append(*sizes: int, user: str, password: str) -> Dialogue:
 
 
 def files(*sizes: int) -> Dialogue:
-    """Say NOOP by FTP for so many bytes, and QUIT."""
+    """Return a dialogue that sends this many bytes of NOOP by FTP, and QUIT."""
     noops = sum(sizes) // 6 + 1
     return Dialogue(
         (
@@ -150,7 +161,9 @@ def files(*sizes: int) -> Dialogue:
 
 
 def chat(*sizes: int) -> Dialogue:
-    """Open an XMPP stream, say nothing in so many blanks, and close the stream."""
+    """
+    Return a dialogue that opens an XMPP stream, sends this many blanks, and closes it.
+    """
     opened = (
         b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0'"
         b" xmlns:stream='http://etherx.jabber.org/streams' to='localhost'>"
@@ -167,7 +180,9 @@ def chat(*sizes: int) -> Dialogue:
 
 
 class _Listener:
-    """Collects what a stream gives, for a thread that waits for parts of it."""
+    """
+    A thread that collects a stream, for another thread that waits for parts of it.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.heard = bytearray()
@@ -188,7 +203,10 @@ class _Listener:
             self._more.notify_all()
 
     def wait_for(self, prompt: bytes, since: int) -> int:
-        """Wait for a line that begins so, or for the end; return where it ends."""
+        """
+        Wait for a line whose beginning matches the prompt, or for EOF; return where the
+        line ends.
+        """
         line = re.compile(b"^" + prompt + b".*\n", re.MULTILINE)
         with self._more:
             self._more.wait_for(
@@ -199,23 +217,24 @@ class _Listener:
             return found.end() if found else len(self.heard)
 
     def all(self) -> bytes:
-        """Wait for the end, and return all of it."""
+        """Wait for EOF, and return all bytes."""
         self._thread.join(PATIENCE)
         return bytes(self.heard)
 
 
 def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
-    """Run the command with these pieces on a pipe, and return what it leaves behind."""
+    """Run the command with these pieces on a pipe, and return its outcome."""
     process = begin(*arguments)
     assert process.stdin and process.stdout
     out = _Listener(process.stdout)
     place = 0
-    # A pipe is broken when the command has ended, or will not read it again.
+    # EPIPE: the command has exited, or will not read stdin again.
     with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
         for piece in pieces:
             if piece.prompt:
                 place = out.wait_for(piece.prompt, place)
-            # The pause is what is tested: servers and the command see it.
+            # The pause is a part of the dialogue: the server and the command measure
+            # it.
             threading.Event().wait(piece.pause)
             stdin.write(piece.data)
             stdin.flush()
@@ -223,7 +242,7 @@ def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
 
 
 def recite(arguments: Iterable[str], data: bytes) -> Outcome:
-    """Run the command with a file for its stdin, and return what it leaves behind."""
+    """Run the command with a file as its stdin, and return its outcome."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.seek(0)
@@ -241,7 +260,9 @@ def begin(
 
 
 def _outcome(process: subprocess.Popen[bytes] | Child, out: _Listener) -> Outcome:
-    """Wait for the end of a command whose stdout has a listener."""
+    """
+    Wait for the end of a command whose stdout is collected, and return its outcome.
+    """
     assert process.stderr
     try:
         status = process.wait(PATIENCE)

@@ -1,9 +1,8 @@
-"""
-A STARTTLS server for a process of its own: SMTP up to TLS, then an echo.
+"""A STARTTLS server for a process of its own: SMTP up to TLS, then an echo.
 
     python -m tests.echo_server FILE
 
-FILE has the certificate and its key.  The port is printed once it is open.
+FILE contains the certificate and its key.  The port is printed once it is open.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from tests.transcripts import GOOD, Doorman
 
 reactor: Any = global_reactor
 
-#: How many may knock at once.
+#: Connections that may wait for accept().
 BACKLOG = 4096
 
 
 def allow_descriptors() -> int:
-    """Allow this process as many descriptors as it may have, and return how many."""
+    """Raise the soft limit of open descriptors to the hard limit, and return it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
 
 
 class Doormen(Factory):
-    """Builds a doorman in front of each echo."""
+    """A factory of SMTP servers that start TLS with an echo behind it."""
 
     noisy = False
 
@@ -45,13 +44,13 @@ class Doormen(Factory):
         self._tls = TLSMemoryBIOFactory(certificate.options(), False, echo)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """One more."""
+        """Return a server for one connection."""
         tls: Any = self._tls.buildProtocol(addr)
         return Doorman(GOOD["smtp"], tls)
 
 
 def main(file: str) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     allow_descriptors()
     certificate = PrivateCertificate.loadPEM(Path(file).read_bytes())
     factory = Doormen(certificate)

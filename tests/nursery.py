@@ -1,10 +1,10 @@
-"""The command many times over, without the price of loading it each time.
+"""
+Processes of the command, forked from a process that has loaded its modules.
 
-A nursery has loaded all that the command needs, and makes a child for each run: a
-process of its own that begins where the imports are done, after half a second of work
-that each `python -m twisted_tcpclient` has to do.  All else is the same: argv, the
-environment, the working directory, the descriptors 0 to 2 and no others, and a session
-of its own.
+The nursery imports all that the command needs, once, and forks a child for each run.
+So a run does not spend half a second of CPU time on imports.  All else is as with
+``python -m twisted_tcpclient``: argv, the environment, the working directory, the
+descriptors 0 to 2 and no others, and a session of its own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-#: How long all arguments of a command may be, in bytes: the kernel takes 200 KB for
-#: one message, and they travel as JSON.
+#: The most bytes of arguments in a request.  They are sent as hexadecimal JSON in one
+#: message, and the kernel refuses messages of more than about 200 KB (EMSGSIZE).
 LARGEST_REQUEST = 50_000
 
+#: The program of the nursery.  A request is one message with the arguments, the working
+#: directory, and four descriptors: stdin, stdout, stderr, and a socket to which the
+#: process id goes and, when the child has exited, its status.
 _NURSERY = """
 import json, os, select, socket, sys
 from twisted_tcpclient import __main__, endpoints, tls
@@ -69,18 +72,20 @@ while True:
 
 
 def call(function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:
-    """Call a function here."""
+    """Call a function in the caller's own namespaces."""
     return function(*arguments, **how)
 
 
 class Nursery:
-    """A process that makes children.  Threads may share it."""
+    """A process that forks commands.  Threads may share it."""
 
     def __init__(self, env: Mapping[str, str], call: Callable[..., Any] = call) -> None:
-        """Start it.
+        """
+        Start the process.
 
-        :param env: the environment of the commands.
-        :param call: calls a function where the commands are to be.
+        :param env: The environment of the commands.
+        :param call: Calls a function in the network namespace where commands are to
+            run.
         """
         self._channel, other = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with other:
@@ -99,9 +104,10 @@ class Nursery:
         self._process.wait()
 
     def start(self, *arguments: str, stdin: Any = subprocess.PIPE) -> Child:
-        """Start the command.
+        """
+        Start the command.
 
-        :param stdin: as for `Popen`: PIPE, a descriptor or a file.
+        :param stdin: PIPE, a descriptor or a file, as for `subprocess.Popen`.
         """
         writer = None
         if stdin == subprocess.PIPE:
@@ -120,7 +126,7 @@ class Nursery:
 
 
 class Child:
-    """A command that a nursery has started, with what tests use of `Popen`."""
+    """A command that a nursery has started: some of `subprocess.Popen`."""
 
     def __init__(
         self,
@@ -130,9 +136,10 @@ class Child:
         stdout: int,
         stderr: int,
     ) -> None:
-        """Wait until it is there.
+        """
+        Wait for the process id.
 
-        :param answer: where its process id comes from, and then its status.
+        :param answer: The socket that the process id comes from, and then the status.
         """
         self.args = arguments
         self.stdin = None if stdin is None else os.fdopen(stdin, "wb")
@@ -141,9 +148,11 @@ class Child:
         self.pid = int(answer.recv(100))
 
     def wait(self, timeout: float) -> int:
-        """Return its status.
+        """
+        Wait for the end of the process, once, and return its status.
 
-        :raises subprocess.TimeoutExpired: it has not ended after so many seconds.
+        :param timeout: Seconds.
+        :raises subprocess.TimeoutExpired: if it is still running then.
         """
         self._answer.settimeout(timeout)
         try:
@@ -153,18 +162,20 @@ class Child:
             raise subprocess.TimeoutExpired(self.args, timeout) from None
 
     def kill(self) -> None:
-        """Kill it, and all that it has started in its session."""
+        """Kill the process and its process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def communicate(
         self, data: bytes | None, timeout: float
     ) -> tuple[int, bytes, bytes]:
-        """Return its status and what it has written on stdout and stderr.
+        """
+        Send the input, and return the status, stdout and stderr.
 
-        :param data: the input; None to keep stdin open as long as the command runs.
-        :raises subprocess.TimeoutExpired: with what it has written so far; it has been
-            killed.
+        :param data: The input; None keeps stdin open until the command has exited.
+        :param timeout: Seconds.
+        :raises subprocess.TimeoutExpired: if the command is still running then; it is
+            killed, and the error has its output.
         """
         stdin: Any = contextlib.nullcontext() if self.stdin is None else self.stdin
         with stdin, self.stdout, self.stderr, ThreadPoolExecutor(3) as pool:
@@ -181,6 +192,6 @@ class Child:
 
 
 def write(file: IO[bytes], data: bytes) -> None:
-    """Write all, as far as it is read, and close."""
+    """Write data until the reader has closed, and close the file."""
     with contextlib.suppress(BrokenPipeError), file:
         file.write(data)

@@ -1,5 +1,6 @@
-"""Debian packages that tests need: how a test is skipped without one, and what then
-installs them.
+"""Debian packages that tests need.
+
+A test without its package is skipped, and the reason names the package to install.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ PLACES = (
     "/usr/lib/git-core",
 )
 
-#: Where the installer unpacks packages that would replace others.
+#: Where the installer unpacks packages that conflict with installed ones.
 BESIDE = Path("/var/cache/twisted-tcpclient-tests")
 
 
 class Missing(SkipTest):
-    """A Debian package is not installed."""
+    """Raised when a Debian package is not installed; skips the test."""
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(f"{what} is missing: install the Debian package {package}")
 
 
 def find_program(name: str, package: str) -> str:
-    """Return the path of a program that its package installs.
+    """Return the path of a program of a package.
 
-    :raises Missing: it is not installed.
+    :raises Missing: if the program is not found.
     """
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), *PLACES))
     found = shutil.which(name, path=places)
@@ -51,9 +52,9 @@ def find_program(name: str, package: str) -> str:
 
 
 def service_port(name: str) -> int:
-    """Return the port of a service of TCP, by the system's list of services.
+    """Return the port of a TCP service, from /etc/services.
 
-    :raises Missing: there is no such list.
+    :raises Missing: if there is no such file.
     """
     if not Path("/etc/services").exists():
         raise Missing("/etc/services", "netbase")
@@ -61,9 +62,9 @@ def service_port(name: str) -> int:
 
 
 def find_unpacked(package: str) -> Path:
-    """Return the directory that a package is unpacked in, as if it were the root.
+    """Return the directory that contains the unpacked files of a package.
 
-    :raises Missing: it is not unpacked.
+    :raises Missing: if there is no such directory.
     """
     found = BESIDE / package
     if not found.is_dir():
@@ -72,7 +73,7 @@ def find_unpacked(package: str) -> Path:
 
 
 def missing(reasons: Iterable[str]) -> list[str]:
-    """Return the packages that are missing, by the reasons of skipped tests."""
+    """Return the names of missing packages, from the reasons of skipped tests."""
     told = re.compile(r" is missing: install the Debian package (\S+)\Z")
     matches = map(told.search, reasons)
     return sorted({match[1] for match in matches if match})

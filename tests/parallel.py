@@ -1,9 +1,9 @@
 """
-Runs tests in several processes side by side.
+Run tests in several processes side by side.
 
-Each process is one of `tests.worker`.  It is handed the tests of one class after the
-other, of one module as long as there are any: a module's servers start in few
-processes.  Only when all modules have begun do two processes share one.
+Each process is a `tests.worker`, and gets the tests of one class at a time.  It gets
+the classes of one module before those of another, so that the servers of a module start
+in few processes.  Two processes share a module only when all modules have begun.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 
 from tests.reports import Report
 
-#: Modules with the longest classes: they begin first, so that none is left at the end.
+#: The modules whose classes take longest.  They begin first: otherwise one process
+#: would still run them when the others have nothing left.
 FIRST = (
     "tests.test_field",
     "tests.torture.test_dialogues",
@@ -39,7 +40,7 @@ FIRST = (
 
 @dataclass(frozen=True)
 class Unit:
-    """The tests of a class, which run one after the other."""
+    """The tests of one class."""
 
     module: str
     name: str
@@ -67,7 +68,7 @@ def names(suite: Iterable[Any]) -> Iterator[str]:
 
 
 class Waiting:
-    """The units that no worker has begun, by module.  Threads may share it."""
+    """The units that no worker has got, by module.  Threads may share it."""
 
     def __init__(self, units: Iterable[Unit]) -> None:
         """Order the modules: those of `FIRST`, then the others as they come."""
@@ -98,7 +99,7 @@ class Waiting:
 
 
 class Worker:
-    """A process of `tests.worker`, and the one that follows where it dies."""
+    """A process of `tests.worker`, which is replaced if it dies."""
 
     def __init__(self) -> None:
         """Start the process."""
@@ -184,7 +185,11 @@ class Pool:
     """Workers, and the units that they share."""
 
     def __init__(self, units: Sequence[Unit], count: int) -> None:
-        """Have units for so many workers."""
+        """
+        Start the workers.
+
+        :param count: The number of workers.
+        """
         self._waiting = Waiting(units)
         self._workers = [Worker() for _ in range(count)]
         self._reports: SimpleQueue[Report | None] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""Programs that the tests run, from start to end."""
+"""Programs that tests run to their end."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.utils import getProcessOutputAndValue
 
-#: Where the packages are.
+#: The directory of the packages, which is the root of the checkout.
 ROOT = Path(__file__).parent.parent
 
-#: How long a program may take, in seconds.
+#: Seconds that a program may take.
 PATIENCE = 60
 
-#: Our own tcpclient.
+#: The command.
 TCPCLIENT = (sys.executable, "-m", "twisted_tcpclient")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a program."""
+    """Exit status and output of a program."""
 
     status: int
     out: bytes
@@ -33,12 +33,12 @@ class Outcome:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment for a program that is to find our packages."""
+    """Return the environment of a program that imports modules of the checkout."""
     return os.environ | {"PYTHONPATH": str(ROOT)} | changes
 
 
 def run(*command: str | Path, stdin: bytes = b"", **changes: str) -> Outcome:
-    """Run a program whose server is in a process of its own."""
+    """Run a program, and block until it has ended: its server needs another process."""
     process = subprocess.run(
         command,
         env=environment(**changes),
@@ -54,7 +54,7 @@ def run(*command: str | Path, stdin: bytes = b"", **changes: str) -> Outcome:
 def spawn(
     reactor: Any, *command: str, **changes: str
 ) -> Generator[Deferred[Any], Any, Outcome]:
-    """Run a program whose server is in this very process."""
+    """Run a program without blocking the reactor, so that its server may run here."""
     out, err, status = yield getProcessOutputAndValue(
         command[0],
         command[1:],

@@ -1,4 +1,4 @@
-"""What became of tests: counted, and in trial's own words."""
+"""The outcome of tests: numbers, and the text that trial prints."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Report:
     @classmethod
     def of(cls, result: Any, progress: str = "", details: str = "") -> Report:
         """
-        Count what a reporter of trial has seen.
+        Count the results in trial's reporter.
 
-        An error is a failure: a module that cannot be imported, too.  A test that is
-        expected to fail and does has passed.
+        An error is a failure, also that of a module that cannot be imported.  A test
+        that is expected to fail and does has passed.
         """
         failures = (result.failures, result.errors, result.unexpectedSuccesses)
         return cls(
@@ -45,7 +45,7 @@ class Report:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Report:
-        """Return a report that has been JSON on its way."""
+        """Return a report that was sent as JSON."""
         return cls(**{**fields, "skips": tuple(map(tuple, fields["skips"]))})
 
     def __str__(self) -> str:
@@ -55,9 +55,9 @@ class Report:
 
     def status(self, strict: bool) -> int:
         """
-        Return the exit status: 0 for success.  A run of no test has failed.
+        Return the exit status.  A run without any test fails.
 
-        :param strict: whether a skipped test is a failure.
+        :param strict: Whether a skipped test is a failure.
         """
         nothing = not (self.passed or self.failed or self.skips)
         return int(bool(self.failed or nothing or (strict and self.skips)))

@@ -1,13 +1,14 @@
 """
-Runs the tests with trial, in several processes, and ends with one line that counts
-them.  If a test was skipped because a Debian package is missing, the lines before it
-name the packages and the command that installs them.
+Run the tests with trial: ``python -m tests.run [-j N] [--versions] [NAME ...]``.
 
-``python -m tests.run [-j N] [--versions] [name ...]``: names of packages, modules,
-classes or tests, as for ``trial``; all tests by default.  ``-j`` is the number of
-processes; with ``-j 1`` the tests run in this one, as a debugger needs it.
+A name is that of a package, module, class or test, as for ``trial``; the default is all
+tests.  They run in N processes side by side, two for each core by default; with
+``-j 1`` they run in this process, as a debugger needs it.  The last line counts the
+tests.  If Debian packages were missing, the lines before it name them and the command
+that installs them.
 
-With ``CI`` in the environment a skipped test is a failure: it has shown nothing.
+With ``CI`` in the environment a skipped test is a failure, as a test that has not run
+shows nothing.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from tests import packages
 from tests.parallel import Pool, Unit, units
 from tests.reports import Report, total
 
-#: What ``--versions`` leaves out.  These tests look at the sources, the packaging and
-#: the pages; or they measure; or they show at length, with real servers and clients,
-#: bad networks and random input, what shorter tests show with scripts.  The newest set
-#: runs them; another Python or Twisted would tell nothing that those do not tell.
+#: The modules that ``--versions`` leaves out.  They check sources, pages and packaging;
+#: or they measure; or they repeat with real servers and clients, faulty networks and
+#: random input what other tests check with scripted servers.  CI runs them on the
+#: newest set only: where their outcome depends on the versions of Python and Twisted,
+#: that of the other tests does, too.
 INDEPENDENT = (
     "tests.test_api",
     "tests.test_attacks",
@@ -74,16 +76,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def load(names: Sequence[str]) -> TestSuite:
-    """Return the tests of these names, as trial finds them."""
+    """Return the tests with these names."""
     return TestLoader().loadByNames(list(names), recurse=True)
 
 
 def run_here(suite: TestSuite) -> Report:
-    """Run tests in this process, and return what became of them."""
+    """Run tests in this process, and return their report."""
     with tempfile.TemporaryDirectory(
         prefix="trial-", ignore_cleanup_errors=True
     ) as folder:
-        # A folder that is not there yet: trial does not touch others.
+        # The folder must not exist yet: trial deletes only folders that it has created.
         runner = TrialRunner(
             TreeReporter, workingDirectory=os.path.join(folder, "work")
         )
@@ -91,7 +93,7 @@ def run_here(suite: TestSuite) -> Report:
 
 
 def run_side_by_side(found: Sequence[Unit], jobs: int) -> Report:
-    """Run tests in processes, print what they report, and return the sum."""
+    """Run tests in several processes, print their reports, and return the sum."""
     reports = []
     for report in Pool(found, jobs).run():
         print(report.progress, end="", flush=True)
@@ -109,8 +111,9 @@ def run_side_by_side(found: Sequence[Unit], jobs: int) -> Report:
 
 def advice(reasons: Iterable[str]) -> str:
     """
-    Return which packages the skipped tests need, and how to install them; nothing
-    if they were skipped for other reasons.
+    Return the Debian packages that skipped tests need, and how to install them.
+
+    The text is empty if the tests were skipped for other reasons.
     """
     missing = packages.missing(reasons)
     if not missing:
@@ -124,11 +127,11 @@ def advice(reasons: Iterable[str]) -> str:
     )
 
 
-def heed_signals() -> None:
+def restore_signals() -> None:
     """
-    Undo what nohup, and a shell that starts us in the background, have done.
+    Restore the default action of signals that nohup or a shell has ignored.
 
-    An ignored signal is ignored by every program that the tests start, too.
+    A program that is started by the tests would ignore them too.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -136,8 +139,8 @@ def heed_signals() -> None:
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run, count, and return the exit status."""
-    heed_signals()
+    """Run the tests, print the count, and return the exit status."""
+    restore_signals()
     options = parse(arguments)
     suite = load(options.names or ["tests"])
     found = units(suite)

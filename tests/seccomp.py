@@ -1,9 +1,8 @@
-"""
-Runs a command under a filter that answers some system calls with an error (Linux).
+"""Runs a command under a filter that answers some system calls with an error (Linux).
 
     python -m tests.seccomp ERRNO CALL[,CALL...] COMMAND [ARGUMENT ...]
 
-As containers and sandboxes do, with seccomp(2).
+Containers and sandboxes use such filters, see seccomp(2).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 
-#: The audit architecture of a machine, and the numbers of its system calls.
+#: The audit architecture of each machine, and the numbers of its system calls.
 _MACHINES = {
     "x86_64": (0xC000003E, {"splice": 275, "sendfile": 40}),
     "aarch64": (0xC00000B7, {"splice": 76, "sendfile": 71}),
@@ -28,17 +27,17 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 #: Instructions of classic BPF: load a word, jump if equal, return.
 _LOAD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
 
-#: Where struct seccomp_data has the number of the call, and the architecture.
+#: Offsets in struct seccomp_data of the number of the call and of the architecture.
 _NUMBER, _ARCHITECTURE = 0, 4
 
 
 def supported() -> bool:
-    """Whether there are numbers for this machine."""
+    """Tell whether the numbers of this machine's system calls are known."""
     return sys.platform == "linux" and platform.machine() in _MACHINES
 
 
 def _program(calls: Sequence[str], number: int) -> Iterator[bytes]:
-    """A filter, an instruction at a time."""
+    """Yield the instructions of a filter."""
     architecture, numbers = _MACHINES[platform.machine()]
     pack = struct.Struct("HBBI").pack
     yield pack(_LOAD, 0, 0, _ARCHITECTURE)
@@ -53,7 +52,7 @@ def _program(calls: Sequence[str], number: int) -> Iterator[bytes]:
 
 def install(calls: Sequence[str], number: int) -> None:
     """
-    Answer these calls with an error, from now on and in all children.
+    Answer these calls with an error, in this process from now on, and in all children.
 
     :raises OSError: if the kernel has no such filters.
     """
@@ -68,7 +67,7 @@ def install(calls: Sequence[str], number: int) -> None:
 
 
 def _argument(value: int | bytes) -> object:
-    """A value as prctl takes it."""
+    """Return a value as prctl(2) takes it."""
     return ctypes.c_ulong(value) if isinstance(value, int) else ctypes.c_char_p(value)
 
 

@@ -1,4 +1,4 @@
-"""The real servers, each with the arguments that lead to it and a dialogue for it."""
+"""The real servers, each with the arguments to reach it and a dialogue for it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tests.dialogues import Dialogue
 
 @dataclass(frozen=True)
 class Service:
-    """A server, one way to it, and a dialogue for it.
+    """
+    A server, one way to reach it, and a dialogue for it.
 
-    `upload` takes the sizes of what is sent, in bytes.  `tells_end` is whether the
-    server ends TLS with close_notify, `pipelines` whether it takes a command before it
-    has answered the last.
+    :ivar port: Returns the port; starts the server if necessary.
+    :ivar options: The options of the command; empty for a connection in clear.
+    :ivar upload: Returns a dialogue that sends bodies of these sizes, in bytes.
+    :ivar tells_end: Whether the server ends TLS with close_notify.
+    :ivar pipelines: Whether it accepts a command before it has answered the last one.
     """
 
     name: str
@@ -28,21 +31,21 @@ class Service:
     pipelines: bool = True
 
     def arguments(self, port: int | None = None) -> tuple[str, ...]:
-        """Return the arguments of the command, by another port if one is given."""
+        """Return the arguments of the command, for another port if one is given."""
         trusting = ("-c", str(certificates.shared().ca)) if self.secure else ()
         where = ("localhost", str(port or self.port()))
         return (*self.options, *trusting, *where)
 
     @property
     def secure(self) -> bool:
-        """Whether the way is over TLS."""
+        """Whether the connection uses TLS."""
         return bool(self.options)
 
 
 def side_by_side(
     check: Callable[[Service], object], found: Sequence[Service], workers: int = 4
 ) -> None:
-    """Check servers side by side, once each has started: a fixture has no lock."""
+    """Start all servers, then check them side by side; starting them has no lock."""
     cases = {service.name: partial(check, service) for service in found}
     for service in found:
         service.port()
@@ -50,12 +53,12 @@ def side_by_side(
 
 
 def nginx() -> servers.Nginx:
-    """Return nginx before uvicorn and aiosmtpd."""
+    """Return nginx in front of uvicorn and aiosmtpd."""
     return servers.nginx(servers.uvicorn().http, servers.aiosmtpd().plain)
 
 
 def haproxy() -> servers.Web:
-    """Return HAProxy before uvicorn."""
+    """Return HAProxy in front of uvicorn."""
     return servers.haproxy(servers.uvicorn().http)
 
 
@@ -70,7 +73,7 @@ def _store_in_dovecot(*sizes: int) -> Dialogue:
 
 
 def _talk_to_pure_ftpd(*sizes: int) -> Dialogue:
-    # FTP carries files elsewhere: this is its control connection.
+    # The dialogue is that of the control connection; FTP sends files on another one.
     return dialogues.files(min(sum(sizes), 3_000))
 
 
@@ -151,7 +154,7 @@ OTHERS = (
 
 ALL = (*WEB, *MAIL, *OTHERS)
 
-# They take no large body, so that a refusal is all that they have to say to one.
+# lighttpd refuses large bodies, so its only answer to them is an error.
 LIGHTTPD = Service("lighttpd", lambda: servers.lighttpd().http, CLEAR, dialogues.post)
 LIGHTTPD_TLS = Service(
     "lighttpd, TLS", lambda: servers.lighttpd().https, TLS, dialogues.post

@@ -1,5 +1,5 @@
 """
-The Python API: what ``doc/api.rst`` lists is there, typed, documented, and works.
+The Python API: the names in ``doc/api.rst`` exist, have types and docstrings, and work.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[a-z]+\.[A-Za-z_]+")
 
 @cache
 def public() -> dict[str, Any]:
-    """What the page lists, by name."""
+    """Return the names that the page lists, with their objects."""
     document = page(PAGE)
     listed: list[nodes.Node] = list(document.findall(nodes.term))
     for body in document.findall(nodes.tbody):
@@ -57,7 +57,7 @@ def public() -> dict[str, Any]:
 
 @cache
 def shown() -> frozenset[str]:
-    """What the pages that are made of docstrings show as public."""
+    """Return the names that the generated API pages show as public."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     start = "PUBLIC:twisted_tcpclient."
@@ -67,8 +67,9 @@ def shown() -> frozenset[str]:
 
 def callables() -> Iterator[tuple[str, Any, str]]:
     """
-    All that can be called: name, function, and what documents its parameters,
-    which for what makes an instance may stand in either place.
+    Yield all public functions, methods and constructors: name, function, documentation.
+
+    The parameters of a constructor may be documented in either docstring.
     """
     for name, value in public().items():
         if inspect.isfunction(value):
@@ -78,7 +79,7 @@ def callables() -> Iterator[tuple[str, Any, str]]:
 
 
 def methods(name: str, owner: type[Any]) -> Iterator[tuple[str, Any, str]]:
-    """Those that are public of a class, and that it has written itself."""
+    """Yield the public methods that a class defines itself."""
     for key, value in vars(owner).items():
         function = getattr(value, "__func__", value)
         if not inspect.isfunction(function):
@@ -90,12 +91,12 @@ def methods(name: str, owner: type[Any]) -> Iterator[tuple[str, Any, str]]:
 
 
 class NameTests(SynchronousTestCase):
-    """What is public."""
+    """The public names."""
 
-    def test_there(self) -> None:
+    def test_defined(self) -> None:
         """
-        Each name on the page is defined in the module that the page gives.  Errors and
-        dialects hand on names of the engine of dialogues, and tls its creator.
+        Each name on the page is defined in the module that the page gives.  The modules
+        errors and dialects re-export names of dialogue, and tls re-exports its creator.
         """
         self.assertGreater(len(public()), 30)
         for name, value in public().items():
@@ -107,7 +108,7 @@ class NameTests(SynchronousTestCase):
                 )
 
     def test_errors(self) -> None:
-        """Every error is on the page: whatever is raised can be caught."""
+        """Every error of the package is on the page."""
         found = {
             f"errors.{name}"
             for name, value in vars(errors).items()
@@ -119,7 +120,10 @@ class NameTests(SynchronousTestCase):
         )
 
     def test_hierarchy(self) -> None:
-        """One root, and below it what belongs together."""
+        """
+        All errors are TCPClientErrors, and specific errors are subclasses of general
+        ones.
+        """
         for name, value in public().items():
             if name.startswith("errors.") and value is not errors.Attempt:
                 self.assertTrue(issubclass(value, errors.TCPClientError), name)
@@ -136,7 +140,9 @@ class NameTests(SynchronousTestCase):
                 self.assertTrue(issubclass(child, parent), child)
 
     def test_pickled(self) -> None:
-        """An error that is sent to another process says the same there."""
+        """
+        An error that is pickled and unpickled has the same type, text and attributes.
+        """
         for error in (
             errors.ConnectFailed(
                 [errors.Attempt("a port 1", "b"), errors.Attempt("c", "d")]
@@ -150,9 +156,9 @@ class NameTests(SynchronousTestCase):
             self.assertEqual(vars(other), vars(error))
 
     def test_pages(self) -> None:
-        """The pages that are made of docstrings show the same as public."""
+        """The generated API pages and doc/api.rst show the same names as public."""
         members = {name for name in shown() if name.count(".") == 2}
-        # Of the errors everything is.
+        # The settings show all errors with one pattern.
         names = {name for name in public() if not name.startswith("errors.")}
         modules = {name.partition(".")[0] for name in public()}
         self.assertEqual(shown() - members, {*names, *modules, "errors.**"})
@@ -163,10 +169,10 @@ class NameTests(SynchronousTestCase):
 
 
 class DocumentedTests(SynchronousTestCase):
-    """What is said of what is public."""
+    """The documentation of public names."""
 
     def test_docstrings(self) -> None:
-        """Everything has a docstring, and so has each method."""
+        """Every public class, function and method has a docstring."""
         for name, value in public().items():
             if inspect.isclass(value) or inspect.isfunction(value):
                 self.assertGreater(len(inspect.getdoc(value) or ""), 15, name)
@@ -174,7 +180,9 @@ class DocumentedTests(SynchronousTestCase):
             self.assertGreater(len(said), 15, name)
 
     def test_parameters(self) -> None:
-        """Each parameter has a type, and a line of its own; each result a type."""
+        """
+        Each parameter has a type and a :param line; each function has a return type.
+        """
         counted = 0
         for name, function, said in callables():
             signature = inspect.signature(function)
@@ -189,7 +197,7 @@ class DocumentedTests(SynchronousTestCase):
         self.assertGreater(counted, 30)
 
     def test_fields(self) -> None:
-        """Each field of a value has a line of its own."""
+        """Each field of a public dataclass has an :ivar line."""
         counted = 0
         for name, value in public().items():
             if dataclasses.is_dataclass(value):
@@ -200,7 +208,7 @@ class DocumentedTests(SynchronousTestCase):
         self.assertGreater(counted, 40)
 
     def test_typed(self) -> None:
-        """The file that is there for mypy uses all of it."""
+        """``tests/typing_api.py``, which mypy checks, uses every public name."""
         tree = ast.parse(TYPED.read_text())
         used = {
             f"{node.value.id}.{node.attr}"
@@ -211,10 +219,10 @@ class DocumentedTests(SynchronousTestCase):
 
 
 class ExampleTests(SynchronousTestCase):
-    """The programs on the page, with servers of ours in the place of the examples."""
+    """The example programs on the page, run against servers of the tests."""
 
     def run_example(self, number: int, trusted: str = "") -> None:
-        """Run one, and compare what it prints with what the page says."""
+        """Run an example and compare its output with the page."""
         postfix = servers.postfix()
         program, printed = programs(PAGE)[number]
         for host, port, ours in (
@@ -231,7 +239,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(outcome.out.decode("ascii"), printed)
 
     def test_examples(self) -> None:
-        """Each runs, and prints what the page shows."""
+        """Each example runs, and prints the output that the page shows."""
         trusted = str(certificates.shared().ca)
         self.assertEqual(len(programs(PAGE)), 3)
         self.run_example(0, trusted)

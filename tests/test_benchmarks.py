@@ -1,4 +1,4 @@
-"""The benchmarks: that they run, count only what is exact, and write the page."""
+"""The benchmarks: they run, reject inexact transfers, and write their page."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ SMALL = 1 << 20
 
 
 def needs_linux() -> None:
-    """Skip where the ends of the benchmarks cannot work."""
+    """Skip the test on systems without splice(2), which the benchmarks use."""
     if not hasattr(os, "splice"):
         raise SkipTest("the benchmarks need splice: Linux")
 
 
 class Quiet(Log):
-    """Tells nobody how far it is."""
+    """A log that prints no progress and keeps complaints."""
 
     def step(self, words: str) -> None:
-        """Not now."""
+        """Print nothing."""
 
     def complain(self, words: str) -> None:
-        """Keep it."""
+        """Keep the complaint."""
         self.complaints.append(words)
 
 
 class CarryTests(SynchronousTestCase):
-    """What counts as carried."""
+    """Transfers that are accepted or rejected."""
 
     def setUp(self) -> None:
         needs_linux()
@@ -49,21 +49,24 @@ class CarryTests(SynchronousTestCase):
         self.addCleanup(throughput.clear, self.folder)
 
     def carry(self, words: str, shell: str, digest: bool = False) -> None:
-        """Let a line of sh be the client; its server sends to, or reads from, it."""
+        """
+        Transfer bytes with a line of sh as the client; its server sends to it, or reads
+        from it.
+        """
         (flow,) = throughput.flows(self.folder, words)
         connect = f"exec 5<>/dev/tcp/127.0.0.1/PORT; {shell}"
         told = ("bash", "-c", connect)
         flow.carry(Client("sh", told, told), Service(SMALL, digest=digest))
 
     def test_exact(self) -> None:
-        """A client that carries all, and nothing else, is fine in all flows."""
+        """A client that transfers exactly the bytes is accepted in every flow."""
         for end in ("pipe", "file", "null"):
             self.carry(f"down {end}", "exec cat <&5")
         for end in ("pipe", "file"):
             self.carry(f"up {end}", "exec cat >&5")
 
     def test_too_little(self) -> None:
-        """One byte less is no run, wherever it is lost."""
+        """A client that transfers a byte too little is rejected in every flow."""
         for words, shell in (
             ("down pipe", f"head -c {SMALL - 1} <&5; cat <&5 >/dev/null"),
             ("down file", f"head -c {SMALL - 1} <&5; cat <&5 >/dev/null"),
@@ -75,7 +78,7 @@ class CarryTests(SynchronousTestCase):
                 self.carry(words, shell)
 
     def test_too_much(self) -> None:
-        """One byte more is none either."""
+        """A client that transfers a byte too much is rejected."""
         for words, shell in (
             ("down pipe", "cat <&5; echo"),
             ("up file", "cat >&5; echo >&5"),
@@ -84,7 +87,9 @@ class CarryTests(SynchronousTestCase):
                 self.carry(words, shell)
 
     def test_other_bytes(self) -> None:
-        """As many bytes, but others, are found by the hash."""
+        """
+        A client that transfers other bytes of the same number is rejected by the hash.
+        """
         for words, shell in (
             ("down pipe", r"tr '\1' '\2' <&5"),
             ("up file", r"tr '\1' '\2' >&5"),
@@ -94,12 +99,15 @@ class CarryTests(SynchronousTestCase):
                 self.carry(words, shell, digest=True)
 
     def test_status(self) -> None:
-        """A client that ends badly has not done it."""
+        """A client that exits with a status other than 0 is rejected."""
         with self.assertRaises(NotExact):
             self.carry("down pipe", "cat <&5; exit 3")
 
-    def test_peer_is_out(self) -> None:
-        """A peer that fails is told of and left out; that we fail is an error."""
+    def test_failing_peer(self) -> None:
+        """
+        If another client fails it is left out with a complaint; if the command fails,
+        the contest fails.
+        """
         (flow,) = throughput.flows(self.folder, "down pipe")
         good = peers.plain()[0]
         bad = Client("bad", ("false", "PORT"), ("false", "PORT"))
@@ -113,13 +121,15 @@ class CarryTests(SynchronousTestCase):
 
 
 class PartTests(SynchronousTestCase):
-    """Each of the other parts runs, with ours and no more of it than there must be."""
+    """The other benchmarks, run for the command with the smallest numbers."""
 
     def setUp(self) -> None:
         needs_linux()
 
     def test_start(self) -> None:
-        """A start is timed until the end of prog, after STARTTLS too."""
+        """
+        A start is timed until prog exits, after STARTTLS; a failing prog is an error.
+        """
         shared = certificates.shared()
         with greeting(shared.server, starttls=True) as port:
             options = ("-s", "smtp", "-c", str(shared.ca), HOST, port)
@@ -128,24 +138,27 @@ class PartTests(SynchronousTestCase):
                 milliseconds((*COMMAND, *options, "false"))
 
     def test_messages(self) -> None:
-        """Requests are asked and replied to."""
+        """Requests are sent and replied to."""
         self.assertGreater(messages.exchange(peers.tls()[0], 3), 0)
 
     def test_memory(self) -> None:
-        """A stalled reader is offered more than is taken, and then reads all."""
+        """
+        The memory over an idle run is measured while a reader stalls, in clear and over
+        TLS.
+        """
         self.assertGreaterEqual(memory.over_idle(True, 1 << 26, None), 0)
         certificate = certificates.shared().server
         self.assertGreaterEqual(memory.over_idle(False, 1 << 26, certificate), 0)
 
     def test_growth(self) -> None:
-        """Several connections in one process are made and used."""
+        """Connections of one process are measured in seconds, CPU seconds and KiB."""
         shared = certificates.shared()
         with growth.echoing(shared.server) as port:
             taken = growth.take("tcpclient TLS", 3, port, str(shared.ca))
         self.assertEqual(set(taken), {"seconds", "cpu", "KiB"})
 
     def test_prog(self) -> None:
-        """Over TLS prog carries as much as is counted in client mode."""
+        """Over TLS prog transfers the same number of bytes as client mode."""
         folder = Path(tempfile.mkdtemp(prefix="benchmarks-"))
         self.addCleanup(folder.rmdir)
         service = Service(SMALL, certificates.shared().server)
@@ -155,15 +168,18 @@ class PartTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """What becomes of the figures."""
+    """The page with the figures."""
 
     def table(self, *goals: Goal) -> Table:
-        """A table with one row."""
+        """Return a table with one row."""
         samples = {OURS: Sample((1.0, 3.0, 2.0)), "other": Sample((4.0,)), "no": None}
         return Table("Some", "GB/s", [Row("thing", samples, goals)])
 
     def test_figures(self) -> None:
-        """Median, spread, the ratio to the best other, and each goal are there."""
+        """
+        The page has median and range, the ratio to the best other program, and each
+        goal with its result.
+        """
         missed, met = Goal("x it", 0.51, 0.5), Goal("x it", 0.5, 0.5, most=True)
         table = self.table(missed, met, Goal("x nobody", 1, None))
         text = page.generated("today", [("CPU", "one")], [table], ["A remark."], "")
@@ -177,7 +193,7 @@ class PageTests(SynchronousTestCase):
         publish_doctree(text, settings_overrides={"report_level": 1, "halt_level": 1})
 
     def test_replaced(self) -> None:
-        """Only the generated part is replaced, however often."""
+        """Only the generated part of a page is replaced, once or twice."""
         empty = f"before\n{page.BEGIN}old\n{page.END}after\n"
         once = page.replaced(empty, "new")
         self.assertEqual(once, f"before\n{page.BEGIN}\nnew\n{page.END}after\n")
@@ -186,7 +202,10 @@ class PageTests(SynchronousTestCase):
             page.replaced("a page without a place", "new")
 
     def test_turns(self) -> None:
-        """All have the same number of turns, and another begins each round."""
+        """
+        All programs have the same number of turns, and each round begins with another
+        one.
+        """
         called: list[str] = []
         kinds = {name: lambda name=name: called.append(name) for name in "abc"}
         found = alternate(kinds, 3)
@@ -196,7 +215,7 @@ class PageTests(SynchronousTestCase):
         )
 
     def test_command(self) -> None:
-        """The command puts what it finds into a page."""
+        """``python -m benchmarks`` writes its figures into a page."""
         needs_linux()
         copy = Path(self.mktemp()).absolute()
         copy.write_text((ROOT / "doc" / "performance.rst").read_text("utf-8"), "utf-8")

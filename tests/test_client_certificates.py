@@ -1,7 +1,8 @@
-"""Servers that ask for a client certificate, and clients that have none.
+"""Sessions without a client certificate, with servers that ask for one.
 
-By server and version such a session ends in an alert in the handshake, in one behind
-it, or in an end without a word.  Whichever it is, the command says what was asked for.
+Depending on the server and the TLS version, such a session ends with an alert during or
+after the handshake, or with EOF without an alert.  In each case the error message says
+that the server asked for a client certificate.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ ASKED = "the server asked for a client certificate (-n)"
 
 VERSIONS = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
 
-#: In client mode, and with a prog.
+#: The arguments that follow HOST and PORT, in client mode and with a prog.
 MODES: Mapping[str, tuple[str, ...]] = {"client": (), "prog": ("sh", "-c", "cat <&6")}
 
 
 def asking(version: int, insists: bool = False) -> SSL.Context:
     """Return the settings of a server that asks for a client certificate."""
-    # Not the shared one, which other tests use as well.
+    # server_context() is cached and its contexts are shared; this one is changed below.
     context = server_context.__wrapped__(version, certificates.shared().ca)
     if not insists:
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
@@ -44,28 +45,33 @@ def asking(version: int, insists: bool = False) -> SSL.Context:
 
 
 def cuts(peer: Peer) -> None:
-    """Close the connection below TLS."""
+    """Send FIN without close_notify, and wait until the client has closed."""
     peer.cut()
     peer.gone()
 
 
-#: What a server does that does not like to go on.
+#: How a server ends a session that it does not want to continue.
 ENDINGS: Mapping[str, Callable[[Peer], object]] = {"cut": cuts, "reset": Peer.reset}
 
 
 class AskedTests(SynchronousTestCase):
-    """What the command says when there was no certificate to send."""
+    """Error messages of sessions in which the command had no certificate to send."""
 
     def refused(self, version: int, script: Callable[[Peer], object]) -> None:
-        """The command fails, in both modes, with one line that ends in the reason."""
+        """
+        Check that client mode and prog fail with one line that ends in the reason.
+        """
         for prog in MODES.values():
             with serving(script, "--tls", *trusting()) as server:
                 outcome = run("-RHl0", *server.arguments, *prog, data=None)
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertTrue(outcome.complaint().endswith(f": {ASKED}"), outcome.err)
 
-    def test_insists(self) -> None:
-        """A server that insists sends an alert: in the handshake, or behind it."""
+    def test_alert(self) -> None:
+        """
+        If the server requires a certificate and sends an alert, in the handshake (TLS
+        1.2) or after it (TLS 1.3), the error says that the server asked for one.
+        """
 
         def insist(version: int, peer: Peer) -> None:
             with contextlib.suppress(SSL.Error):
@@ -82,7 +88,10 @@ class AskedTests(SynchronousTestCase):
         )
 
     def test_hangs_up(self) -> None:
-        """A server may also hang up in the handshake, as soon as it sees that."""
+        """
+        If the server hangs up in the handshake when it has received no certificate, the
+        error says that the server asked for one.
+        """
 
         def hang_up(peer: Peer) -> None:
             context = asking(SSL.TLS1_2_VERSION)
@@ -97,14 +106,17 @@ class AskedTests(SynchronousTestCase):
             with contextlib.suppress(SSL.WantReadError):
                 tls.do_handshake()
             peer.socket.sendall(tls.bio_read(65536))
-            # The answer: a message with no certificate in it.
+            # The client's answer, with an empty Certificate message (RFC 5246, 7.4.6).
             self.assertTrue(peer.socket.recv(65536))
             peer.socket.close()
 
         self.refused(SSL.TLS1_2_VERSION, hang_up)
 
-    def test_ends_badly(self) -> None:
-        """Or it lets the handshake succeed, and goes without a word."""
+    def test_no_close_notify(self) -> None:
+        """
+        If the server completes the handshake and then sends FIN or RST without
+        close_notify, the error says that the server asked for a certificate.
+        """
 
         def go(version: int, ending: Callable[[Peer], object], peer: Peer) -> None:
             peer.secure(asking(version))
@@ -123,8 +135,8 @@ class AskedTests(SynchronousTestCase):
 
     def test_ends_in_order(self) -> None:
         """
-        If it even ends in order, without a word, the session was whole: status 0.
-        A warning says what may have been missing.
+        If the server ends the session with close_notify before it has sent any data,
+        the status is 0, and a warning says that the server asked for a certificate.
         """
 
         def check(version: int, prog: tuple[str, ...]) -> None:
@@ -148,18 +160,22 @@ class AskedTests(SynchronousTestCase):
 
 
 class SlapdTests(SynchronousTestCase):
-    """A server that has GnuTLS: it closes the connection, and sends no alert."""
+    """slapd, which uses GnuTLS and closes the connection without an alert."""
 
     def end(self, version: str, *options: str) -> Outcome:
-        """Return how the session ends with this version of TLS."""
+        """Run a session with slapd over a version of TLS, and return its outcome."""
         port = str(servers.slapd("demand").port)
         arguments = ("-s", "ldap", "-M", version, *trusting(), *options)
-        # The server closes the connection at that, without an answer (RFC 4511, 4.3).
+        # slapd closes the connection after unbindRequest, without a response (RFC 4511,
+        # 4.3).
         unbind = b"\x30\x05\x02\x01\x02\x42\x00"
         return run(*arguments, "localhost", port, data=unbind)
 
-    def test_demands(self) -> None:
-        """It may fail the handshake, or what follows it; the message is as clear."""
+    def test_required(self) -> None:
+        """
+        The error says that the server asked for a certificate, whether slapd fails the
+        handshake or closes the connection after it.
+        """
 
         def check(version: str) -> None:
             outcome = self.end(version)
@@ -171,14 +187,14 @@ class SlapdTests(SynchronousTestCase):
         )
 
     def test_given(self) -> None:
-        """With a certificate there is nothing to say."""
+        """With -n and a client certificate, the session has status 0 and no message."""
         client = ("-n", str(certificates.shared().client))
         outcome = self.end("TLSv1_3", *client)
         self.assertEqual(outcome, Outcome(0, b"", ""))
 
 
 class UnaskedTests(SynchronousTestCase):
-    """When nothing is said of client certificates."""
+    """Sessions whose messages do not mention client certificates."""
 
     def ends(
         self,
@@ -187,7 +203,7 @@ class UnaskedTests(SynchronousTestCase):
         prog: tuple[str, ...] = (),
         version: int = 0,
     ) -> Outcome:
-        """Return how a session ends with a server that asks for a certificate."""
+        """Return the outcome of a session with a server that asks for a certificate."""
 
         def serve(peer: Peer) -> None:
             peer.secure(asking(version))
@@ -197,8 +213,11 @@ class UnaskedTests(SynchronousTestCase):
         with serving(serve, "--tls", *trusting(), *options) as server:
             return run("-RHl0", *server.arguments, *prog, data=None)
 
-    def test_content(self) -> None:
-        """A server that has something to say was content without a certificate."""
+    def test_data_before_the_end(self) -> None:
+        """
+        After data from the server, neither a cut connection nor close_notify leads to a
+        message about client certificates.
+        """
 
         def talk(ending: Callable[[Peer], object], peer: Peer) -> None:
             peer.send(b"hello")
@@ -219,7 +238,10 @@ class UnaskedTests(SynchronousTestCase):
         )
 
     def test_given(self) -> None:
-        """With -n it has one: a bad end has another reason."""
+        """
+        With -n, neither close_notify nor a cut connection leads to a message about
+        client certificates.
+        """
         client = ("-n", str(certificates.shared().client))
         outcome = self.ends(Peer.finish, *client)
         self.assertEqual(outcome, Outcome(0, b"", ""))
@@ -227,10 +249,10 @@ class UnaskedTests(SynchronousTestCase):
         self.assertEqual(outcome.status, 111)
         self.assertNotIn("client certificate", outcome.complaint())
 
-    def test_first_to_leave(self) -> None:
+    def test_prog_ends_first(self) -> None:
         """
-        A server that would be content without one has no need to speak, where it is
-        our side that ends the session: a check of its certificate prints nothing.
+        A prog that exits before the server has sent data ends the session with status 0
+        and without a warning, though the server has asked for a certificate.
         """
         outcome = self.ends(Peer.leave, prog=("true",))
         self.assertEqual(outcome, Outcome(0, b"", ""))

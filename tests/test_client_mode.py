@@ -57,7 +57,7 @@ MIB = 2**20
 SLACK = 12
 
 
-#: Runs the command with sockets that hold as little as a socket can.
+#: Runs the command with sockets whose send buffers are as small as the kernel allows.
 NARROW = """
 import socket, sys
 from twisted.internet import tcp
@@ -73,13 +73,16 @@ sys.exit(console.run(sys.argv[1:]))
 
 
 def asking() -> SSL.Context:
-    """Return the settings of a server that asks for a certificate of ours."""
+    """Return the settings of a server that requires a client certificate."""
     return server_context(client_ca=certificates.shared().ca)
 
 
 @contextlib.contextmanager
 def long_chain() -> Iterator[Path]:
-    """Make a certificate for us, with a chain too long for Twisted to send at once."""
+    """
+    Write a client certificate with a chain that is longer than Twisted sends at once,
+    and yield its path.
+    """
     shared = certificates.shared()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "chain.pem")
@@ -89,17 +92,22 @@ def long_chain() -> Iterator[Path]:
 
 @functools.cache
 def noise(size: int) -> bytes:
-    """Return bytes that are not alike, the same ones for the same size."""
+    """Return pseudo-random bytes, the same ones for the same size."""
     return random.Random(size).randbytes(size)
 
 
 def same(first: bytes, second: bytes) -> bool:
-    """Tell whether big things are equal, without showing them when they are not."""
+    """
+    Tell whether large byte strings are equal; a failed assertion prints no bytes then.
+    """
     return hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
 
 
 def feed(process: subprocess.Popen[bytes], data: bytes) -> threading.Thread:
-    """Give a process its input, and leave stdin open until the thread is joined."""
+    """
+    Write data to the stdin of a process in a thread, and leave stdin open until the
+    thread is joined.
+    """
     assert process.stdin is not None
     stdin: IO[bytes] = process.stdin
 
@@ -115,7 +123,7 @@ def feed(process: subprocess.Popen[bytes], data: bytes) -> threading.Thread:
 
 @contextlib.contextmanager
 def running(*arguments: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the command; it is gone afterwards."""
+    """Start the command, yield its process, and kill it afterwards if it still runs."""
     process = start(*arguments, **how)
     try:
         yield process
@@ -130,10 +138,10 @@ def running(*arguments: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class EndTests(SynchronousTestCase):
-    """How one side is told that the other has ended."""
+    """How the end of one direction is told to the other side."""
 
     def test_half_close(self) -> None:
-        """After the end of stdin the server's late reply is delivered in full."""
+        """A reply that the server sends after the EOF of stdin is delivered in full."""
         question, reply = noise(300_000), noise(200_000)
 
         def answer(peer: Peer) -> bytes:
@@ -152,7 +160,7 @@ class EndTests(SynchronousTestCase):
         every(check)
 
     def test_no_input(self) -> None:
-        """With no input at all what the server has to say is delivered."""
+        """With /dev/null as stdin, everything that the server sends is delivered."""
 
         def banner(peer: Peer) -> bytes:
             rest = peer.rest()
@@ -169,7 +177,7 @@ class EndTests(SynchronousTestCase):
         every(check)
 
     def test_server_ends(self) -> None:
-        """When the server ends so does the session, though stdin is still open."""
+        """The command exits when the server closes, though stdin is still open."""
         banner = noise(1_000_000)
 
         def speak(peer: Peer) -> None:
@@ -185,7 +193,7 @@ class EndTests(SynchronousTestCase):
         every(check)
 
     def test_silent_server(self) -> None:
-        """A server that says nothing and closes is no error."""
+        """A server that closes without having sent anything leads to status 0."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.finish) as server:
@@ -196,10 +204,10 @@ class EndTests(SynchronousTestCase):
 
 
 class FlowTests(SynchronousTestCase):
-    """Bytes in both directions, however they come and go."""
+    """Bytes in both directions, with and without backpressure."""
 
     def test_both_ways(self) -> None:
-        """Both ways at once everything arrives, and in order."""
+        """All bytes arrive in order when both sides send at the same time."""
         up, down = noise(6 * MIB), noise(7 * MIB)
 
         def check(kind: Kind) -> None:
@@ -214,7 +222,9 @@ class FlowTests(SynchronousTestCase):
         every(check)
 
     def test_writes_before_it_reads(self) -> None:
-        """A server that writes all it has before it reads at all is no deadlock."""
+        """
+        The session is complete if the server sends all its bytes before it reads any.
+        """
         up, down = noise(10 * MIB), noise(20 * MIB)
 
         def rude(peer: Peer) -> bytes:
@@ -231,7 +241,9 @@ class FlowTests(SynchronousTestCase):
         every(check)
 
     def test_chunks(self) -> None:
-        """However the bytes are cut into pieces on the way, the same ones arrive."""
+        """
+        Bytes arrive unchanged however they are split by writes and reads on the way.
+        """
         dice = random.Random(6)
 
         def echo(peer: Peer) -> None:
@@ -259,8 +271,9 @@ class FlowTests(SynchronousTestCase):
         every(check)
 
     def test_one_way_stalls(self) -> None:
-        """While nobody reads stdout, what comes from stdin is sent all the same."""
-        # The kernel may hold a good part of what nobody reads.
+        """Bytes from stdin reach the server while the pipe of stdout is full."""
+        # The server sends more than the kernel buffers of sockets and pipe hold
+        # together.
         up, down = noise(3 * MIB), noise(24 * MIB)
 
         def check(kind: Kind) -> None:
@@ -268,7 +281,7 @@ class FlowTests(SynchronousTestCase):
 
             def pour(peer: Peer) -> bytes:
                 rest = peer.send_until_still(down)
-                assert rest, "nothing held the server back"
+                assert rest, "no backpressure"
                 received = peer.exactly(len(up))
                 arrived.set()
                 peer.send(rest)
@@ -277,7 +290,7 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(pour) as server, running(*server.arguments) as process:
                 assert process.stdout is not None
                 feeding = feed(process, up)
-                self.assertTrue(arrived.wait(PATIENCE), "nothing has arrived")
+                self.assertTrue(arrived.wait(PATIENCE), "stdin has not arrived")
                 feeding.join(PATIENCE)
                 shown = process.stdout.read(len(down))
                 self.assertTrue(same(shown, down), f"{len(shown)} bytes")
@@ -288,8 +301,8 @@ class FlowTests(SynchronousTestCase):
 
     def test_reader_stalls_after_end(self) -> None:
         """
-        A server whose reply is not read yet is not quiet: it is not told of the end
-        of stdin before its reply has been delivered.
+        The command does not end its side of the connection while a part of the server's
+        reply waits for the reader of stdout.
         """
         reply = noise(10 * MIB)
 
@@ -321,7 +334,7 @@ class FlowTests(SynchronousTestCase):
         every(check)
 
     def idle(self, kind: Kind) -> int:
-        """Return how much memory a session takes in which little is said."""
+        """Return the peak memory in MiB of a session in which one byte is sent."""
 
         def check(peer: Peer) -> None:
             peer.send(b"x")
@@ -333,7 +346,10 @@ class FlowTests(SynchronousTestCase):
             return peak(process.pid)
 
     def test_server_stalls(self) -> None:
-        """While the server does not read memory stays flat, and then all arrives."""
+        """
+        The memory of the command does not grow while the server does not read, and all
+        bytes arrive later.
+        """
         up = noise(24 * MIB)
 
         def check(kind: Kind) -> None:
@@ -349,10 +365,10 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(lazy) as server, running(*server.arguments) as process:
                 assert process.stdin is not None and process.stdout is not None
                 rest = fill(process.stdin.fileno(), up)
-                self.assertTrue(rest, "nothing held the input back")
+                self.assertTrue(rest, "no backpressure")
                 go.set()
                 feeding = feed(process, rest)
-                # It has all arrived when the server says so.
+                # The server sends one byte when it has received everything.
                 self.assertEqual(os.read(process.stdout.fileno(), 1), b"x")
                 feeding.join(PATIENCE)
                 used = peak(process.pid)
@@ -364,7 +380,10 @@ class FlowTests(SynchronousTestCase):
         every(check)
 
     def test_reader_stalls(self) -> None:
-        """While nobody reads stdout memory stays flat, and then all arrives."""
+        """
+        The memory of the command does not grow while the pipe of stdout is full, and
+        all bytes arrive later.
+        """
         down = noise(24 * MIB)
 
         def check(kind: Kind) -> None:
@@ -385,7 +404,7 @@ class FlowTests(SynchronousTestCase):
                 used = peak(process.pid)
                 done.set()
                 self.assertEqual(finish(process), Outcome(0, b"", ""))
-                self.assertTrue(server.result(), "nothing held the server back")
+                self.assertTrue(server.result(), "no backpressure")
             self.assertTrue(same(received, down))
             self.assertLess(used, self.idle(kind) + SLACK)
 
@@ -399,7 +418,9 @@ def finishing(peer: Peer, result: bytes) -> bytes:
 
 
 def fill(fd: int, data: bytes) -> bytes:
-    """Write until nobody takes any more, and return what is left."""
+    """
+    Write until the descriptor takes no more for STILL seconds, and return the rest.
+    """
     view = memoryview(data)
     os.set_blocking(fd, False)
     try:
@@ -411,25 +432,27 @@ def fill(fd: int, data: bytes) -> bytes:
 
 
 class DescriptorTests(SynchronousTestCase):
-    """Whatever stdin and stdout may be."""
+    """Kinds of files that may be stdin and stdout."""
 
     REPLY = b"reply\n" * 1000
 
     def answer(self, peer: Peer) -> bytes:
-        """Read a question to its end, then reply."""
+        """Read until EOF, then reply."""
         question = peer.rest()
         peer.send(self.REPLY)
         return finishing(peer, question)
 
     def check(self, kind: Kind, stdin: Any, data: bytes = b"") -> None:
-        """The session is complete with that stdin."""
+        """
+        Check that a session with this stdin sends its data and delivers the reply.
+        """
         with kind.serve(self.answer) as server:
             outcome = run(*server.arguments, stdin=stdin)
             self.assertEqual(outcome, Outcome(0, self.REPLY, ""))
             self.assertEqual(server.result(), data)
 
     def test_input_file(self) -> None:
-        """A regular file is sent from its current offset to its end."""
+        """A regular file as stdin is sent from its current offset to its end."""
         with tempfile.TemporaryFile() as file:
             file.write(b"skipped" + b"file" * 50_000)
 
@@ -442,11 +465,11 @@ class DescriptorTests(SynchronousTestCase):
             every(check, TCP, TLS)
 
     def test_input_null(self) -> None:
-        """/dev/null is the end of input at once."""
+        """/dev/null as stdin is EOF at once."""
         every(lambda kind: self.check(kind, subprocess.DEVNULL), TCP, TLS)
 
     def test_input_socket(self) -> None:
-        """A socket may be stdin."""
+        """A socket as stdin is sent until its EOF."""
 
         def check(kind: Kind) -> None:
             ours, theirs = socket.socketpair()
@@ -458,7 +481,7 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_input_terminal(self) -> None:
-        """A terminal may be stdin; its end of file is the end of input."""
+        """A terminal as stdin is sent until Ctrl-D."""
 
         def check(kind: Kind) -> None:
             with terminal() as (master, slave):
@@ -468,7 +491,9 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_output_file(self) -> None:
-        """A regular file takes all, after what is in it where it is appended to."""
+        """
+        The reply is appended to a regular file that stdout has open in append mode.
+        """
 
         def check(kind: Kind) -> None:
             with tempfile.NamedTemporaryFile("ab", buffering=0) as file:
@@ -481,7 +506,7 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_output_null(self) -> None:
-        """/dev/null takes all."""
+        """/dev/null as stdout takes the whole reply."""
 
         def check(kind: Kind) -> None:
             with kind.serve(self.answer) as server:
@@ -491,7 +516,7 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_output_socket(self) -> None:
-        """A socket may be stdout, and the same one stdin."""
+        """One socket may be both stdin and stdout."""
 
         def check(kind: Kind) -> None:
             ours, theirs = socket.socketpair()
@@ -508,7 +533,7 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_output_terminal(self) -> None:
-        """A terminal may be stdout."""
+        """A terminal as stdout receives the whole reply."""
 
         def check(kind: Kind) -> None:
             with terminal() as (master, slave), kind.serve(self.answer) as server:
@@ -526,7 +551,10 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_nonblocking_output(self) -> None:
-        """A pipe that was made non-blocking before takes all, and stays what it is."""
+        """
+        A pipe as stdout that was non-blocking before receives everything, and is
+        non-blocking afterwards.
+        """
         data = noise(5_000_000)
 
         def check(kind: Kind) -> None:
@@ -553,7 +581,10 @@ class DescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_head(self) -> None:
-        """When stdout's reader leaves the session ends, though nobody says anything."""
+        """
+        The command exits with status 111 when the reader of stdout has gone, though
+        stdin is open and the server is silent.
+        """
 
         def once(peer: Peer) -> bool:
             peer.send(b"first\nsecond\n")
@@ -575,7 +606,7 @@ class DescriptorTests(SynchronousTestCase):
 
 @contextlib.contextmanager
 def open_pipe() -> Iterator[int]:
-    """Make a stdin that stays open and says nothing."""
+    """Yield a pipe for stdin that stays open and empty."""
     reading, writing = os.pipe()
     try:
         yield reading
@@ -585,14 +616,16 @@ def open_pipe() -> Iterator[int]:
 
 
 class TerminalTests(SynchronousTestCase):
-    """The terminal belongs to the user."""
+    """State of the terminal after a session."""
 
     def on_terminal(
         self, kind: Kind, end: Callable[[int, subprocess.Popen[bytes]], object]
     ) -> tuple[Outcome, bool, bytes]:
-        """Run on a terminal until the server has spoken, then end it.
+        """
+        Run the command on a terminal until the server has sent a line, then call `end`.
 
-        Returns how it ended, whether the terminal still blocks, and what it showed.
+        Return the outcome, whether the terminal is in blocking mode, and what was
+        shown.
         """
 
         def speak(peer: Peer) -> None:
@@ -617,7 +650,10 @@ class TerminalTests(SynchronousTestCase):
             return outcome, os.get_blocking(slave), shown
 
     def test_ends(self) -> None:
-        """At the end, and after SIGTERM or Ctrl-C, the terminal is as it was."""
+        """
+        After EOF, Ctrl-C, SIGTERM and SIGHUP the terminal has the settings that it had
+        before, and is in blocking mode.
+        """
         ends: dict[str, tuple[Callable[[int, Any], object], int]] = {
             "end of file": (lambda master, _: os.write(master, b"\x04"), 0),
             "Ctrl-C": (lambda master, _: os.write(master, b"\x03"), 130),
@@ -640,7 +676,10 @@ class TerminalTests(SynchronousTestCase):
         )
 
     def test_interrupted_early(self) -> None:
-        """Ctrl-C while waiting for STARTTLS ends it as quietly, with status 130."""
+        """
+        Ctrl-C during the STARTTLS dialogue or the TLS handshake ends the command with
+        status 130, and without a message.
+        """
 
         def check(options: tuple[str, ...]) -> None:
             accepted = threading.Event()
@@ -666,16 +705,21 @@ class TerminalTests(SynchronousTestCase):
 
 
 class LeftTests(SynchronousTestCase):
-    """A server that ends the session, in good order, before it has all."""
+    """
+    Servers that end the session in good order before they have received everything.
+    """
 
     def early(self, peer: Peer) -> None:
-        """Say all there is to say at once, and then listen."""
+        """Send a reply and the end at once, then read until the client has closed."""
         peer.send(b"enough\n")
         peer.half_close()
         peer.gone()
 
-    def test_left(self) -> None:
-        """Input that is known to be left is an error; the reply is delivered."""
+    def test_input_left(self) -> None:
+        """
+        The command fails if the server closes while a part of stdin is unsent; the
+        reply is delivered.
+        """
 
         def check(kind: Kind) -> None:
             with tempfile.TemporaryFile() as file, kind.serve(self.early) as server:
@@ -691,7 +735,7 @@ class LeftTests(SynchronousTestCase):
         every(check)
 
     def test_nothing_left(self) -> None:
-        """A server that closes when it has been told to is no error."""
+        """The command succeeds if the server closes after its reply to QUIT."""
 
         def quit_(peer: Peer) -> bytes:
             said = peer.line()
@@ -708,17 +752,17 @@ class LeftTests(SynchronousTestCase):
 
 
 class BrokenTests(SynchronousTestCase):
-    """Whatever ends otherwise than in good order is an error with a reason."""
+    """Sessions that do not end in good order: status 111 and the reason."""
 
     def failing(self, kind: Kind, script: Callable[[Peer], Any], **how: Any) -> str:
-        """Run a session that fails, and return what is said about it."""
+        """Run a session that fails, and return its message."""
         with kind.serve(script) as server:
             outcome = run(*server.arguments, **{"data": None, **how})
         self.assertEqual(outcome.status, 111, outcome)
         return outcome.complaint()
 
     def test_disk_full(self) -> None:
-        """Output that cannot be written is an error."""
+        """The command fails if stdout cannot be written (ENOSPC)."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -734,12 +778,12 @@ class BrokenTests(SynchronousTestCase):
         every(check)
 
     def test_reset(self) -> None:
-        """A reset is an error; what came before it is delivered."""
+        """A reset connection is an error; bytes received before it are delivered."""
 
         def check(kind: Kind) -> None:
             def break_off(peer: Peer) -> None:
                 peer.send(b"hello")
-                # Not before it has arrived: a reset overtakes.
+                # close(2) with SO_LINGER 0 discards bytes that are not sent yet.
                 heard.wait(PATIENCE)
                 peer.reset()
 
@@ -752,11 +796,11 @@ class BrokenTests(SynchronousTestCase):
             self.assertEqual(outcome.status, 111)
             self.assertIn("connection reset", outcome.complaint())
 
-        # A UNIX socket knows no reset but that of unread bytes.
+        # A UNIX socket is reset only if it is closed with unread bytes.
         every(check, TCP, TLS, STARTTLS)
 
     def test_unread(self) -> None:
-        """A server that closes without reading what was sent is an error as well."""
+        """The command fails if the server closes without having read what was sent."""
 
         def ignore(peer: Peer) -> None:
             select.select([peer.socket], [], [], PATIENCE)
@@ -773,7 +817,9 @@ class BrokenTests(SynchronousTestCase):
         every(check, TCP, UNIX)
 
     def test_cut_short(self) -> None:
-        """A FIN without close_notify is an error; what came before is delivered."""
+        """
+        FIN without close_notify is an error; bytes received before it are delivered.
+        """
 
         def cut(peer: Peer) -> None:
             peer.send(b"hello")
@@ -789,7 +835,10 @@ class BrokenTests(SynchronousTestCase):
         every(check, TLS, STARTTLS)
 
     def test_long_chain(self) -> None:
-        """A server that speaks first does so once it has a long chain of ours, too."""
+        """
+        A server that sends first is heard though the client's certificate chain is too
+        long for Twisted to send it at once.
+        """
 
         def greet(peer: Peer) -> None:
             peer.secure(asking())
@@ -803,7 +852,10 @@ class BrokenTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(0, b"hello", ""))
 
     def test_certificate_refused(self) -> None:
-        """A TLS 1.3 server that wants a certificate is an error with its reason."""
+        """
+        The command fails with "certificate required" if a TLS 1.3 server requires a
+        client certificate and gets none.
+        """
 
         def demand(peer: Peer) -> None:
             with contextlib.suppress(SSL.Error):
@@ -816,7 +868,9 @@ class BrokenTests(SynchronousTestCase):
         self.assertIn("certificate required", outcome.complaint())
 
     def test_garbage(self) -> None:
-        """What is no TLS in the middle of TLS is an error."""
+        """
+        Bytes that are no TLS record, in the middle of a TLS session, are an error.
+        """
 
         def spoil(peer: Peer) -> None:
             peer.send(b"hello")
@@ -829,7 +883,7 @@ class BrokenTests(SynchronousTestCase):
         outcome.complaint()
 
     def test_idle(self) -> None:
-        """When nothing moves for the time of -a the session is given up."""
+        """The command fails if no byte moves for the seconds of -a."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.gone) as server:
@@ -839,8 +893,10 @@ class BrokenTests(SynchronousTestCase):
 
         every(check)
 
-    def test_idle_before(self) -> None:
-        """The time of -a bounds STARTTLS and the handshake as well."""
+    def test_idle_while_connecting(self) -> None:
+        """
+        The seconds of -a limit the STARTTLS dialogue and the TLS handshake as well.
+        """
 
         def check(*options: str) -> None:
             with serving(Peer.gone, "-a", "1", *options) as server:
@@ -855,8 +911,11 @@ class BrokenTests(SynchronousTestCase):
             }
         )
 
-    def test_idle_after(self) -> None:
-        """It bounds the time in which a server does not take the handshake's end."""
+    def test_idle_in_last_message(self) -> None:
+        """
+        The seconds of -a limit the time in which a server does not read the client's
+        last message of the handshake.
+        """
 
         def deaf(over: threading.Event, peer: Peer) -> None:
             tls = SSL.Connection(asking(), None)
@@ -889,8 +948,8 @@ class BrokenTests(SynchronousTestCase):
         with long_chain() as chain:
             together({"": lambda: check(chain), "prog": lambda: check(chain, "true")})
 
-    def test_never_idle(self) -> None:
-        """With -a 0 there is no such limit: a session ends when it ends."""
+    def test_no_idle_limit(self) -> None:
+        """With -a 0 a session that ends in good order has status 0."""
 
         def check(kind: Kind) -> None:
             with kind.serve(lambda peer: finishing(peer, peer.line())) as server:
@@ -901,10 +960,10 @@ class BrokenTests(SynchronousTestCase):
 
 
 class TcpserverTests(SynchronousTestCase):
-    """Sessions with programs of others: tcpserver and unixserver."""
+    """Sessions with the programs of two other packages: tcpserver and unixserver."""
 
     def test_cat(self) -> None:
-        """What cat says comes back whole."""
+        """Three megabytes that cat sends back arrive unchanged."""
         data = noise(3_000_000)
 
         def check(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""What the command says, what it returns, and whom it connects to."""
+"""What the command says, its exit status, and the addresses that it connects to."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ from tests.command import (
 )
 from tests.packages import Missing
 
-#: Python's own doing in the C locale (PEP 538), and coverage's, are not ours.
+#: Python sets LC_CTYPE in the C locale (PEP 538), and coverage.py needs its own
+#: variables.
 FOREIGN = ("LC_CTYPE", "COVERAGE")
 
-#: No look-ups, so that nothing depends on the machine.
+#: No look-ups of names and no ident, whose answers depend on the machine.
 QUICK = ("-RHl0",)
 
 
 def one_port(*hosts: str) -> list[socket.socket]:
-    """Return sockets that are bound to one port on these hosts, and do not listen."""
+    """Return one socket for each host, bound to the same port, and not listening."""
     families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host in hosts]
     while True:
         sockets, port = [socket.socket(family) for family in families], 0
@@ -59,7 +60,7 @@ def one_port(*hosts: str) -> list[socket.socket]:
         except OSError as error:
             for bound in sockets:
                 bound.close()
-            # What is free on one host need not be on another.
+            # A port that is free on the first host may be in use on another.
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
@@ -68,7 +69,7 @@ def one_port(*hosts: str) -> list[socket.socket]:
 
 @contextlib.contextmanager
 def refusing(*hosts: str) -> Iterator[str]:
-    """Hold a port that is free on these hosts, and where nobody listens."""
+    """Yield a port that is bound on these hosts, and refuses connections."""
     with contextlib.ExitStack() as held:
         sockets = one_port(*(hosts or ("127.0.0.1",)))
         for bound in sockets:
@@ -78,11 +79,11 @@ def refusing(*hosts: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mute() -> Iterator[str]:
-    """Hold a port that answers no attempt to connect, not even to refuse it."""
+    """Yield a port that neither accepts nor refuses connections."""
     with socket.socket() as listener, contextlib.ExitStack() as held:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # When the queue is full the kernel drops what comes.
+        # Linux drops SYNs while the queue of accept() is full.
         for _ in range(4):
             waiting = held.enter_context(socket.socket())
             waiting.setblocking(False)
@@ -91,8 +92,8 @@ def mute() -> Iterator[str]:
 
 
 def greet(peer: Peer) -> object:
-    """Say hello, and who is there."""
-    # Who does not read may be gone, with a reset, by the time that is sent.
+    """Send hello, close, and return the address of the client."""
+    # getpeername() fails with ENOTCONN once a client that does not read has sent RST.
     name = peer.socket.getpeername()
     peer.send(b"hello\n")
     peer.finish()
@@ -100,16 +101,16 @@ def greet(peer: Peer) -> object:
 
 
 def both_loopbacks() -> None:
-    """Skip a test that needs IPv6 where there is none."""
+    """Skip the test if the machine has no IPv6."""
     if "::1" not in servers.loopbacks():
         raise SkipTest("this machine has no IPv6")
 
 
 class UsageTests(SynchronousTestCase):
-    """A wrong command line is one line on stderr and status 100."""
+    """Wrong command lines: one line on stderr and status 100."""
 
     def test_wrong(self) -> None:
-        """Each wrong command line is refused with a reason, before anything is done."""
+        """A wrong command line is refused with its reason, before anything is done."""
         wrong = {
             "no host given": (),
             "no port given": ("127.0.0.1",),
@@ -150,13 +151,13 @@ class UsageTests(SynchronousTestCase):
         )
 
     def test_control_characters(self) -> None:
-        """What the user typed is escaped before it comes back on the terminal."""
+        """Control characters of the command line are escaped in messages."""
         outcome = run("-s", "\x1b[31m\nx", "0", "1")
         self.assertEqual(outcome.status, 100)
         self.assertIn("\\x1b[31m", outcome.complaint())
 
     def test_help_and_version(self) -> None:
-        """Help and version go to stdout, and are no error."""
+        """Help and version are printed on stdout, with status 0."""
         for option, words in (("--help", b"Usage: "), ("--version", b"tcpclient ")):
             outcome = run(option)
             self.assertTrue(outcome.out.startswith(words))
@@ -164,29 +165,31 @@ class UsageTests(SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    """What cannot be done is said in one line, and the status is 111."""
+    """
+    Failures before a connection is established: one line on stderr and status 111.
+    """
 
     def check(self, outcome: Outcome, words: str) -> None:
-        """Hold a failure against the words for it."""
+        """Check that an outcome is a failure with this message."""
         self.assertEqual(outcome.complaint(), words)
         self.assertEqual((outcome.status, outcome.out), (111, b""))
 
     def test_refused(self) -> None:
-        """A refused connection is reported with address and port."""
+        """The message about a refused connection has the address and the port."""
         with refusing() as port:
             outcome = run("127.0.0.1", port)
         place = f"127.0.0.1 port {port}"
         self.check(outcome, f"unable to connect to {place}: connection refused")
 
     def test_refused_name(self) -> None:
-        """A refused connection to a name is reported with the name as well."""
+        """The message about a refused connection to a name has the name as well."""
         with refusing() as port:
             outcome = run("-4", "localhost", port)
         place = f"host localhost ip 127.0.0.1 port {port}"
         self.check(outcome, f"unable to connect to {place}: connection refused")
 
     def test_all_refused(self) -> None:
-        """When no address answers, each one is reported on a line of its own."""
+        """If all addresses refuse, the command prints one line for each of them."""
         both_loopbacks()
         with refusing("127.0.0.1", "::1") as port:
             outcome = run("0", port)
@@ -201,7 +204,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.out), (111, b""))
 
     def test_unknown(self) -> None:
-        """Hosts and ports that do not exist are named."""
+        """The message about an unknown host or service has its name."""
         label = "a" * 64
         expected = {
             f"no IP address for {label}.invalid: not a valid name": (
@@ -225,19 +228,27 @@ class FailureTests(SynchronousTestCase):
         )
 
     def test_unknown_name(self) -> None:
-        """A name that does not exist has no address; DNS may be out of order, too."""
+        """
+        If a name does not exist the command fails with the name in the message, which
+        also allows for a DNS that is out of order.
+        """
         outcome = run("nonexistent.invalid", "25")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertIn("IP address for nonexistent.invalid", outcome.complaint())
 
     def test_octets(self) -> None:
-        """An octet over 255 is not taken modulo 256: this is no address of anyone's."""
+        """
+        300.1.1.1 is not taken for 44.1.1.1: an octet above 255 makes no IPv4 address.
+        """
         outcome = run("300.1.1.1", "25")
         self.assertEqual(outcome.status, 111)
         self.assertIn("IP address for 300.1.1.1", outcome.complaint())
 
     def test_unix_sockets(self) -> None:
-        """A UNIX socket that is not there, or where nobody listens, is named."""
+        """
+        The message has the path of a UNIX socket that does not exist or that is not
+        listening.
+        """
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/s"
             what = f"unable to connect to socket {path}"
@@ -247,7 +258,10 @@ class FailureTests(SynchronousTestCase):
                 self.check(run(path), f"{what}: connection refused")
 
     def test_local_address(self) -> None:
-        """An address that is not ours, or in no zone of ours, is none to use."""
+        """
+        The command fails if the address of -i is not one of the machine's, or has an
+        unknown zone.
+        """
         ways = [("192.0.2.1", "127.0.0.1")]
         if "::1" in servers.loopbacks():
             ways.append(("fe80::1%nosuch0", "::1"))
@@ -260,7 +274,7 @@ class FailureTests(SynchronousTestCase):
             self.assertEqual((outcome.status, outcome.out), (111, b""))
 
     def test_local_port(self) -> None:
-        """A port in use cannot be connected from."""
+        """The command fails if the port of -p is in use."""
         with serving(greet) as server, refusing() as taken:
             outcome = run("-p", taken, "-i", "127.0.0.1", *server.arguments)
         self.assertIn(
@@ -269,13 +283,18 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.out), (111, b""))
 
     def test_timed_out(self) -> None:
-        """An address that does not answer is given up after the time of -T."""
+        """
+        The command gives up an address that does not answer after the seconds of -T.
+        """
         with mute() as port:
             outcome = run("-T", "1", "127.0.0.1", port)
         self.check(outcome, f"unable to connect to 127.0.0.1 port {port}: timed out")
 
     def test_unusable_files(self) -> None:
-        """A file for TLS that is not there or useless is named, before connecting."""
+        """
+        The message has the path of a TLS file that is missing or has no usable content,
+        and no connection is made.
+        """
         with tempfile.TemporaryDirectory() as directory:
             missing, empty = f"{directory}/missing", f"{directory}/empty"
             Path(empty).touch()
@@ -306,7 +325,10 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(server.connections, 0)
 
     def test_closed_directories(self) -> None:
-        """A directory that may not be searched may hold what restricts: an error."""
+        """
+        The command fails if it may not search the certificate directory, which could
+        hold a revocation list.
+        """
         with tempfile.TemporaryDirectory() as directory, serving(greet) as server:
             closed = Path(directory) / "closed"
             closed.mkdir(0o000)
@@ -326,7 +348,10 @@ class FailureTests(SynchronousTestCase):
             self.assertEqual(server.connections, 0)
 
     def test_closed_files(self) -> None:
-        """A file of the certificate directory that may not be read is not absent."""
+        """
+        The command fails if it may not read a file of the certificate directory,
+        instead of taking it for absent.
+        """
         for name, what in (
             ("clientcert.pem", "certificate"),
             ("serverca.pem", "CA certificates"),
@@ -343,7 +368,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(server.connections, 0)
 
     def test_prog(self) -> None:
-        """A prog that is missing, or may not be executed, is named; TLS or not."""
+        """The message has the path of a prog that is missing or not executable."""
         with tempfile.TemporaryDirectory() as directory:
             plain = f"{directory}/plain"
             Path(plain).touch()
@@ -365,7 +390,7 @@ class FailureTests(SynchronousTestCase):
             every(check, TCP, TLS)
 
     def test_quiet(self) -> None:
-        """With -q nothing is said; with a later -Q it is."""
+        """With -q the command prints nothing; a later -Q makes it print again."""
         with refusing() as port:
             quiet = run("-q", "127.0.0.1", port)
             loud = run("-q", "-Q", "127.0.0.1", port)
@@ -374,7 +399,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(run("-q", "0", "nosuchservice").err, "")
 
     def test_no_stderr(self) -> None:
-        """A failure is a failure when nobody can be told."""
+        """The status is 111 even if stderr is closed or cannot be written."""
         with refusing() as port:
             for redirection in ("2>&-", "2>/dev/full"):
                 outcome = shell(f"tcpclient 127.0.0.1 {port} {redirection}")
@@ -382,7 +407,7 @@ class FailureTests(SynchronousTestCase):
 
 
 class ProgressTests(SynchronousTestCase):
-    """With -v stderr tells what happens."""
+    """Messages of -v about the progress of a connection."""
 
     def test_plain(self) -> None:
         """A connection in clear is announced as such, with address and port."""
@@ -400,7 +425,7 @@ class ProgressTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
 
     def test_name(self) -> None:
-        """A name is announced with the address that it led to."""
+        """A name is announced with the address that was found for it."""
         with serving(greet) as server:
             port = str(server.address[1])
             outcome = run("-v4", "localhost", port)
@@ -419,7 +444,10 @@ class ProgressTests(SynchronousTestCase):
         )
 
     def test_tls(self) -> None:
-        """Version, cipher, certificate, and the name that was verified are told."""
+        """
+        The command prints the file of its certificate, the TLS version, the cipher, and
+        the verified name and the subject of the server's certificate.
+        """
         client = str(certificates.shared().client)
         with TLS.serve(greet) as server:
             outcome = run("-v", "-n", client, *server.arguments)
@@ -432,7 +460,7 @@ class ProgressTests(SynchronousTestCase):
         )
 
     def test_insecure(self) -> None:
-        """Not to verify is possible, and said without being asked for."""
+        """With -k the certificate is not verified, and a warning says so without -v."""
         with Kind("insecure", lambda: (), Peer.secure).serve(greet) as server:
             outcome = run("-k", "--tls", *server.arguments)
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
@@ -441,21 +469,24 @@ class ProgressTests(SynchronousTestCase):
 
 
 class HostTests(SynchronousTestCase):
-    """The ways to say whom to connect to."""
+    """Forms in which HOST and PORT may be given."""
 
     def reach(self, *arguments: str, listen: str = "127.0.0.1") -> Outcome:
-        """Connect to a server on one address; the port is filled in."""
+        """Connect to a server on one address; PORT is replaced by its port."""
         with serving(greet, host=listen) as server:
             port = str(server.address[1])
             return run(*(port if word == "PORT" else word for word in arguments))
 
     def check(self, *arguments: str, listen: str = "127.0.0.1") -> None:
-        """A server on one address is reached in silence."""
+        """Check that a server on one address is reached, with no message."""
         outcome = self.reach(*arguments, listen=listen)
         self.assertEqual(outcome, Outcome(0, b"hello\n", ""), arguments)
 
     def test_ipv4(self) -> None:
-        """Names and addresses of IPv4 lead to it; so does 0 where IPv6 is refused."""
+        """
+        HOST may be an IPv4 address, with or without brackets, localhost, 0 or empty;
+        the last three lead to 127.0.0.1 if ::1 refuses.
+        """
         cases = (
             ("127.0.0.1", "PORT"),
             ("[127.0.0.1]", "PORT"),
@@ -470,7 +501,9 @@ class HostTests(SynchronousTestCase):
         together({str(case): functools.partial(self.check, *case) for case in cases})
 
     def test_ipv6(self) -> None:
-        """Names and addresses of IPv6 lead to it, with brackets and zones."""
+        """
+        A server on ::1 is reached by its address, with and without brackets, and by 0.
+        """
         both_loopbacks()
         cases = (
             ("::1", "PORT"),
@@ -486,7 +519,7 @@ class HostTests(SynchronousTestCase):
         )
 
     def test_family(self) -> None:
-        """With -4 or -6 the other family is not even tried."""
+        """With -4 or -6 the command does not try addresses of the other family."""
         both_loopbacks()
         for option, tried, listen in (
             ("-4", "127.0.0.1", "::1"),
@@ -500,11 +533,11 @@ class HostTests(SynchronousTestCase):
             self.assertIn(f"host 0 ip {tried} port {port}: ", complaint)
 
     def test_last_option(self) -> None:
-        """Of options that exclude each other the last one holds."""
+        """Of options that exclude each other the last one has effect."""
         self.check("-6", "-4", "0", "PORT")
 
     def test_service(self) -> None:
-        """A port may be the name of a service."""
+        """PORT may be the name of a service."""
         try:
             port = socket.getservbyname("tcpmux", "tcp")
         except OSError:
@@ -512,7 +545,7 @@ class HostTests(SynchronousTestCase):
         self.assertIn(f" port {port}: ", run("127.0.0.1", "tcpmux").complaint())
 
     def test_paths(self) -> None:
-        """Whatever has a slash is the path of a socket, a relative one as well."""
+        """A HOST with a slash is the path of a UNIX socket, absolute or relative."""
         with tempfile.TemporaryDirectory() as directory:
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(f"{directory}/u.sock")
@@ -520,12 +553,12 @@ class HostTests(SynchronousTestCase):
                 for path in ("./u.sock", f"../{Path(directory).name}/u.sock"):
                     outcome = run(path, cwd=Path(directory))
                     self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-                # There is no port to say: what follows is prog already.
+                # A UNIX socket has no PORT argument, so "echo" is prog.
                 outcome = run("./u.sock", "echo", "25", cwd=Path(directory))
                 self.assertEqual(outcome, Outcome(0, b"25\n", ""))
 
     def test_abstract(self) -> None:
-        """A name after @ is an abstract socket."""
+        """A HOST that begins with @ is the name of an abstract UNIX socket."""
         if not sys.platform.startswith("linux"):
             raise SkipTest("abstract sockets are Linux's")
         name = f"tcpclient-{uuid.uuid4()}"
@@ -535,7 +568,10 @@ class HostTests(SynchronousTestCase):
             self.assertEqual(run(f"@{name}"), Outcome(0, b"hello\n", ""))
 
     def test_second_address(self) -> None:
-        """When the first address refuses the next one is used, without a word."""
+        """
+        If the first address refuses, the command connects to the second one, as -v
+        shows.
+        """
         both_loopbacks()
         listener, held = one_port("127.0.0.1", "::1")
         with held, listening(listener, greet) as server:
@@ -553,10 +589,10 @@ class HostTests(SynchronousTestCase):
 
 
 class SocketTests(SynchronousTestCase):
-    """What the options do to the socket, as its other end or prog sees it."""
+    """Options for the socket, as the server or prog sees their effect."""
 
     def test_local_address(self) -> None:
-        """With -i the connection comes from that address, with -p from that port."""
+        """With -i and -p the connection comes from that address and port."""
         with refusing("127.0.0.2") as port:
             pass
         with serving(greet) as server:
@@ -564,7 +600,7 @@ class SocketTests(SynchronousTestCase):
             self.assertEqual(server.result(), ("127.0.0.2", int(port)))
 
     def option(self, code: str, *options: str) -> bytes:
-        """Ask the socket on descriptor 6 something, in Python."""
+        """Return what a Python expression about the socket on descriptor 6 prints."""
         script = f"import socket; s = socket.socket(fileno=6); print({code})"
         with serving(greet) as server:
             arguments = (*QUICK, *options, *server.arguments)
@@ -573,14 +609,14 @@ class SocketTests(SynchronousTestCase):
         return outcome.out.strip()
 
     def test_delay(self) -> None:
-        """Nagle's algorithm is off with -D, and on with -d and without both."""
+        """Nagle's algorithm is off with -D, and on with -d or with neither."""
         code = "s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0"
         self.assertEqual(self.option(code, "-D"), b"True")
         self.assertEqual(self.option(code), b"False")
         self.assertEqual(self.option(code, "-Dd"), b"False")
 
     def test_interface(self) -> None:
-        """With -I the socket is bound to that interface; one that is not is named."""
+        """With -I the socket is bound to that interface; an unknown one is an error."""
         code = "s.getsockopt(socket.SOL_SOCKET, 25, 16).rstrip(bytes(1)).decode()"
         self.assertEqual(self.option(code, "-I", "lo"), b"lo")
         with serving(greet) as server:
@@ -592,10 +628,12 @@ class SocketTests(SynchronousTestCase):
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """The variables that prog finds."""
+    """Variables that prog finds in its environment."""
 
     def variables(self, *arguments: str, **env: str) -> dict[str, str]:
-        """Return what `env` sees, without what it takes to run us."""
+        """
+        Return the variables that `env` prints, without those that run the command.
+        """
         base = {"PYTHONPATH": str(ROOT), **env}
         base |= {n: v for n, v in os.environ.items() if n.startswith("COVERAGE")}
         outcome = run(*arguments, "/usr/bin/env", env=base)
@@ -606,7 +644,7 @@ class EnvironmentTests(SynchronousTestCase):
         return found
 
     def test_tcp(self) -> None:
-        """Over TCP addresses and ports of both sides are set, and nothing else."""
+        """Over TCP the addresses and ports of both sides are set, and nothing else."""
         with serving(greet) as server:
             found = self.variables(*QUICK, *server.arguments)
             _, local_port = server.result()
@@ -623,7 +661,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_tcp6(self) -> None:
-        """Over IPv6 the protocol is TCP6, and addresses are bare."""
+        """Over IPv6 PROTO is TCP6, and addresses have no brackets."""
         both_loopbacks()
         with serving(greet, host="::1") as server:
             found = self.variables(*QUICK, *server.arguments)
@@ -632,7 +670,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(found["TCPLOCALIP"], "::1")
 
     def test_unix(self) -> None:
-        """Over a UNIX socket there is only the protocol."""
+        """Over a UNIX socket only PROTO is set."""
         with UNIX.serve(greet) as server:
             found = self.variables(*QUICK, *server.arguments)
         self.assertEqual(found, {"PROTO": "UNIX"})
@@ -658,7 +696,10 @@ class EnvironmentTests(SynchronousTestCase):
     )
 
     def test_stale(self) -> None:
-        """What was inherited of ours and does not apply is gone; all else is kept."""
+        """
+        Inherited variables of another connection are removed; all other variables are
+        kept.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(greet) as server:
@@ -671,7 +712,7 @@ class EnvironmentTests(SynchronousTestCase):
         every(check)
 
     def test_tls(self) -> None:
-        """Over TLS the session and the server's certificate are described."""
+        """Over TLS the variables describe the session and the server's certificate."""
         with TLS.serve(greet) as server:
             port = str(server.address[1])
             arguments = ("--tls", *trusting(), *QUICK, "-4", "localhost", port)
@@ -704,7 +745,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(found.get("TLS_PROVIDER"), expected)
 
     def test_settings_stay(self) -> None:
-        """The variables that configure TLS reach prog as they are."""
+        """The variables that configure TLS reach prog unchanged."""
         ca = str(certificates.shared().ca)
         with TLS.serve(greet) as server:
             port = str(server.address[1])
@@ -715,7 +756,7 @@ class EnvironmentTests(SynchronousTestCase):
 
 
 def fingerprint(certificate: object) -> str:
-    """Return the SHA-256 of a certificate in hex."""
+    """Return the SHA-256 fingerprint of a certificate in hex."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.x509 import Certificate
 
@@ -724,10 +765,10 @@ def fingerprint(certificate: object) -> str:
 
 
 class StatusTests(SynchronousTestCase):
-    """The status of prog is that of the command."""
+    """How the exit status of the command follows from that of prog."""
 
     def test_exit(self) -> None:
-        """Prog's exit status is passed on."""
+        """The command exits with prog's exit status."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.gone) as server:
@@ -737,7 +778,10 @@ class StatusTests(SynchronousTestCase):
         every(check)
 
     def test_killed(self) -> None:
-        """A signal kills the command too; with TLS the status is 128 plus it."""
+        """
+        If a signal kills prog, the command is killed by it in clear, and exits with 128
+        plus its number over TLS.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.gone) as server:
@@ -749,10 +793,13 @@ class StatusTests(SynchronousTestCase):
 
 
 class StandardDescriptorTests(SynchronousTestCase):
-    """Closed standard descriptors, and what goes through them."""
+    """Standard descriptors that are closed, and the bytes that go through them."""
 
     def test_closed(self) -> None:
-        """Closed stdin is empty; closed stdout is an error; neither is the socket."""
+        """
+        Closed stdin is empty input, and closed stdout is an error; the new socket is
+        used as neither.
+        """
 
         def echo(peer: Peer) -> bytes:
             peer.send(b"hello\n")
@@ -780,7 +827,9 @@ class StandardDescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_closed_with_prog(self) -> None:
-        """Prog finds 6 and 7 where they belong, whatever was closed before."""
+        """
+        Prog finds the connection on 6 and 7, whichever descriptors were closed before.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(greet) as server:
@@ -792,7 +841,9 @@ class StandardDescriptorTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_crlf(self) -> None:
-        """With --crlf lines end in CRLF on the wire, and none gets a second CR."""
+        """
+        With --crlf every line ends with CRLF on the wire, and a CRLF is left as it is.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.rest) as server:
@@ -805,7 +856,7 @@ class StandardDescriptorTests(SynchronousTestCase):
         every(check, TCP)
 
     def test_unreadable_stdin(self) -> None:
-        """Input that cannot be read is an error with its reason."""
+        """The command fails with the reason if stdin cannot be read."""
         with serving(Peer.gone) as server:
             outcome = shell(f"tcpclient {' '.join(server.arguments)} 0>/dev/null")
         self.assertEqual(outcome.status, 111)
@@ -815,10 +866,10 @@ class StandardDescriptorTests(SynchronousTestCase):
 
 
 class ShapeTests(SynchronousTestCase):
-    """What holds for every run."""
+    """Properties of every run."""
 
-    def test_no_traces(self) -> None:
-        """No run leaves a traceback, whatever is thrown at it."""
+    def test_no_traceback(self) -> None:
+        """Strange arguments lead to one line on stderr, and never to a traceback."""
         strange: list[tuple[str, ...]] = [
             ("\udcff", "25"),
             ("localhost", "\udcff"),
@@ -848,13 +899,13 @@ class ShapeTests(SynchronousTestCase):
         together({str(a): functools.partial(check, a) for a in strange})
 
     def test_prog_first(self) -> None:
-        """Prog is looked for before anybody is connected to."""
+        """The command looks for prog before it connects."""
         with serving(greet) as server:
             run(*server.arguments, "nosuchprog")
             self.assertEqual(server.connections, 0)
 
-    def test_executable(self) -> None:
-        """The command runs from any directory, as a module."""
+    def test_any_directory(self) -> None:
+        """The command runs as a module from any directory."""
         with serving(greet) as server, tempfile.TemporaryDirectory() as directory:
             process = start(*server.arguments, cwd=Path(directory))
             self.assertEqual(finish(process), Outcome(0, b"hello\n", ""))

@@ -1,6 +1,4 @@
-"""
-Connections that are given away: to a program, or to descriptors.
-"""
+""":class:`Connection`, which gives a connection to a program or to descriptors."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ from tests import servers
 from tests.certificates import shared
 from tests.command import PATIENCE, Cut, Peer, Server, listening, tcp_listener
 from twisted_tcpclient import program
-from twisted_tcpclient.connection import Connection, connect
+from twisted_tcpclient.connection import Connection, Outcome, connect
 from twisted_tcpclient.endpoints import secured, starttls
 from twisted_tcpclient.errors import (
     ConnectionBroken,
@@ -42,32 +40,35 @@ from twisted_tcpclient.errors import (
 )
 from twisted_tcpclient.facts import Facts, environment
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import Shutdown, TLSSettings
+from twisted_tcpclient.settings import RelaySettings, Shutdown, TLSSettings
 from twisted_tcpclient.stages.greeting import greeted
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor
 
-#: Servers of these tests wait for the end of what is sent.
-NOW = Shutdown.after(0)
+#: The servers of these tests send after they have received EOF.
+NOW = RelaySettings(shutdown=Shutdown.after(0))
 
-#: A descriptor that no process has.
+#: The outcome of a program that exits with 0 and whose connection ends in order.
+WELL = Outcome(0)
+
+#: A descriptor number that is never open.
 NOT_OPEN = 1 << 30
 
-#: A program that says what it is told.
+#: A program that copies stdin to stdout.
 CAT = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
 
-#: More than any pipe or socket holds.
+#: More bytes than any pipe or socket buffer holds.
 MUCH = os.urandom(1 << 22)
 
 
 def trusting() -> ConnectionCreator:
-    """TLS to localhost."""
+    """Return a creator of TLS connections to localhost that trusts the shared CA."""
     return ConnectionCreator(TLSSettings.for_host("localhost", str(shared().ca)))
 
 
 def echo(peer: Peer) -> bytes:
-    """Answer once all has been said, and return it."""
+    """Receive until EOF, send the same bytes, close, and return them."""
     said = peer.rest()
     peer.send(said)
     peer.finish()
@@ -75,7 +76,7 @@ def echo(peer: Peer) -> bytes:
 
 
 def secret(script: Any) -> Any:
-    """The script, over TLS."""
+    """Return the script with a TLS handshake before it."""
 
     def follow(peer: Peer) -> Any:
         peer.secure()
@@ -85,19 +86,21 @@ def secret(script: Any) -> Any:
 
 
 def abandoned(peer: Peer) -> None:
-    """Wait until the client has gone, maybe in the last step of the handshake."""
+    """Wait until the client has closed, in the TLS handshake or after it."""
     with contextlib.suppress(ConnectionError, Cut, SSL.Error):
         peer.secure()
         peer.gone()
 
 
 class ConnectionTestCase(TestCase):
-    """What these tests have in common."""
+    """Servers in threads, and programs that are run on connections to them."""
 
     timeout = 120
 
     def serve(self, script: Any) -> tuple[Server, IStreamClientEndpoint]:
-        """A server that follows a script, and the way to it in clear."""
+        """
+        Start a server that follows a script, and return it with an endpoint for it.
+        """
         listener = tcp_listener()
         served = listening(listener, script)
         server = served.__enter__()
@@ -105,40 +108,43 @@ class ConnectionTestCase(TestCase):
         def stop() -> None:
             served.__exit__(None, None, None)
 
-        # It waits for its threads, which may wait for the reactor.
+        # Stopping joins the server's threads, which may wait for callbacks in the
+        # reactor's thread.
         self.addCleanup(deferToThread, stop)
         port = listener.getsockname()[1]
         return server, RacingEndpoint(reactor, "127.0.0.1", port)
 
     def serve_secretly(self, script: Any) -> tuple[Server, IStreamClientEndpoint]:
-        """The same, with TLS."""
+        """Start the same server behind TLS, and return it with an endpoint for it."""
         server, plain = self.serve(secret(script))
         return server, secured(trusting(), plain, reactor, 60)
 
     def result(self, server: Server) -> Deferred[Any]:
-        """What the script returns; asked for elsewhere, as that blocks."""
+        """Return the script's result; a thread waits for it, as that blocks."""
         return deferToThread(server.result)
 
     def run_python(
-        self, connection: Connection, code: str, shutdown: Shutdown = NOW
-    ) -> Deferred[int]:
-        """Run a program on a connection."""
+        self, connection: Connection, code: str, settings: RelaySettings = NOW
+    ) -> Deferred[Outcome]:
+        """Run a Python program on a connection, and return the outcome."""
         told = environment(os.environb, connection.facts)
         command = [sys.executable, "-c", code]
-        return connection.run(command, told, shutdown=shutdown)
+        return connection.run(command, told, settings)
 
 
 class RunTests(ConnectionTestCase):
-    """Programs on descriptors 6 and 7."""
+    """:meth:`Connection.run`, which gives a connection to a program on 6 and 7."""
 
     @inlineCallbacks
     def test_socket(self) -> Any:
-        """In clear they are the socket itself, and the status is the program's."""
+        """
+        In clear the program has the socket on 6 and 7, and run() returns its status.
+        """
         server, plain = self.serve(echo)
         connection = yield connect(reactor, plain)
         self.assertEqual(connection.facts.protocol, "TCP")
         self.assertIs(connection.facts.tls, None)
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os, socket\n"
             "s = socket.socket(fileno=os.dup(7))\n"
@@ -149,66 +155,68 @@ class RunTests(ConnectionTestCase):
             "assert open(6, 'rb').read() == b'hello'\n"
             "os._exit(7)",
         )
-        self.assertEqual(status, 7)
+        self.assertEqual(outcome, Outcome(7))
         self.assertEqual((yield self.result(server)), b"hello")
 
     @inlineCallbacks
     def test_tls(self) -> Any:
-        """With TLS they are pipes, and the program is told of the session."""
+        """With TLS the program has pipes, and the variables of the session."""
         server, endpoint = self.serve_secretly(echo)
         connection = yield connect(reactor, endpoint)
         self.assertEqual(connection.facts.tls.subject, "CN=localhost")
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "assert os.environ['SSL_PEER_CERT_SUBJECT'] == 'CN=localhost'\n"
             "with open(7, 'wb') as out: out.write(os.environb[b'SSL_PROTOCOL'])\n"
             "assert open(6, 'rb').read() == os.environb[b'SSL_PROTOCOL']",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
         self.assertEqual((yield self.result(server)), b"TLSv1.3")
 
     @inlineCallbacks
     def test_starttls(self) -> Any:
-        """After STARTTLS as well, with a real server."""
+        """A program runs on a connection after STARTTLS, with a real server."""
         postfix = servers.postfix()
         plain = RacingEndpoint(reactor, "localhost", postfix.smtp)
         endpoint = starttls("smtp", trusting(), plain, reactor, 60)
         connection = yield connect(reactor, endpoint)
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n"
             "assert open(6, 'rb').read().startswith(b'221 ')",
-            Shutdown(),
+            RelaySettings(),
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_endpoint_of_twisted(self) -> Any:
-        """Over TLS of Twisted's own, too, whose session can be told of."""
+        """A program runs on a connection over Twisted's own wrapClientTLS."""
         plain = RacingEndpoint(reactor, "localhost", servers.postfix().smtps)
         trusted = Certificate.loadPEM(shared().ca.read_bytes())
         creator = optionsForClientTLS("localhost", trusted)
         connection = yield connect(reactor, wrapClientTLS(creator, plain))
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "assert open(6, 'rb', 0).read(4) == b'220 '\n"
             "open(7, 'wb', 0).write(b'QUIT\\r\\n')\n",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_killed(self) -> Any:
-        """The end by a signal is a status, too."""
+        """If a signal kills the program, run() returns 128 plus its number."""
         _, plain = self.serve(echo)
         connection = yield connect(reactor, plain)
-        status = yield self.run_python(connection, "import os; os.kill(os.getpid(), 9)")
-        self.assertEqual(status, 128 + signal.SIGKILL)
+        outcome = yield self.run_python(
+            connection, "import os; os.kill(os.getpid(), 9)"
+        )
+        self.assertEqual(outcome, Outcome(128 + signal.SIGKILL))
 
     @inlineCallbacks
     def test_no_program(self) -> Any:
-        """A program that is not there is an error, and the connection is given up."""
+        """If the program does not exist, run() fails and the connection is closed."""
         for secure in (False, True):
             server, endpoint = self.serve(abandoned if secure else Peer.gone)
             if secure:
@@ -222,8 +230,8 @@ class RunTests(ConnectionTestCase):
     @inlineCallbacks
     def test_cut_short(self) -> Any:
         """
-        A program that thinks that all is well is no proof of it: TLS that is cut
-        short is an error, unless the program has found fault itself.
+        The outcome has the program's status and the error of the connection, whatever
+        the status is: TLS that is cut short is an error.
         """
 
         def cut(peer: Peer) -> None:
@@ -240,15 +248,14 @@ class RunTests(ConnectionTestCase):
                 "assert open(6, 'rb').read() == b'half of'\n"
                 f"sys.exit({status})",
             )
-            if status:
-                self.assertEqual((yield running), status)
-            else:
-                yield self.assertFailure(running, CutShort)
+            outcome = yield running
+            self.assertEqual(outcome.status, status)
+            self.assertIsInstance(outcome.error, CutShort)
             yield self.result(server)
 
     @inlineCallbacks
     def test_cancelled(self) -> Any:
-        """Cancelling ends the program, and the connection with it."""
+        """Cancelling run() ends the program and the connection."""
         for serve in (self.serve, self.serve_secretly):
             begun: Deferred[bytes] = Deferred()
 
@@ -258,7 +265,8 @@ class RunTests(ConnectionTestCase):
 
             server, endpoint = serve(wait)
             connection = yield connect(reactor, endpoint)
-            # Whoever reads this sees its end when the program has ended.
+            # read_bytes() returns at EOF, when the program, which has the FIFO open,
+            # has ended.
             alive = Path(self.mktemp()).absolute()
             os.mkfifo(alive)
             ended = deferToThread(alive.read_bytes)
@@ -277,12 +285,12 @@ class RunTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_cancelled_late(self) -> Any:
-        """So it does when the program has ended, whatever its status."""
+        """Cancelling run() ends the connection if the program has already exited."""
         begun: Deferred[bytes] = Deferred()
         over = threading.Event()
 
         def wait(peer: Peer) -> None:
-            # This ends once the program has.
+            # rest() returns when the program has exited, as that closes 7.
             reactor.callFromThread(begun.callback, peer.rest())
             over.wait(PATIENCE)
 
@@ -296,7 +304,7 @@ class RunTests(ConnectionTestCase):
         yield self.result(server)
 
     def test_pipes(self) -> None:
-        """A program that cannot be run has no descriptors left open."""
+        """A program that cannot be run leaves no descriptor open."""
         real, left = os.pipe, [1]
 
         def one() -> tuple[int, int]:
@@ -316,10 +324,10 @@ class RunTests(ConnectionTestCase):
 
 
 class RelayTests(ConnectionTestCase):
-    """Descriptors of our own."""
+    """:meth:`Connection.relay`, which joins a connection to two descriptors."""
 
     def pipe(self) -> tuple[int, int]:
-        """A pipe, which is closed in the end."""
+        """Return a pipe that is closed at the end of the test."""
         ends = os.pipe()
         for end in ends:
             self.addCleanup(os.close, end)
@@ -327,7 +335,10 @@ class RelayTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_relay(self) -> Any:
-        """All goes there and comes back, and the descriptors stay as they were."""
+        """
+        All bytes of a file are sent, the whole answer is written, and both descriptors
+        stay open.
+        """
         for serve in (self.serve, self.serve_secretly):
             server, endpoint = serve(echo)
             source, target = Path(self.mktemp()), Path(self.mktemp())
@@ -335,7 +346,7 @@ class RelayTests(ConnectionTestCase):
             with open(source, "rb") as reading, open(target, "wb") as writing:
                 connection = yield connect(reactor, endpoint)
                 yield connection.relay(
-                    reading.fileno(), writing.fileno(), idle=60, shutdown=NOW
+                    reading.fileno(), writing.fileno(), replace(NOW, idle=60)
                 )
                 self.assertEqual(reading.read(), b"")
                 writing.write(b"more")
@@ -344,7 +355,7 @@ class RelayTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_pipes(self) -> Any:
-        """Pipes will do, and stay blocking."""
+        """relay() works with pipes, and they are in blocking mode afterwards."""
         _, plain = self.serve(lambda peer: peer.send(b"answer"))
         (reading, _), (taking, writing) = self.pipe(), self.pipe()
         connection = yield connect(reactor, plain)
@@ -354,8 +365,11 @@ class RelayTests(ConnectionTestCase):
         self.assertTrue(os.get_blocking(writing))
 
     @inlineCallbacks
-    def test_disorder(self) -> Any:
-        """An end in disorder is an error, and so is a connection that stalls."""
+    def test_reset_and_idle(self) -> Any:
+        """
+        relay() fails if the server resets the connection, and if it is idle for too
+        long.
+        """
 
         def reset(peer: Peer) -> None:
             peer.receive()
@@ -369,11 +383,12 @@ class RelayTests(ConnectionTestCase):
             (reading, feeding), (_, writing) = self.pipe(), self.pipe()
             os.write(feeding, b"hello")
             connection = yield connect(reactor, plain)
-            yield self.assertFailure(connection.relay(reading, writing, idle), error)
+            relaying = connection.relay(reading, writing, RelaySettings(idle=idle))
+            yield self.assertFailure(relaying, error)
 
     @inlineCallbacks
     def test_closed(self) -> Any:
-        """A descriptor that is not open is an error, and ends the connection."""
+        """relay() fails and closes the connection if a descriptor is not open."""
         reading, writing = self.pipe()
         for pair in ((NOT_OPEN, writing), (reading, NOT_OPEN)):
             server, plain = self.serve(Peer.gone)
@@ -383,7 +398,7 @@ class RelayTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_cancelled(self) -> Any:
-        """Cancelling ends the connection."""
+        """Cancelling relay() closes the connection."""
         server, plain = self.serve(abandoned)
         (reading, _), (_, writing) = self.pipe(), self.pipe()
         connection = yield connect(reactor, secured(trusting(), plain, reactor, 60))
@@ -394,11 +409,11 @@ class RelayTests(ConnectionTestCase):
 
 
 class ConnectTests(ConnectionTestCase):
-    """What comes before."""
+    """:func:`connect`, and connections before they are used."""
 
     @inlineCallbacks
     def test_early(self) -> Any:
-        """What comes before anybody reads is not lost, however it is read."""
+        """Bytes that arrive before run() is called reach the program."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello")
@@ -410,42 +425,45 @@ class ConnectTests(ConnectionTestCase):
             running = self.run_python(
                 connection, "assert open(6, 'rb').read() == b'hello'"
             )
-            self.assertEqual((yield running), 0)
+            self.assertEqual((yield running), WELL)
             yield self.result(server)
 
     @inlineCallbacks
     def test_read_before(self) -> Any:
         """
-        What was read along with something that came before, such as the answer of
-        a proxy, is no longer in the socket: it reaches the program all the same.
+        Bytes that a stage has already read, such as those after the answer of a proxy,
+        are no longer in the socket; they reach the program all the same.
         """
         server, plain = self.serve(echo)
         connection = yield connect(reactor, greeted(b"hello, ", plain, reactor))
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "import os\n"
             "with open(7, 'wb') as out: out.write(b'world')\n"
             "assert open(6, 'rb').read() == b'hello, world'",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
         self.assertEqual((yield self.result(server)), b"world")
 
     @inlineCallbacks
     def test_process(self) -> Any:
-        """What is connected to need be no socket, nor have an address."""
+        """
+        connect() works with a ProcessEndpoint, which has neither a socket nor an
+        address.
+        """
         endpoint = ProcessEndpoint(reactor, sys.executable, [sys.executable, "-c", CAT])
         connection = yield connect(reactor, endpoint)
         self.assertEqual(connection.facts, Facts())
-        status = yield self.run_python(
+        outcome = yield self.run_python(
             connection,
             "with open(7, 'wb') as out: out.write(b'there and back')\n"
             "assert open(6, 'rb').read() == b'there and back'",
         )
-        self.assertEqual(status, 0)
+        self.assertEqual(outcome, WELL)
 
     @inlineCallbacks
     def test_abort(self) -> Any:
-        """A connection that is not wanted can be given up."""
+        """abort() closes a connection that is not used."""
         server, plain = self.serve(abandoned)
         connection = yield connect(reactor, secured(trusting(), plain, reactor, 60))
         connection.abort()
@@ -453,7 +471,7 @@ class ConnectTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_failure(self) -> Any:
-        """Where the endpoint cannot connect, its own error is told."""
+        """connect() fails with the endpoint's own error."""
         with tcp_listener() as listener:
             port = listener.getsockname()[1]
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")

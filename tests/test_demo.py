@@ -1,4 +1,4 @@
-"""The demo shows what it says it shows, and cleans up after itself."""
+"""``make demo``: what it prints, its exit status, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.command import PATIENCE, ROOT, environment
 
 
 class DemoTests(SynchronousTestCase):
-    """``make demo``, once its environment is there."""
+    """``doc/examples/demo.py``, which ``make demo`` runs."""
 
     def demo(self, **changes: str) -> tuple[int, str]:
-        """Run the demo; return its status, and all that it shows.
+        """Run the demo, and return its status and its output.
 
-        Nobody it has started may be left then, and no file.
+        Check that no process of its process group and no file in TMPDIR is left.
         """
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -34,7 +34,8 @@ class DemoTests(SynchronousTestCase):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        # Its end is the end of the last process that could still write.
+        # communicate() returns at EOF, when the last process that has stdout open has
+        # exited.
         shown, _ = process.communicate(timeout=PATIENCE)
         with self.assertRaises(ProcessLookupError):
             os.killpg(process.pid, 0)
@@ -42,7 +43,7 @@ class DemoTests(SynchronousTestCase):
         return process.returncode, shown.decode("ascii")
 
     def assert_in_order(self, parts: list[str], text: str) -> None:
-        """Assert that all of these are in the text, one after the other."""
+        """Assert that the text contains all parts, in this order."""
         place = 0
         for part in parts:
             found = text.find(part, place)
@@ -50,7 +51,10 @@ class DemoTests(SynchronousTestCase):
             place = found + len(part)
 
     def test_shows_the_main_job(self) -> None:
-        """What is typed, what comes of it, in words what it was, and what is next."""
+        """
+        The demo prints the command, its messages and the dialogue, then an explanation,
+        and then what to type next.
+        """
         status, shown = self.demo()
         self.assertEqual(status, 0, shown)
         self.assert_in_order(
@@ -72,7 +76,10 @@ class DemoTests(SynchronousTestCase):
         )
 
     def test_revocation_lists(self) -> None:
-        """Those of this machine are not about an authority that was made up."""
+        """
+        The demo succeeds though CERTDIR or SERVERCRL leads to a list of another
+        authority.
+        """
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         shutil.copy(shared().revocations, folder / "servercrl.pem")
@@ -84,7 +91,7 @@ class DemoTests(SynchronousTestCase):
             self.assertEqual(status, 0, shown)
 
     def test_what_to_type_next_can_be_typed(self) -> None:
-        """The commands shown are there, from where the demo was started."""
+        """The demo prints commands that exist at the paths shown."""
         _, shown = self.demo()
         following = shown.partition("What to type next")[2]
         words = re.findall(r"^ +\$ (\S+)", following, re.MULTILINE)
@@ -94,7 +101,7 @@ class DemoTests(SynchronousTestCase):
         self.assertIn("/hello.py\n", following)
 
     def test_failure_is_told(self) -> None:
-        """When tcpclient fails, so does the demo, and claims nothing."""
+        """The demo exits with status 1 and prints no explanation if tcpclient fails."""
         status, shown = self.demo(TLS_CIPHER_LIST="none-of-this-name")
         self.assertEqual(status, 1)
         self.assertIn("tcpclient: fatal: no usable cipher", shown)

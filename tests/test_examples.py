@@ -1,6 +1,4 @@
-"""
-The examples do what they say, with real servers.
-"""
+"""The programs of ``doc/examples``, run with real servers."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ EXAMPLES = ROOT / "doc" / "examples"
 
 
 def trusted(description: str) -> str:
-    """The string, for a server of the tests' authority."""
+    """Return an endpoint string with the authority of the tests as its trust root."""
     return f"{description}:trustRoots={quoteStringArgument(str(shared().ca))}"
 
 
@@ -26,11 +24,13 @@ class MailTests(SynchronousTestCase):
     """Twisted's mail clients over endpoint strings."""
 
     def example(self, name: str, *arguments: str, stdin: bytes) -> Outcome:
-        """Run one of them."""
+        """Run an example program, and return its outcome."""
         return run(sys.executable, EXAMPLES / name, *arguments, stdin=stdin)
 
     def test_mailboxes(self) -> None:
-        """The mailboxes of an account at Dovecot are listed, over TLS."""
+        """
+        imap_mailboxes.py prints the mailboxes of an account at Dovecot, over STARTTLS.
+        """
         dovecot = servers.dovecot()
         outcome = self.example(
             "imap_mailboxes.py",
@@ -42,7 +42,7 @@ class MailTests(SynchronousTestCase):
         self.assertIn("INBOX", outcome.out.decode("ascii").splitlines())
 
     def test_wrong_password(self) -> None:
-        """An account that cannot be opened is an error, not an empty list."""
+        """imap_mailboxes.py fails with the reason if the password is wrong."""
         dovecot = servers.dovecot()
         outcome = self.example(
             "imap_mailboxes.py",
@@ -54,7 +54,7 @@ class MailTests(SynchronousTestCase):
         self.assertIn(b"Authentication failed", outcome.err)
 
     def test_send(self) -> None:
-        """A message arrives at Postfix, over TLS."""
+        """smtp_send.py delivers a message to Postfix over TLS."""
         postfix = servers.postfix()
         subject = uuid.uuid4().hex
         outcome = self.example(
@@ -70,7 +70,9 @@ class MailTests(SynchronousTestCase):
         self.assertIn("TLS", message)
 
     def test_not_accepted(self) -> None:
-        """A message that nobody takes is an error with the server's reason."""
+        """
+        smtp_send.py prints the server's reply and fails if the recipient is refused.
+        """
         postfix = servers.postfix()
         outcome = self.example(
             "smtp_send.py",
@@ -86,7 +88,9 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(outcome.err, b"user@elsewhere.test: not accepted\n")
 
     def test_not_trusted(self) -> None:
-        """No example speaks to a server that has not proved who it is."""
+        """
+        smtp_send.py fails if the server's certificate is from an unknown authority.
+        """
         outcome = self.example(
             "smtp_send.py",
             f"starttls:smtp:localhost:{servers.postfix().smtp}:greeting=yes",

@@ -1,6 +1,4 @@
-"""
-Facts: what prog is told, and what it must not be told any more.
-"""
+"""Facts of a connection, and the environment variables that are made of them."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ TCP = Facts(
     remote_info="joe",
 )
 
-#: Every variable that is ours.
+#: All variables that describe a connection.
 OURS = {
     b"PROTO",
     b"TCPLOCALPORT",
@@ -57,10 +55,13 @@ STALE = dict.fromkeys(OURS, b"stale")
 
 
 class ObserveTests(SynchronousTestCase):
-    """What a transport knows."""
+    """:func:`observe`, which asks a transport for its addresses."""
 
     def test_tcp(self) -> None:
-        """Both addresses, and which family they are of."""
+        """
+        observe() returns both addresses, both ports and PROTO TCP for an IPv4
+        transport.
+        """
         transport = StringTransport(
             IPv4Address("TCP", "192.0.2.1", 40000), IPv4Address("TCP", "192.0.2.25", 25)
         )
@@ -70,7 +71,10 @@ class ObserveTests(SynchronousTestCase):
         )
 
     def test_tcp6(self) -> None:
-        """The same for IPv6, which has a PROTO of its own."""
+        """
+        observe() returns both addresses, both ports and PROTO TCP6 for an IPv6
+        transport.
+        """
         transport = StringTransport(
             IPv6Address("TCP", "2001:db8::1", 40000),
             IPv6Address("TCP", "2001:db8::25", 25),
@@ -81,22 +85,22 @@ class ObserveTests(SynchronousTestCase):
         )
 
     def test_unix(self) -> None:
-        """A UNIX socket has neither addresses nor ports."""
+        """observe() returns only PROTO UNIX for a UNIX socket."""
         transport = StringTransport(UNIXAddress(None), UNIXAddress("/run/socket"))
         self.assertEqual(observe(transport), Facts("UNIX"))
 
     def test_frozen(self) -> None:
-        """Facts are facts."""
+        """Facts are frozen."""
         facts: Any = TCP
         with self.assertRaises(FrozenInstanceError):
             facts.remote_host = "evil.example"
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """What prog finds in its environment."""
+    """:func:`environment`, which makes the environment of prog."""
 
     def test_tcp(self) -> None:
-        """The variables of tcp-environ(5)."""
+        """The environment has the variables of tcp-environ(5)."""
         self.assertEqual(
             environment({}, TCP),
             {
@@ -112,7 +116,9 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_order(self) -> None:
-        """They come in the order in which the C program sets them."""
+        """
+        The environment has the variables in the order in which the C program sets them.
+        """
         bare = replace(TCP, remote_host=None, remote_info=None)
         self.assertEqual(
             list(environment({}, bare)),
@@ -127,7 +133,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_absent(self) -> None:
-        """What is not known is not there, rather than empty."""
+        """An unknown fact leads to no variable, instead of an empty one."""
         bare = Facts("TCP", "192.0.2.1", 1, None, "192.0.2.25", 2)
         self.assertEqual(
             set(environment({}, bare)),
@@ -141,14 +147,16 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_empty_is_not_absent(self) -> None:
-        """An empty name that the user gave is there, and empty."""
+        """
+        An empty TCPLOCALHOST that the user gave (-l '') is set to the empty string.
+        """
         facts = replace(TCP, local_host="")
         self.assertEqual(environment(STALE, facts)[b"TCPLOCALHOST"], b"")
 
     def test_stale(self) -> None:
         """
-        Variables of another connection, which were inherited, are gone: each
-        kind of connection leaves no more than its own.
+        Inherited variables of another connection are removed, for each kind of
+        connection and with or without TLS_PROVIDER.
         """
         bare = replace(TCP, local_host=None, remote_host=None, remote_info=None)
         unix = Facts("UNIX")
@@ -159,15 +167,15 @@ class EnvironmentTests(SynchronousTestCase):
                 self.assertNotIn(b"stale", result.values())
 
     def test_all_are_known(self) -> None:
-        """There is no variable of ours that these tests do not know."""
+        """OURS, which these tests use, has all names that variables() returns."""
         self.assertEqual({name.encode() for name in variables(TCP)}, OURS)
 
     def test_unix(self) -> None:
-        """Over a UNIX socket there is PROTO, and nothing else."""
+        """The environment of a UNIX socket has PROTO and no other variable."""
         self.assertEqual(environment(STALE, Facts("UNIX")), {b"PROTO": b"UNIX"})
 
     def test_tls(self) -> None:
-        """Over TLS there is what is known of the session."""
+        """The environment of a TLS session has the five SSL_ variables."""
         result = environment({}, replace(Facts("UNIX"), tls=TLS))
         self.assertEqual(
             result,
@@ -182,7 +190,7 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_tls_without_a_name(self) -> None:
-        """Where no name was sent there is none."""
+        """Facts of TLS that are None lead to no variable."""
         tls = replace(TLS, server_name=None, certificate_hash=None, subject=None)
         self.assertEqual(
             set(environment(STALE, replace(Facts("UNIX"), tls=tls))),
@@ -190,7 +198,10 @@ class EnvironmentTests(SynchronousTestCase):
         )
 
     def test_provider(self) -> None:
-        """TLS_PROVIDER has the form that scripts know, and is set on demand only."""
+        """
+        TLS_PROVIDER has the C program's format, and is set only on request and with
+        TLS.
+        """
         facts = replace(TCP, tls=replace(TLS, protocol="TLSv1.2"))
         self.assertNotIn(b"TLS_PROVIDER", environment({}, facts))
         self.assertEqual(
@@ -200,8 +211,8 @@ class EnvironmentTests(SynchronousTestCase):
         )
         self.assertNotIn(b"TLS_PROVIDER", environment(STALE, TCP, True))
 
-    def test_others(self) -> None:
-        """All else is passed on as it was, bytes and all."""
+    def test_other_variables(self) -> None:
+        """Inherited variables that describe no connection are kept, byte for byte."""
         others = {
             b"PATH": b"/bin",
             b"ODD": b"\xff\x01\n",
@@ -213,7 +224,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(result, {**others, b"PROTO": b"UNIX"})
 
     def test_inherited_is_not_touched(self) -> None:
-        """Our own environment stays as it was."""
+        """environment() does not change the mapping that it is given."""
         before = dict(STALE)
         environment(before, Facts("UNIX"))
         self.assertEqual(before, STALE)
@@ -221,7 +232,7 @@ class EnvironmentTests(SynchronousTestCase):
     @patient
     @given(st.text(max_size=50))
     def test_no_control_bytes(self, evil: str) -> None:
-        """No control byte, and nothing beyond ASCII, gets into a value of ours."""
+        """Values are printable ASCII, whatever the facts contain."""
         tls = TLSFacts(evil, evil, evil, evil, evil, evil)
         facts = Facts(evil, evil, 1, evil, evil, 2, evil, evil, tls)
         for value in environment({}, facts, True).values():

@@ -1,6 +1,6 @@
-"""The seventeen faults of the C tcpclient, each shown gone.
+"""The seventeen faults of the C tcpclient: for each, tests that show its absence.
 
-One class for each, in the order of the list of them, worst first.
+Each class is one fault; numbers and order are those of ``doc/differences.rst``.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from tests.test_prog import QUICK, sh, state, until
 UPLOAD = 1_000_000
 UPLOADS, SIDE_BY_SIDE = 200, 20
 
-#: Runs the command many times side by side, each in a process of its own that begins
-#: where all imports are done; prints what is unusual.
+#: Runs the command several times in parallel, each in a process that is forked after
+#: all imports; prints every exit status that is not 0.
 MANY = """
 import os, sys
 from twisted_tcpclient import endpoints, tls
@@ -76,15 +76,18 @@ for _ in [upload() for _ in range(int(count))]:
 
 
 class Fault01(SynchronousTestCase):
-    """Uploads were silently cut short."""
+    """The C program cuts uploads short, with status 0."""
 
     def upload(self, kind: Kind, count: int) -> None:
-        """Upload often to a server that chatters and reads late."""
+        """
+        Check that uploads are complete with a server that sends first and reads late.
+        """
         data = noise(UPLOAD)
 
         def chatter(peer: Peer) -> bool:
             peer.send(b"chatter\r\n" * 5000)
-            # To be late is its fault: there is nothing to wait for.
+            # The C program loses data only if the server reads late; no event marks
+            # that moment.
             select.select([], [], [], STILL)
             received = peer.rest()
             peer.send(b"thank you\r\n")
@@ -93,7 +96,7 @@ class Fault01(SynchronousTestCase):
 
         with tempfile.NamedTemporaryFile() as file, kind.serve(chatter) as server:
             Path(file.name).write_bytes(data)
-            # Not all of them in the time that one run may take.
+            # A batch has to end within PATIENCE.
             for _ in range(count // SIDE_BY_SIDE):
                 command = (sys.executable, "-c", MANY, str(SIDE_BY_SIDE), file.name)
                 outcome = run(*server.arguments, command=command)
@@ -102,19 +105,22 @@ class Fault01(SynchronousTestCase):
         self.assertEqual(whole, [True] * count)
 
     def test_tls(self) -> None:
-        """200 uploads of 1 MB over TLS 1.3, tickets and all, arrive whole."""
+        """
+        200 uploads of 1 MB over TLS 1.3, whose server sends session tickets, arrive
+        complete.
+        """
         self.upload(TLS, UPLOADS)
 
     def test_plain(self) -> None:
-        """So they do in clear, and over UNIX sockets."""
+        """20 uploads of 1 MB in clear and over UNIX sockets arrive complete."""
         every(lambda kind: self.upload(kind, 20), TCP, UNIX)
 
 
 class Fault02(SynchronousTestCase):
-    """Replies after the end of stdin were lost."""
+    """The C program loses what the server sends after the EOF of stdin."""
 
     def test_printf(self) -> None:
-        """`printf x |` and `</dev/null` print all that the server says."""
+        """`printf x |` and `</dev/null` print everything that the server sends."""
         reply = noise(200_000)
 
         def answer(peer: Peer) -> None:
@@ -136,7 +142,9 @@ class Fault02(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_prog(self) -> None:
-        """A prog that closes 7 and reads 6 gets its reply over TLS."""
+        """
+        A prog that closes 7 and then reads 6 receives the server's reply over TLS.
+        """
 
         def answer(peer: Peer) -> None:
             peer.send(b"late: " + peer.rest())
@@ -149,10 +157,12 @@ class Fault02(SynchronousTestCase):
 
 
 class Fault03(SynchronousTestCase):
-    """Nobody was verified, and nobody could be."""
+    """The C program does not verify certificates, and fails whenever -m asks for it."""
 
     def setUp(self) -> None:
-        """Have a directory of certificates, and one with those of strangers."""
+        """
+        Make two certificate directories: with the trusted CA, and with another one.
+        """
         shared = certificates.shared()
         self.directory = Path(self.mktemp())
         for name, ca in (("ours", shared.ca), ("theirs", shared.stranger_ca)):
@@ -162,7 +172,9 @@ class Fault03(SynchronousTestCase):
         self.theirs = self.directory.absolute() / "theirs"
 
     def connect(self, *options: str, **env: str) -> Outcome:
-        """Connect to a server for localhost and mail.example.test."""
+        """
+        Connect to a server whose certificate is for localhost and mail.example.test.
+        """
 
         def hello(peer: Peer) -> None:
             peer.secure()
@@ -174,7 +186,7 @@ class Fault03(SynchronousTestCase):
             return run(*arguments, env=environment(**env))
 
     def test_match(self) -> None:
-        """-m succeeds with a name that the certificate has, and with no other."""
+        """-m succeeds with a name of the certificate, and fails with any other name."""
         names = {"localhost": 0, "mail.example.test": 0, "MAIL.example.TEST": 0}
         names |= {"other.example.test": 111, "example.test": 111, "127.0.0.2": 111}
 
@@ -195,7 +207,10 @@ class Fault03(SynchronousTestCase):
         )
 
     def test_authorities(self) -> None:
-        """-c, SERVERCA and serverca.pem are honoured, in this order."""
+        """
+        -c has precedence over SERVERCA, SERVERCA over serverca.pem, and -C over
+        CERTDIR.
+        """
         ours, theirs = str(self.ours), str(self.theirs)
         ca, stranger = f"{ours}/serverca.pem", f"{theirs}/serverca.pem"
         cases: list[tuple[int, tuple[str, ...], dict[str, str]]] = [
@@ -218,7 +233,7 @@ class Fault03(SynchronousTestCase):
         together({str(case): functools.partial(check, *case) for case in cases})
 
     def test_server_name(self) -> None:
-        """The name is sent as SNI, an address is not."""
+        """The command sends the name of a host as SNI, and no SNI for an IP address."""
 
         def named(peer: Peer) -> None:
             context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -244,10 +259,10 @@ WELCOME = {0: (0, b"hello\n"), 111: (111, b"")}
 
 
 class Fault04(SynchronousTestCase):
-    """Every failure after the connection was up had exit status 0."""
+    """The C program has status 0 for every failure after connecting."""
 
     def test_client_mode(self) -> None:
-        """Idle time, a reset, and a full disk are failures."""
+        """An idle timeout, a reset and a full disk lead to status 111."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.gone) as server:
@@ -263,7 +278,10 @@ class Fault04(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_prog(self) -> None:
-        """Prog's status, its death, and its absence are told, over TLS too."""
+        """
+        Over TLS the command exits with prog's status, with 128 plus the signal that
+        killed prog, and with 111 if prog does not exist.
+        """
         expected = {"exit 3": 3, "kill -9 $$": 128 + 9, "exec /nonexistent": 127}
 
         def check(line: str, status: int) -> None:
@@ -278,12 +296,12 @@ class Fault04(SynchronousTestCase):
 
 
 def hello(peer: Peer) -> None:
-    """Say hello and wait."""
+    """Send a line and wait for the client to close."""
     peer.send(b"hello\n")
     peer.gone()
 
 
-#: TLS 1.2, where nothing like a ticket comes after the handshake.
+#: TLS 1.2, whose servers send nothing after the handshake by themselves.
 OLD = Kind(
     "TLS 1.2",
     lambda: ("--tls", *trusting()),
@@ -292,10 +310,10 @@ OLD = Kind(
 
 
 class Fault05(SynchronousTestCase):
-    """SIGCHLD broke the session."""
+    """The C program takes SIGCHLD for a timeout."""
 
     def test_grandchild(self) -> None:
-        """Prog may exit while a grandchild goes on with 6 and 7."""
+        """A grandchild continues the session on 6 and 7 after prog has exited."""
 
         def talk(peer: Peer) -> bytes:
             until(int(peer.line()), "")
@@ -315,7 +333,7 @@ class Fault05(SynchronousTestCase):
         every(check, OLD, TLS)
 
     def test_stopped(self) -> None:
-        """Prog may be stopped and continued."""
+        """The session continues after prog has been stopped and continued."""
 
         def talk(peer: Peer) -> bytes:
             prog = int(peer.line())
@@ -337,10 +355,13 @@ class Fault05(SynchronousTestCase):
 
 
 class Fault06(SynchronousTestCase):
-    """Prog was not waited for, and was left an orphan."""
+    """The C program does not wait for prog, and leaves it behind."""
 
     def test_server_first(self) -> None:
-        """When the server closes first prog is waited for, and its status told."""
+        """
+        If the server closes first, the command waits for prog and exits with its
+        status.
+        """
         with TLS.serve(Peer.finish) as server:
             prog = sh("cat <&6; echo end; read go; exit 5")
             with running(*QUICK, *server.arguments, *prog) as process:
@@ -351,7 +372,7 @@ class Fault06(SynchronousTestCase):
                 self.assertEqual(finish(process, b"go\n").status, 5)
 
     def test_signals(self) -> None:
-        """TERM, INT and HUP end prog first, then the command."""
+        """After SIGTERM, SIGINT and SIGHUP the command exits when prog has ended."""
 
         def check(number: signal.Signals) -> None:
             with TLS.serve(Peer.leave) as server:
@@ -368,10 +389,12 @@ class Fault06(SynchronousTestCase):
 
 
 class Fault07(SynchronousTestCase):
-    """STARTTLS in IMAP was impossible."""
+    """STARTTLS over IMAP cannot work in the C program."""
 
     def test_tag(self) -> None:
-        """The commands have tags, and a server that cares agrees."""
+        """
+        The command sends CAPABILITY and STARTTLS with tags, and accepts tagged replies.
+        """
 
         def imap(peer: Peer) -> list[bytes]:
             peer.send(b"* OK ready\r\n")
@@ -390,7 +413,7 @@ class Fault07(SynchronousTestCase):
             self.assertEqual(server.result(), [b"CAPABILITY", b"STARTTLS"])
 
     def test_dovecot(self) -> None:
-        """Dovecot agrees too."""
+        """STARTTLS over IMAP succeeds with Dovecot."""
         server = servers.dovecot()
         arguments = ("-s", "imap", *trusting(), server.host, str(server.imap))
         outcome = run(*arguments, data=b"a LOGOUT\r\n")
@@ -399,10 +422,13 @@ class Fault07(SynchronousTestCase):
 
 
 class Fault08(SynchronousTestCase):
-    """The STARTTLS dialogue had no timeout, and was hardly one."""
+    """The C program's STARTTLS dialogue has no timeout, and breaks the protocols."""
 
     def test_timeout(self) -> None:
-        """A server that falls silent at any point is given up."""
+        """
+        The command gives up after the seconds of -a if the server stops at any point of
+        the SMTP dialogue.
+        """
 
         def fall_silent(*said: bytes) -> None:
             def silent(peer: Peer) -> None:
@@ -421,11 +447,15 @@ class Fault08(SynchronousTestCase):
         together({str(p): functools.partial(fall_silent, *p) for p in points})
 
     def test_greeting(self) -> None:
-        """A greeting of several lines is read to its end, and EHLO comes first."""
+        """
+        The command reads a greeting of several lines to its end, then sends EHLO, then
+        STARTTLS.
+        """
 
         def smtp(peer: Peer) -> bytes:
             peer.send(b"220-mail.example.test\r\n220-has much\r\n")
-            # Nothing may be said before the greeting is over.
+            # The greeting ends with the line that has a space after 220 (RFC 5321,
+            # 4.2.1).
             early = select.select([peer.socket], [], [], STILL)[0]
             peer.send(b"220 to say\r\n")
             said = peer.line()
@@ -441,7 +471,9 @@ class Fault08(SynchronousTestCase):
             self.assertEqual(server.result(), b"EHLO [127.0.0.1]\r\nSTARTTLS\r\n")
 
     def test_pop3(self) -> None:
-        """The refusal in a greeting of POP3 is believed."""
+        """
+        A POP3 server that greets with -ERR has refused the connection; nothing is sent.
+        """
 
         def refuse(peer: Peer) -> bytes:
             peer.send(b"-ERR no\r\n")
@@ -456,17 +488,19 @@ class Fault08(SynchronousTestCase):
 
 
 class Fault09(SynchronousTestCase):
-    """Memory was corrupted by an empty file and by IPv6."""
+    """
+    The C program overruns buffers with an empty file for -f and with -e over IPv6.
+    """
 
     def test_empty_file(self) -> None:
-        """-f with an empty file is an error with its reason."""
+        """An empty file for -f is an error with its reason."""
         with tempfile.NamedTemporaryFile() as file:
             outcome = run("--tls", "-f", file.name, "0", "1")
         self.assertEqual(outcome.status, 111)
         self.assertEqual(outcome.complaint(), f"no ciphers in {file.name}")
 
     def test_ipv6(self) -> None:
-        """-e with IPv6 is just a connection."""
+        """A session with -e over IPv6 succeeds."""
         host = servers.loopbacks()[-1]
 
         def greet(peer: Peer) -> None:
@@ -479,10 +513,13 @@ class Fault09(SynchronousTestCase):
 
 
 class Fault10(SynchronousTestCase):
-    """-M was unusable, and -C was missing."""
+    """In the C program -M fails, and -C is not recognized."""
 
     def test_versions(self) -> None:
-        """-M chooses the version that is spoken; without a common one it fails."""
+        """
+        -M selects the versions of TLS that are offered; without a common version the
+        handshake fails.
+        """
         versions = {
             "TLSv1_2": b"TLSv1.2",
             "TLSv1_3": b"TLSv1.3",
@@ -508,7 +545,9 @@ class Fault10(SynchronousTestCase):
         self.assertIn("TLS handshake failed", outcome.complaint())
 
     def test_directory(self) -> None:
-        """-C is the directory of certificates."""
+        """
+        The command takes the CA and the client certificate from the directory of -C.
+        """
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         shared = certificates.shared()
@@ -526,10 +565,13 @@ class Fault10(SynchronousTestCase):
 
 
 class Fault11(SynchronousTestCase):
-    """With stdin or stdout closed the socket took its place."""
+    """In the C program the socket becomes stdin or stdout if that is closed."""
 
     def test_closed(self) -> None:
-        """Nothing that the server said comes back to it, and nothing hangs."""
+        """
+        With closed stdin or stdout the server does not receive its own bytes, and the
+        command exits.
+        """
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"from the server\n")
@@ -548,10 +590,13 @@ class Fault11(SynchronousTestCase):
 
 
 class Fault12(SynchronousTestCase):
-    """A server that writes before it reads was a deadlock."""
+    """The C program hangs if the server writes before it reads."""
 
     def test_duplex(self) -> None:
-        """Both sides write at once, more than any buffer holds, and all arrives."""
+        """
+        All bytes arrive if both sides write more than the buffers hold before they
+        read.
+        """
         up, down = noise(30 * MIB), noise(31 * MIB)
 
         def rude(peer: Peer) -> bytes:
@@ -569,10 +614,10 @@ class Fault12(SynchronousTestCase):
 
 
 class Fault13(SynchronousTestCase):
-    """A connection that was cut, or a late alert, went unnoticed."""
+    """The C program takes a cut connection, or a late alert, for a normal end."""
 
     def test_cut(self) -> None:
-        """A FIN without close_notify is a failure."""
+        """FIN without close_notify is an error."""
 
         def cut(peer: Peer) -> None:
             peer.send(b"half of it")
@@ -588,7 +633,10 @@ class Fault13(SynchronousTestCase):
         every(check, TLS, OLD)
 
     def test_alert(self) -> None:
-        """A client certificate that is refused is a failure with its reason."""
+        """
+        The command fails with the alert's reason if the server refuses the client
+        certificate.
+        """
         stranger = certificates.shared().stranger.client()
         path = stranger.save(certificates.shared().directory / "stranger-client.pem")
 
@@ -608,10 +656,10 @@ class Fault13(SynchronousTestCase):
 
 
 class Fault14(SynchronousTestCase):
-    """A stdout that was non-blocking lost data."""
+    """The C program loses data if stdout is non-blocking."""
 
     def test_nonblocking(self) -> None:
-        """All of 5 MB is delivered to a reader that is slow."""
+        """5 MB arrive through a non-blocking stdout that is read late."""
         data = noise(5_000_000)
         late = threading.Event()
 
@@ -634,10 +682,13 @@ class Fault14(SynchronousTestCase):
 
 
 class Fault15(SynchronousTestCase):
-    """Failures of DNS were called permanent, and nonsense was accepted."""
+    """The C program takes failures of DNS for permanent, and words for numbers."""
 
     def test_stalled(self) -> None:
-        """DNS that does not answer is a temporary failure, within the time of -T."""
+        """
+        A DNS server that does not answer is a temporary failure after the seconds of
+        -T.
+        """
         network = servers.network()
         command = network.inside(sys.executable, "-m", "twisted_tcpclient")
         outcome = run("-T", "1", "stalled.example.test", "25", command=tuple(command))
@@ -649,7 +700,9 @@ class Fault15(SynchronousTestCase):
         )
 
     def test_nonsense(self) -> None:
-        """Numbers that are none are refused, and no octet is cut down to size."""
+        """
+        Words and numbers out of range are refused; 300.1.1.1 is not taken for 44.1.1.1.
+        """
         cases = {
             ("-p", "x", "0", "1"): 100,
             ("-T", "x", "0", "1"): 100,
@@ -667,10 +720,15 @@ class Fault15(SynchronousTestCase):
 
 
 class Fault16(SynchronousTestCase):
-    """Idle time had a stale reason, and a key's passphrase was read from stdin."""
+    """
+    The C program reports timeouts with an unrelated reason, and reads a key's
+    passphrase from stdin.
+    """
 
     def test_idle(self) -> None:
-        """The message says who speaks, about whom, and what is the matter."""
+        """
+        The message about an idle timeout has the address, the port and the reason.
+        """
         with TCP.serve(Peer.gone) as server:
             outcome = run("-a", "1", *server.arguments, data=None)
         place = f"127.0.0.1 port {server.address[1]}"
@@ -679,7 +737,10 @@ class Fault16(SynchronousTestCase):
         )
 
     def test_no_terminal(self) -> None:
-        """Without a terminal nobody is asked, and stdin is left alone."""
+        """
+        Without a terminal the command fails instead of asking for a passphrase, and
+        does not read stdin.
+        """
         encrypted = str(certificates.shared().encrypted_client)
         reading, writing = os.pipe()
         os.write(writing, b"open sesame\n")
@@ -692,7 +753,9 @@ class Fault16(SynchronousTestCase):
         os.close(writing)
 
     def test_terminal(self) -> None:
-        """On a terminal the passphrase is asked for there, whatever stdin is."""
+        """
+        The command reads the passphrase from the terminal even if stdin is a pipe.
+        """
         shared = certificates.shared()
 
         def demand(peer: Peer) -> bytes:
@@ -720,10 +783,13 @@ class Fault16(SynchronousTestCase):
 
 
 class Fault17(SynchronousTestCase):
-    """Stdin was read in pieces of a kilobyte."""
+    """The C program reads stdin in pieces of a kilobyte."""
 
     def test_pieces(self) -> None:
-        """An upload takes few reads: pieces are 64 kB, or what a pipe gives."""
+        """
+        The command reads 32 MB in few calls: a call reads 64 kB, or what the pipe
+        holds.
+        """
         size = 32 * MIB
 
         def check(kind: Kind) -> None:
@@ -746,12 +812,13 @@ class Fault17(SynchronousTestCase):
                         asked.set()
                         self.assertEqual(finish(process).status, 0)
                     self.assertEqual(server.result(), size)
-            # What it takes to start is in there, and was about 2000.
+            # The count has the reads of start-up and imports in it, which were about
+            # 2000.
             self.assertLess(reads, size // 65536 + 4000)
 
         every(check, TCP, TLS)
 
     def reads(self, process: subprocess.Popen[bytes]) -> int:
-        """Return how often a process has read."""
+        """Return the number of read system calls that a process has made."""
         lines = Path(f"/proc/{process.pid}/io").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("syscr")).split()[1])

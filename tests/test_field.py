@@ -1,8 +1,9 @@
 """
-Servers of the field: each says all that it has to say, and the status tells whether the
-session was whole.
+Sessions with real servers: every answer arrives in full, and the status says whether
+the session was complete.
 
-What is piped to the command ends at once, as that of ``printf '...' |`` does.
+Stdin is a pipe or a file that ends with the last byte of the dialogue, as the output of
+``printf '...' |`` does.
 """
 
 from __future__ import annotations
@@ -16,33 +17,44 @@ from tests.command import Outcome, run, shell
 from tests.dialogues import Dialogue, converse, recite
 from tests.services import Service, side_by_side
 
-#: More than the buffers between the command and the server hold.
+#: More bytes than the buffers between the command and the server hold.
 LARGE = 3_000_000
 
 IGNORE = "--ignore-unexpected-eof"
 
 
 def tolerant(service: Service) -> tuple[str, ...]:
-    """Return the arguments with which a server's own way to end is an orderly end."""
+    """
+    Return the command's arguments for a server, with the option that accepts its way to
+    end TLS.
+    """
     return (*(() if service.tells_end else (IGNORE,)), *service.arguments())
 
 
 class SessionTests(SynchronousTestCase):
-    """Whole sessions with each server."""
+    """Complete dialogues with each server."""
 
     def check(self, dialogue: Dialogue, outcome: Outcome) -> None:
-        """All that the server had to say has come, and the session was whole."""
+        """
+        Check that the whole answer was printed, and that the session was in order.
+        """
         self.assertTrue(dialogue.is_answered_by(outcome.out), outcome)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
 
     def check_piped(self, service: Service, dialogue: Dialogue) -> None:
-        """Have a dialogue from a pipe: in one piece where the server allows it."""
+        """
+        Check a dialogue through a pipe, in one piece if the server takes pipelined
+        commands.
+        """
         if service.pipelines:
             dialogue = dialogue.without_prompts()
         self.check(dialogue, converse(tolerant(service), dialogue.pieces))
 
     def test_small_file(self) -> None:
-        """A file of a few bytes gets its whole answer."""
+        """
+        An upload of 100 bytes from a file gets its whole answer from every server that
+        takes pipelined commands.
+        """
 
         def check(service: Service) -> None:
             dialogue = service.upload(100)
@@ -52,7 +64,7 @@ class SessionTests(SynchronousTestCase):
         side_by_side(check, found)
 
     def test_large_pipe(self) -> None:
-        """So does a pipe of 3 MB."""
+        """An upload of 3 MB from a pipe gets its whole answer from every server."""
 
         def check(service: Service) -> None:
             self.check_piped(service, service.upload(LARGE))
@@ -60,7 +72,7 @@ class SessionTests(SynchronousTestCase):
         side_by_side(check, services.ALL)
 
     def test_slow_answer(self) -> None:
-        """An answer that takes some seconds is waited for."""
+        """An answer that the server sends 2 s after the request arrives in full."""
 
         def check(service: Service) -> None:
             self.check_piped(service, dialogues.get(100_000, wait=2))
@@ -68,7 +80,10 @@ class SessionTests(SynchronousTestCase):
         side_by_side(check, services.WEB, workers=9)
 
     def test_slower_answer(self) -> None:
-        """So is one that takes longer than a server that has spoken may be quiet."""
+        """
+        An answer arrives in full that comes 7 s after the request: later than the 5 s
+        after which a server that has sent data is told of EOF.
+        """
 
         def check(service: Service) -> None:
             self.check_piped(service, dialogues.post(100_000, wait=7))
@@ -76,24 +91,28 @@ class SessionTests(SynchronousTestCase):
         side_by_side(check, services.WEB, workers=9)
 
     def test_slow_farewell(self) -> None:
-        """So is the answer to QUIT, after other answers have come."""
+        """The answer to QUIT arrives if the server delays it after earlier answers."""
 
         def check(service: Service) -> None:
             greeting = not service.secure
             dialogue = dialogues.mail(LARGE, name="slow2", greeting=greeting)
             self.check_piped(service, dialogue)
 
-        # aiosmtpd alone, and behind nginx.
+        # aiosmtpd, also behind nginx, delays its answer to QUIT by the seconds in
+        # EHLO's name.
         names = ("aiosmtpd", "aiosmtpd, STARTTLS", "nginx, SMTP")
         side_by_side(check, [each for each in services.MAIL if each.name in names])
 
-    def test_server_stays(self) -> None:
-        """A server that waits for more is told that there is none."""
+    def test_keep_alive(self) -> None:
+        """
+        A server that keeps the connection open for another request is told of EOF, and
+        the session is complete.
+        """
 
         def check(service: Service) -> None:
             self.check_piped(service, dialogues.post(100, close=False))
 
-        # nginx ends a connection that it has kept for the next request by FIN alone.
+        # nginx ends a connection that it keeps for another request with FIN alone.
         found = [
             replace(each, tells_end=each.name != "nginx, TLS") for each in services.WEB
         ]
@@ -103,8 +122,8 @@ class SessionTests(SynchronousTestCase):
 class NoCloseNotifyTests(SynchronousTestCase):
     """Servers that end TLS with FIN alone."""
 
-    def test_strict(self) -> None:
-        """The whole answer comes, and the error names the option that allows it."""
+    def test_error_by_default(self) -> None:
+        """The whole answer is printed, and the error names --ignore-unexpected-eof."""
 
         def check(service: Service) -> None:
             dialogue = service.upload(100)
@@ -118,17 +137,20 @@ class NoCloseNotifyTests(SynchronousTestCase):
         side_by_side(check, found)
 
     def test_exim(self) -> None:
-        """What Exim says in clear after close_notify is not judged."""
+        """
+        The bytes that Exim sends in clear after close_notify do not make the session an
+        error.
+        """
         (exim,) = (each for each in services.MAIL if each.name == "Exim")
         outcome = run(*exim.arguments(), "true")
         self.assertEqual((outcome.status, outcome.err), (0, ""))
 
 
 class RefusedUploadTests(SynchronousTestCase):
-    """Servers that refuse an upload from a pipe with a busy writer."""
+    """Servers that refuse an upload while its writer still writes."""
 
     def upload(self, service: Service) -> Outcome:
-        """Send 200 MB in the way that people do; the server takes less."""
+        """Pipe a request of 200 MB from printf and head; the server accepts less."""
         size = 200_000_000
         head = "POST / HTTP/1.1\\r\\nHost: localhost\\r\\n"
         arguments = " ".join(service.arguments())
@@ -140,7 +162,7 @@ class RefusedUploadTests(SynchronousTestCase):
         return outcome
 
     def test_refused(self) -> None:
-        """Lighttpd closes before it has read all: the session was not whole."""
+        """The command fails if lighttpd closes before it has read the whole upload."""
 
         def check(service: Service) -> None:
             outcome = self.upload(service)
@@ -150,8 +172,10 @@ class RefusedUploadTests(SynchronousTestCase):
         found = (services.LIGHTTPD, services.LIGHTTPD_TLS)
         side_by_side(check, found)
 
-    def test_read(self) -> None:
-        """Nginx reads all that it refuses: it has said so, and that is all."""
+    def test_refused_and_read(self) -> None:
+        """
+        The command succeeds with nginx, which refuses the upload but reads all of it.
+        """
 
         def check(service: Service) -> None:
             outcome = self.upload(service)
@@ -162,10 +186,12 @@ class RefusedUploadTests(SynchronousTestCase):
 
 
 class FixtureTests(SynchronousTestCase):
-    """What the fixtures promise of their servers."""
+    """What other tests assume about the servers."""
 
     def test_opensmtpd(self) -> None:
-        """OpenSMTPD takes no command before it has answered the last."""
+        """
+        OpenSMTPD refuses commands that are sent before its answer to the last one.
+        """
         port = str(servers.opensmtpd().port)
         data = dialogues.mail(100, greeting=True).data
         self.assertIn(

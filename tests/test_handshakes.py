@@ -1,6 +1,4 @@
-"""
-The benchmark of handshakes runs, and measures each kind.
-"""
+"""``benchmarks.handshakes``, the benchmark of handshakes."""
 
 from __future__ import annotations
 
@@ -12,10 +10,13 @@ from tests.programs import ROOT, run
 
 
 class BenchmarkTests(SynchronousTestCase):
-    """A short run: what it finds out is not looked at."""
+    """A short run, whose figures are not checked."""
 
     def test_runs(self) -> None:
-        """Every kind completes its handshakes, and is compared."""
+        """
+        The benchmark completes handshakes of every kind, and prints rate, CPU and
+        ratios.
+        """
         words = ("-m", "benchmarks.handshakes", "2", "3", "3")
         outcome = run(sys.executable, *words, PYTHONPATH=str(ROOT))
         self.assertEqual((outcome.status, outcome.err), (0, b""))

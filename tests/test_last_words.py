@@ -1,4 +1,4 @@
-"""How a session ends when somebody is no longer there, or does not listen."""
+"""Ends of sessions with a server, a prog or a terminal that does not co-operate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.command import (
     terminal,
 )
 
-#: The command, with ident on a port of our own.
+#: Runs the command with ident on the port that is the first argument.
 IDENT_ELSEWHERE = """
 import sys
 from twisted_tcpclient.names import reverse
@@ -35,12 +35,12 @@ sys.exit(run(sys.argv[2:]))
 
 
 class LookupTests(SynchronousTestCase):
-    """A session that is ended while it looks things up."""
+    """Sessions that end during their look-ups."""
 
     def test_signals(self) -> None:
         """
-        A signal during the look-ups ends the session: prog is not run, though
-        all that it waits for is the answer of ident.
+        SIGTERM, SIGINT and SIGHUP end a session that waits for the answer of ident;
+        prog is not run.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with closing(tcp_listener()) as ident, TCP.serve(Peer.rest) as server:
@@ -59,12 +59,12 @@ class LookupTests(SynchronousTestCase):
 
 
 class DeafServerTests(SynchronousTestCase):
-    """A server that does not close."""
+    """Servers that do not close."""
 
-    def test_prog_is_gone(self) -> None:
+    def test_prog_has_exited(self) -> None:
         """
-        Once prog is gone, and 6 and 7 with it, a server that ignores
-        close_notify does not keep the session, whatever -a says.
+        Once prog has exited and 6 and 7 are closed, the command exits even with -a 0,
+        though the server does not answer close_notify.
         """
         done = threading.Event()
 
@@ -78,10 +78,10 @@ class DeafServerTests(SynchronousTestCase):
 
 
 class TerminalTests(SynchronousTestCase):
-    """A terminal that others use, too."""
+    """Terminals that other programs use at the same time."""
 
     def test_blocking(self) -> None:
-        """While the command runs the terminal blocks as before, for a shell."""
+        """The terminal is in blocking mode while the command runs."""
         done = threading.Event()
 
         def hello(peer: Peer) -> None:

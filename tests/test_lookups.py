@@ -1,4 +1,4 @@
-"""What prog is told about hosts and users, in a network with a DNS of its own."""
+"""Names and users looked up for prog, in a network namespace with a name server."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ HOST, INFO, LOCAL = "TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST"
 
 
 def inside(*arguments: str, **how: Any) -> Outcome:
-    """Run the command inside the network."""
+    """Run the command in the network namespace."""
     network = servers.network()
     command = network.inside(sys.executable, "-m", "twisted_tcpclient")
     return run(*arguments, command=tuple(command), **how)
 
 
 class LookupTests(SynchronousTestCase):
-    """Names and ident, looked up as the options say."""
+    """Variables of prog from DNS and ident, as the options say."""
 
     def setUp(self) -> None:
-        """Have servers on several addresses."""
+        """Start servers on several addresses."""
         self.identd = servers.identd()
         self.ports = {
             host: self.serve(host)
@@ -34,9 +34,9 @@ class LookupTests(SynchronousTestCase):
         }
 
     def serve(self, host: str) -> str:
-        """Start a server that says hello, on one address of the network."""
+        """Start a server that greets, on one address of the network."""
         network = servers.network()
-        # It stays: ident knows nothing of a connection that has ended.
+        # The server stays connected: ident knows only connections that exist.
         greeter = ("sh", "-c", "echo hello; exec cat")
         server = servers.tcpserver(*greeter, host=host, inside=network)
         return str(server.port)
@@ -44,7 +44,7 @@ class LookupTests(SynchronousTestCase):
     def told(
         self, *options: str, host: str = "127.0.0.5", **env: str
     ) -> dict[str, str]:
-        """Return what prog finds in the environment about names and users."""
+        """Return the variables of names and users in prog's environment."""
         names = {"five.example.test": "127.0.0.5", "nameless.example.test": "127.0.0.9"}
         port = self.ports[names.get(host, host)]
         outcome = inside(*options, host, port, "env", env=environment(**env))
@@ -55,19 +55,19 @@ class LookupTests(SynchronousTestCase):
     def check(
         self, expected: dict[str, str], *options: str, host: str = "127.0.0.5"
     ) -> None:
-        """Prog is told just this, and nothing that was inherited."""
+        """Check that prog has exactly these variables, and no inherited ones."""
         stale = {HOST: "stale", INFO: "stale", LOCAL: "stale"}
 
         def told() -> dict[str, str] | None:
             found = self.told(*options, host=host, **stale)
-            # oidentd does not know a connection that its server has not accepted
-            # yet, and nobody can see when it has: then it is asked again.
+            # oidentd does not know a connection before its server has accepted it,
+            # which the test cannot observe; so ask again.
             return None if INFO in expected and INFO not in found else found
 
-        self.assertEqual(servers.eventually(told, "the user's name"), expected)
+        self.assertEqual(servers.eventually(told, "ident to report the user"), expected)
 
     def test_default(self) -> None:
-        """All are looked up unless told otherwise: both names, and the user."""
+        """Without options, prog has the names of both ends and the name of the user."""
         expected = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
         together(
             {
@@ -78,7 +78,9 @@ class LookupTests(SynchronousTestCase):
         )
 
     def test_options(self) -> None:
-        """-H, -R and -l leave out what they say, and nothing else."""
+        """
+        The options -H, -R and -l each remove or set their own variable, and no other.
+        """
         everything = {HOST: "five.example.test", LOCAL: "localhost", INFO: "tester"}
 
         def without(*names: str) -> dict[str, str]:
@@ -99,44 +101,48 @@ class LookupTests(SynchronousTestCase):
         )
 
     def test_no_question(self) -> None:
-        """What is not wanted is not asked for: not of DNS, and not in client mode."""
+        """
+        A look-up that prog does not need causes no DNS query, neither with -RHl0 nor in
+        client mode.
+        """
         network = servers.network()
         asked = len(network.log.read_text())
         self.told("-RHl0")
         outcome = inside("127.0.0.5", self.ports["127.0.0.5"])
         self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-        # Another question marks the end of what could have been asked before.
+        # The log entry of a later query shows that all earlier queries have been
+        # logged.
         self.told("-Rl0", host="127.0.0.9")
         servers.logged(network.log, "127.0.0.9 is NXDOMAIN")
         log = network.log.read_text()[asked:]
         self.assertNotIn("127.0.0.5", log)
 
     def test_nameless(self) -> None:
-        """An address without a name has none: the variable is absent, not empty."""
+        """If an address has no name, the variable is unset, not empty."""
         expected = {LOCAL: "localhost", INFO: "tester"}
         self.check(expected, host="127.0.0.9")
         self.check(expected, host="nameless.example.test")
 
     def test_bounded(self) -> None:
-        """A look-up that is never answered is given up after the time of -t."""
+        """A look-up without an answer ends after the time of -t."""
         port = self.serve("127.0.0.66")
-        # The resolver itself would go on for longer than we have patience.
+        # The resolver alone would wait longer than the test.
         env = environment(RES_OPTIONS="timeout:30 attempts:5")
         outcome = inside("-Rl0", "-t", "1", "127.0.0.66", port, "env", env=env)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         self.assertNotIn(HOST.encode(), outcome.out)
 
     def test_control_bytes(self) -> None:
-        """No control byte gets into a value."""
+        """Control bytes in the value of -l are escaped."""
         told = self.told("-l", "a\x1b[31m\nb\x7f", "-RH")
         self.assertEqual(told, {LOCAL: "a\\x1b[31m\\nb\\x7f"})
 
 
 class ConnectTests(SynchronousTestCase):
-    """Names with several addresses, and addresses with zones."""
+    """Connections to names with several addresses, and to addresses with zones."""
 
     def test_several(self) -> None:
-        """Every address of a name is tried, and reported when none answers."""
+        """If no address of a name answers, each one is reported."""
         outcome = inside("many.example.test", "9")
         lines = outcome.err.splitlines()
         self.assertEqual((outcome.status, outcome.out), (111, b""))
@@ -152,7 +158,7 @@ class ConnectTests(SynchronousTestCase):
         )
 
     def test_one_of_several(self) -> None:
-        """The one address that answers is found, wherever it is in the list."""
+        """If only one address of a name answers, the command connects to it."""
         network = servers.network()
 
         def check(name: str, host: str) -> None:
@@ -162,7 +168,7 @@ class ConnectTests(SynchronousTestCase):
 
         for name, host in (
             ("many.example.test", "127.0.0.8"),
-            # The other address of this one does not even refuse.
+            # The other address neither answers nor refuses.
             ("racing.example.test", "127.0.0.5"),
         ):
             check(name, host)
@@ -178,13 +184,16 @@ class ConnectTests(SynchronousTestCase):
         )
 
     def test_local_port(self) -> None:
-        """With a fixed local port one address after the other is tried."""
+        """With a fixed local port (-p) all addresses are tried, one after the other."""
         outcome = inside("-p", "4711", "many.example.test", "9")
         self.assertEqual(outcome.status, 111)
         self.assertEqual(outcome.err.count("connection refused"), 3, outcome.err)
 
     def test_temporary(self) -> None:
-        """A look-up that is not answered is another matter than an unknown name."""
+        """
+        A look-up without an answer is a temporary error; an unknown name is a definite
+        one.
+        """
         stalled = inside("-T", "1", "stalled.example.test", "25")
         self.assertIn("temporarily unable to figure out", stalled.complaint())
         unknown = inside("unknown.example.test", "25")
@@ -192,7 +201,9 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual((stalled.status, unknown.status), (111, 111))
 
     def test_zone(self) -> None:
-        """A link-local address is reached through its zone, in brackets or not."""
+        """
+        A link-local address is reached through its zone, with and without brackets.
+        """
         network = servers.network()
         ip = find_program("ip", "iproute2")
         added = run(
@@ -201,7 +212,7 @@ class ConnectTests(SynchronousTestCase):
         )
         if added.status:
             raise SkipTest("this kernel gives the loopback no link-local address")
-        # It refuses, which is an answer of that very address.
+        # The refusal comes from that address, so it has been reached.
         for host in ("fe80::1%lo", "[fe80::1%lo]"):
             outcome = inside(host, "9")
             self.assertEqual(

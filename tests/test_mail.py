@@ -1,4 +1,4 @@
-"""Sessions with the mail servers that everybody runs: Postfix and Dovecot."""
+"""Sessions with Postfix and Dovecot."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.command import (
 )
 from tests.test_prog import QUICK
 
-#: A prog: says the part before "|" of each argument, and reads up to a line that begins
-#: with the part behind it.
+#: A prog: for each argument, sends the part before "|" as a line, then reads up to a
+#: line that begins with the part after it.
 EXPECT = """
 import os, sys
 network, to_network = os.fdopen(6, "rb"), os.fdopen(7, "wb", 0)
@@ -55,7 +55,7 @@ def expect(*steps: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", EXPECT, *steps)
 
 
-#: Reads the headers of a message by way of a command.
+#: Prints the headers of a message, which imaplib reads through a command.
 IMAPLIB = """
 import imaplib, sys
 with imaplib.IMAP4_stream(sys.argv[1]) as mailbox:
@@ -64,7 +64,7 @@ with imaplib.IMAP4_stream(sys.argv[1]) as mailbox:
     print(mailbox.fetch("1", "(BODY.PEEK[HEADER])"))
 """
 
-#: How to take leave in each protocol, in client mode.
+#: Input that ends a session in each protocol, and a part of the server's last reply.
 FAREWELLS = {
     "smtp": (b"EHLO client.example.test\r\nQUIT\r\n", b"221 2.0.0 Bye\r\n"),
     "pop3": (b"CAPA\r\nQUIT\r\n", b"+OK Logging out\r\n"),
@@ -73,33 +73,35 @@ FAREWELLS = {
 
 
 def starttls_ports() -> dict[str, int]:
-    """Return the ports where each protocol offers STARTTLS."""
+    """Return the port at which each protocol offers STARTTLS."""
     postfix, imap = servers.postfix(), servers.dovecot()
     return {"smtp": postfix.smtp, "pop3": imap.pop3, "imap": imap.imap}
 
 
 def tls_ports() -> dict[str, int]:
-    """Return the ports where each protocol begins with TLS."""
+    """Return the port at which each protocol begins with TLS."""
     postfix, imap = servers.postfix(), servers.dovecot()
     return {"smtp": postfix.smtps, "pop3": imap.pop3s, "imap": imap.imaps}
 
 
 class ClientModeTests(SynchronousTestCase):
-    """Typing at a mail server."""
+    """Dialogues that are piped to the command."""
 
     def check(self, protocol: str, outcome: Outcome, greeted: bool) -> None:
-        """Hold a short session against what the server should have said."""
+        """Check the outcome of a dialogue with a server."""
         _, last = FAREWELLS[protocol]
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         self.assertIn(last, outcome.out)
         begin = {"smtp": b"220 ", "pop3": b"+OK", "imap": b"* OK"}[protocol]
         after = {"smtp": b"250-", "pop3": b"+OK\r\nCAPA", "imap": b"* CAPABILITY"}
-        # What came before TLS is not shown.
+        # The command does not print what the server sent before TLS.
         start = begin if greeted else after[protocol]
         self.assertTrue(outcome.out.startswith(start), outcome.out)
 
     def test_starttls(self) -> None:
-        """STARTTLS, then the session; nothing of what was said in clear is shown."""
+        """
+        With -s the dialogue takes place over TLS; the dialogue in clear is not printed.
+        """
 
         def check(protocol: str, port: int, host: str) -> None:
             data, _ = FAREWELLS[protocol]
@@ -115,7 +117,7 @@ class ClientModeTests(SynchronousTestCase):
         )
 
     def test_tls(self) -> None:
-        """TLS from the first byte, and the greeting of the server within."""
+        """With --tls the command prints the server's greeting and its replies."""
 
         def check(protocol: str, port: int) -> None:
             data, _ = FAREWELLS[protocol]
@@ -130,7 +132,7 @@ class ClientModeTests(SynchronousTestCase):
         )
 
     def test_plain(self) -> None:
-        """In clear the server is shown as it is."""
+        """In clear the command prints the server's greeting and its replies."""
 
         def check(protocol: str, port: int) -> None:
             data, _ = FAREWELLS[protocol]
@@ -144,7 +146,7 @@ class ClientModeTests(SynchronousTestCase):
         )
 
     def test_unix(self) -> None:
-        """Over a UNIX socket STARTTLS works as well; the name is checked with -m."""
+        """STARTTLS works over a UNIX socket, and -m says which name is verified."""
         path = str(servers.postfix().socket)
         data, _ = FAREWELLS["smtp"]
 
@@ -164,7 +166,7 @@ class ClientModeTests(SynchronousTestCase):
         self.assertIn("not for other.example.test", wrong.complaint())
 
     def test_crlf(self) -> None:
-        """With --crlf a session can be typed with bare line feeds."""
+        """With --crlf the server accepts lines that end with LF on stdin."""
         port = str(servers.postfix().smtps)
         arguments = ("--tls", "--crlf", *trusting(), "localhost", port)
         outcome = run(*arguments, data=b"EHLO x\nQUIT\n")
@@ -172,10 +174,12 @@ class ClientModeTests(SynchronousTestCase):
 
 
 class ProgTests(SynchronousTestCase):
-    """Programs that speak to a mail server on 6 and 7."""
+    """Progs that speak to a mail server on 6 and 7."""
 
     def test_send(self) -> None:
-        """A prog sends mail: with STARTTLS, with TLS, in clear, and over a socket."""
+        """
+        A prog sends mail with STARTTLS, with TLS, in clear, and over a UNIX socket.
+        """
         postfix = servers.postfix()
         starttls, tls = ("-s", "smtp", *trusting()), ("--tls", *trusting())
         cases: Mapping[str, tuple[tuple[str, ...], bool]] = {
@@ -188,7 +192,7 @@ class ProgTests(SynchronousTestCase):
 
         def check(arguments: tuple[str, ...], greeted: bool) -> None:
             mark = uuid.uuid4().hex
-            # After STARTTLS there is no second greeting.
+            # After STARTTLS the server does not greet again (RFC 3207, 4.2).
             prog = expect(
                 *(["|220 "] if greeted else []),
                 "EHLO client.example.test|250 ",
@@ -209,7 +213,7 @@ class ProgTests(SynchronousTestCase):
         together({k: functools.partial(check, *case) for k, case in cases.items()})
 
     def test_read(self) -> None:
-        """A prog reads mail, by IMAP and by POP3, with STARTTLS and with TLS."""
+        """A prog reads mail by IMAP and POP3, with STARTTLS and with TLS."""
         server = servers.dovecot()
         imap = (
             f"a LOGIN {server.user} {server.password}|a OK",
@@ -240,7 +244,9 @@ class ProgTests(SynchronousTestCase):
         )
 
     def test_variables(self) -> None:
-        """Prog finds the session described; TLS_PROVIDER with -z only."""
+        """
+        Prog's variables describe the TLS session; TLS_PROVIDER is set with -z only.
+        """
         shared, port = certificates.shared(), str(servers.postfix().smtp)
         arguments = ("-s", "smtp", *trusting(), *QUICK, "-4", "localhost", port, "env")
         found = dict(
@@ -264,10 +270,13 @@ class ProgTests(SynchronousTestCase):
 
 
 class GreetingTests(SynchronousTestCase):
-    """--greeting: for whoever waits for a greeting, which is over after STARTTLS."""
+    """--greeting, for clients that wait for a greeting after STARTTLS."""
 
     def test_client_mode(self) -> None:
-        """The greeting comes first, and is not the server's own; in twist as well."""
+        """
+        A made-up greeting, with no word of the server's own, precedes the server's
+        replies; also under ``twist``.
+        """
         greetings = {
             "smtp": b"220 localhost ESMTP\r\n",
             "pop3": b"+OK ready\r\n",
@@ -298,7 +307,7 @@ class GreetingTests(SynchronousTestCase):
         )
 
     def test_prog(self) -> None:
-        """A prog that reads 220 before it speaks works as it is."""
+        """A prog that waits for 220 before it sends works with --greeting."""
         prog = expect("|220 localhost ESMTP", "EHLO client.example.test|250 ")
         arguments = ("-s", "smtp", "--greeting", *trusting())
         port = str(servers.postfix().smtp)
@@ -306,7 +315,7 @@ class GreetingTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.err), (0, ""))
 
     def test_imaplib(self) -> None:
-        """So does an IMAP client that talks to a command, such as Python's."""
+        """Python's imaplib works with the command as its tunnel and --greeting."""
         server = servers.dovecot()
         options = shlex.join(("-s", "imap", "--greeting", *trusting()))
         tunnel = f"{shlex.join(COMMAND)} {options} localhost {server.imap}"
@@ -316,7 +325,10 @@ class GreetingTests(SynchronousTestCase):
         self.assertIn(b"Subject: Welcome", outcome.out)
 
     def test_gateway(self) -> None:
-        """Nor needs a client to know of TLS at all: the recipe of the README."""
+        """
+        A client that knows no TLS sends mail through a port of tcpserver, as the recipe
+        in the README says.
+        """
         postfix, mark = servers.postfix(), uuid.uuid4().hex
         options = ("-s", "smtp", "--greeting", *trusting(), "localhost")
         gateway = servers.tcpserver(
@@ -328,7 +340,7 @@ class GreetingTests(SynchronousTestCase):
         self.assertIn("using TLSv1.3", postfix.message(mark))
 
     def test_refused(self) -> None:
-        """Nobody is greeted by a server whose certificate is not good."""
+        """No greeting is printed if the server's certificate is refused."""
         port = str(servers.postfix().smtp)
         options = ("-s", "smtp", "--greeting", "-m", "other.test", *trusting())
         outcome = run(*options, "localhost", port, data=None)
@@ -336,16 +348,16 @@ class GreetingTests(SynchronousTestCase):
 
 
 def sendable(prog: tuple[str, ...]) -> tuple[str, ...]:
-    """Join the steps of a message that have no reply of their own."""
+    """Join the steps for the header and body of a message, which have no reply."""
     *before, subject, body, last = prog
     return (*before, f"{subject}\r\n{body}", last)
 
 
 class RefusalTests(SynchronousTestCase):
-    """What is not secure is not used: 111, and nothing on stdout or to prog."""
+    """Sessions that are refused: status 111, no byte on stdout, and prog is not run."""
 
     def check(self, words: str, *arguments: str, data: bytes = b"QUIT\r\n") -> None:
-        """Client mode and prog both fail, with these words."""
+        """Check that client mode and prog both fail with these words."""
         marker = certificates.shared().directory / uuid.uuid4().hex
         for extra in ((), ("touch", str(marker))):
             outcome = run(*QUICK, *arguments, *extra, data=data)
@@ -354,7 +366,9 @@ class RefusalTests(SynchronousTestCase):
         self.assertFalse(marker.exists())
 
     def test_unknown_ca(self) -> None:
-        """A server whose CA is not the one that is trusted is refused."""
+        """
+        A server whose certificate is from another CA than the trusted one is refused.
+        """
         stranger = ("-c", str(certificates.shared().stranger_ca))
         together(
             {
@@ -378,12 +392,14 @@ class RefusalTests(SynchronousTestCase):
         )
 
     def test_system(self) -> None:
-        """Without a CA it is the system's that count, and they do not know ours."""
+        """
+        Without -c only the system's CAs are trusted, so the tests' server is refused.
+        """
         port = str(servers.postfix().smtps)
         self.check("unknown CA", "--tls", "localhost", port)
 
     def test_wrong_name(self) -> None:
-        """A server with another name is refused, whatever name was meant."""
+        """A server whose certificate does not have the name of -m is refused."""
         words = "the certificate is not for other.example.test but for localhost, "
         options = ("-m", "other.example.test", *trusting())
         together(
@@ -396,13 +412,16 @@ class RefusalTests(SynchronousTestCase):
         )
 
     def test_not_offered(self) -> None:
-        """A server without STARTTLS is an error, and nothing is sent in clear."""
+        """A server that does not offer STARTTLS is refused."""
         postfix = servers.postfix()
         arguments = ("-s", "smtp", *trusting(), "localhost", str(postfix.plain))
         self.check("the server does not offer STARTTLS", *arguments)
 
     def test_wrong_protocol(self) -> None:
-        """The wrong dialect, or TLS where there is none, is an error."""
+        """
+        The command fails with a dialect that the server does not speak, and with --tls
+        on a port in clear.
+        """
         postfix, imap = servers.postfix(), servers.dovecot()
         self.check(
             "the server does not speak IMAP",
@@ -414,7 +433,9 @@ class RefusalTests(SynchronousTestCase):
         )
 
     def test_client_certificate(self) -> None:
-        """Where a client certificate is demanded there is no mail without one."""
+        """
+        A server that requires a client certificate serves clients that have one only.
+        """
         shared, port = certificates.shared(), str(servers.postfix().mutual)
         arguments = ("-s", "smtp", *trusting(), "localhost", port)
         mail = ("EHLO x|250 ", "MAIL FROM:<a@example.test>|")
@@ -425,7 +446,10 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(welcome.status, 0)
 
     def test_revoked(self) -> None:
-        """A server on a revocation list is refused; with a list of others it is not."""
+        """
+        A server whose certificate is on the revocation list is refused; with a list
+        that has other certificates it is accepted.
+        """
         shared, port = certificates.shared(), str(servers.postfix().smtps)
         revoked = shared.authority.revocations(shared.server_identity)
         path = shared.directory / "revoked.pem"
@@ -437,10 +461,10 @@ class RefusalTests(SynchronousTestCase):
 
 
 class ExampleTests(SynchronousTestCase):
-    """The examples of the manual page, as they are printed there but for the ports."""
+    """Examples of the manual page, with other ports."""
 
     def setUp(self) -> None:
-        """Have a directory of certificates, where CERTDIR points to."""
+        """Make a certificate directory, which CERTDIR leads to."""
         shared = certificates.shared()
         self.certdir = Path(tempfile.mkdtemp(dir=shared.directory))
         for name, path in (("clientcert", shared.client), ("serverca", shared.ca)):
@@ -448,53 +472,53 @@ class ExampleTests(SynchronousTestCase):
         self.script = self.certdir / "my_script"
 
     def example(self, line: str, data: bytes = b"", **env: str) -> bytes:
-        """Run an example, and return what it prints."""
+        """Run an example, and return its output."""
         env = environment(CERTDIR=str(self.certdir), **env)
         outcome = shell(line, data=data, env=env)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         return outcome.out
 
     def write_script(self, *steps: str) -> None:
-        """Write the script of which the examples speak."""
+        """Write the script that the examples run."""
         words = " ".join(f"'{word}'" for word in expect(*steps)[:4])
         steps_ = " ".join(f"'{step}'" for step in steps)
         self.script.write_text(f"#!/bin/sh\nexec {words} '{EXPECT}' {steps_}\n")
         self.script.chmod(0o755)
 
     def test_1(self) -> None:
-        """STARTTLS at port 25."""
+        """The first example opens an SMTP session with STARTTLS."""
         port = servers.postfix().smtp
         said = self.example(f'tcpclient -n "" -s smtp 0 {port}', FAREWELLS["smtp"][0])
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_2(self) -> None:
-        """STLS at port 110."""
+        """The second example opens a POP3 session with STLS."""
         port = servers.dovecot().pop3
         said = self.example(f'tcpclient -n "" -s pop3 0 {port}', FAREWELLS["pop3"][0])
         self.assertIn(FAREWELLS["pop3"][1], said)
 
     def test_3(self) -> None:
-        """STARTTLS at port 143, then a script."""
+        """The third example runs a prog on an IMAP session with STARTTLS."""
         port = servers.dovecot().imap
         self.write_script("a CAPABILITY|a OK", "b LOGOUT|b OK")
         said = self.example(f'tcpclient -n "" -s imap 0 {port} {self.script}')
         self.assertIn(b"a OK", said)
 
     def test_4(self) -> None:
-        """STARTTLS at port 143, and what is typed there."""
+        """The fourth example opens an IMAP session with STARTTLS."""
         port = servers.dovecot().imap
         said = self.example(f'tcpclient -n "" -s imap 0 {port}', FAREWELLS["imap"][0])
         self.assertIn(FAREWELLS["imap"][1], said)
 
     def test_5(self) -> None:
-        """Port 25 of 127.0.0.1 in clear."""
+        """The fifth example opens an SMTP session in clear."""
         port = servers.postfix().smtp
         said = self.example(f"tcpclient 127.0.0.1 {port}", FAREWELLS["smtp"][0])
         self.assertTrue(said.startswith(b"220 mail.example.test ESMTP"))
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_6(self) -> None:
-        """Port 465 of 127.0.0.1 with TLS."""
+        """The sixth example opens a session over TLS with the certificate of -n."""
         port, certificate = servers.postfix().smtps, self.certdir / "clientcert.pem"
         line = f"tcpclient -n {certificate} 127.0.0.1 {port}"
         said = self.example(line, FAREWELLS["smtp"][0])
@@ -502,7 +526,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(FAREWELLS["smtp"][1], said)
 
     def test_7(self) -> None:
-        """A script with a server of TLS, and the certificate of TLS_CERTFILE."""
+        """The seventh example runs a prog over TLS, with the file of TLS_CERTFILE."""
         port = servers.postfix().smtps
         os.rename(self.certdir / "clientcert.pem", self.certdir / "other.pem")
         self.write_script("|220 ", "EHLO x|250 ", "QUIT|221 ")
@@ -511,7 +535,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(b"250-mail.example.test", said)
 
     def test_8(self) -> None:
-        """TLS over a UNIX socket."""
+        """The eighth example opens a session over TLS through a UNIX socket."""
 
         def smtp(peer: Peer) -> bytes:
             peer.secure(server_context(client_ca=certificates.shared().ca))

@@ -1,5 +1,6 @@
 """
-Connections leave nothing behind: many at once, and any that is cancelled.
+Resources of connections: many at once, and connections that are cancelled, leave
+nothing behind.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ MANY = 1000
 
 
 def connections(port: int) -> Any:
-    """The endpoint under test."""
+    """Return the endpoint under test."""
     roots = quoteStringArgument(str(shared().ca))
     return clientFromString(
         reactor,
@@ -58,24 +59,26 @@ def connections(port: int) -> Any:
 
 
 def descriptors() -> list[str]:
-    """Where the open descriptors of this process lead."""
+    """Return the paths that the open descriptors of this process lead to, sorted."""
     found = []
     for name in os.listdir("/proc/self/fd"):
-        # That of the listing itself is gone.
+        # The descriptor of the listing itself is closed by now.
         with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(f"/proc/self/fd/{name}"))
     return sorted(found)
 
 
 def protocols() -> list[object]:
-    """All protocols of connections with stages that have not been collected."""
+    """
+    Return all objects of the protocols of connections that have not been collected.
+    """
     gc.collect()
     kinds = (Stage, TLSMemoryBIOProtocol, Pinger)
     return [each for each in gc.get_objects() if issubclass(type(each), kinds)]
 
 
 class EchoServer(ProcessProtocol):
-    """The server's process."""
+    """The protocol of the process of the echo server."""
 
     def __init__(self) -> None:
         self.port: Deferred[int] = Deferred()
@@ -83,23 +86,23 @@ class EchoServer(ProcessProtocol):
         self._said = b""
 
     def outReceived(self, data: bytes) -> None:
-        """The port, in one line."""
+        """Collect the line with the port."""
         self._said += data
         if self._said.endswith(b"\n"):
             self.port.callback(int(self._said))
 
     def errReceived(self, data: bytes) -> None:
-        """Nothing is expected here."""
+        """Write its errors to the real stderr, where a person can see them."""
         sys.__stderr__.buffer.write(data)  # type: ignore[union-attr]
 
     def processEnded(self, reason: Failure) -> None:
-        """It was killed."""
+        """Note the end; the process is killed."""
         reason.trap(ProcessTerminated)
         self.ended.callback(None)
 
 
 class Pinger(Protocol):
-    """Says something after the greeting, and waits for the echo."""
+    """A client that sends a word after the greeting, and waits for its echo."""
 
     transport: Any
 
@@ -109,7 +112,7 @@ class Pinger(Protocol):
         self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
-        """Greeted, or answered."""
+        """Send after the greeting; note the echo."""
         self.received += data
         if self.received == b"220 127.0.0.1 ESMTP\r\n":
             self.transport.write(b"ping")
@@ -117,21 +120,21 @@ class Pinger(Protocol):
             self.echoed.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Note the end."""
         self.gone.callback(None)
 
 
 class LeavingNothing(TestCase):
-    """Tests that compare what there is before with what there is after."""
+    """Tests that compare the resources of this process before and after."""
 
     timeout = 300
 
     def note(self) -> None:
-        """Remember what there is now."""
+        """Remember open descriptors, delayed calls and protocols."""
         self.before = descriptors(), set(reactor.getDelayedCalls()), protocols()
 
     def assert_nothing_left(self) -> None:
-        """Check that there is nothing else now."""
+        """Check that the resources are those of the last :meth:`note`."""
         open_before, calls, known = self.before
         self.assertEqual(set(reactor.getDelayedCalls()) - calls, set())
         self.assertEqual(descriptors(), open_before)
@@ -140,7 +143,7 @@ class LeavingNothing(TestCase):
 
     @inlineCallbacks
     def settle(self) -> Any:
-        """Let what is due now happen."""
+        """Run three turns of the reactor."""
         for _ in range(3):
             later: Deferred[None] = Deferred()
             reactor.callLater(0, later.callback, None)
@@ -148,11 +151,14 @@ class LeavingNothing(TestCase):
 
 
 class ManyTests(LeavingNothing):
-    """A thousand at once."""
+    """A thousand connections at once."""
 
     @inlineCallbacks
     def ping(self, endpoint: Any, count: int) -> Any:
-        """Connect so often, hear an echo on each, and only then close them all."""
+        """Make connections, wait for an echo on each, then close all of them.
+
+        :returns: the number of open descriptors while all connections were open.
+        """
         factory = Factory.forProtocol(Pinger)
         connecting = [endpoint.connect(factory) for _ in range(count)]
         pingers: Any = yield gatherResults(connecting)
@@ -166,8 +172,8 @@ class ManyTests(LeavingNothing):
     @inlineCallbacks
     def test_many(self) -> Any:
         """
-        All complete while all are open, and no descriptor, delayed call or
-        protocol is left of them.
+        A thousand connections exchange data while all are open, and leave no
+        descriptor, delayed call or protocol behind.
         """
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         if allow_descriptors() < MANY + 200:
@@ -187,7 +193,7 @@ class ManyTests(LeavingNothing):
 
         self.addCleanup(end)
         endpoint = connections((yield server.port))
-        # Some things are made with the first connection, and kept.
+        # The first connection imports modules, and fills caches.
         yield self.ping(endpoint, 1)
         self.note()
         together = yield self.ping(endpoint, MANY)
@@ -197,22 +203,23 @@ class ManyTests(LeavingNothing):
 
 
 class Script(Protocol):
-    """A server that says some lines, one for each time it hears something."""
+    """A server that sends one line for each time that it receives data."""
 
     transport: Any
 
     def __init__(self, *lines: bytes) -> None:
         self._lines = [*lines, None]
-        #: Fires when it has heard something, or was connected, and has no answer.
+        #: Fires when data has arrived, or the connection was made, and no line is left
+        #: to send.
         self.reached: Deferred[None] = Deferred()
         self.gone: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Greet."""
+        """Send the first line."""
         self.dataReceived(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """The next."""
+        """Send the next line."""
         line = self._lines.pop(0)
         if line is None:
             self.reached.callback(None)
@@ -220,13 +227,13 @@ class Script(Protocol):
             self.transport.write(line + b"\r\n")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Note the end."""
         self.gone.callback(None)
 
 
 @implementer(IHostnameResolver, IHostResolution)
 class Stalled:
-    """Never finds anything."""
+    """A resolver that finds nothing."""
 
     name = "stalled.example.test"
 
@@ -237,29 +244,29 @@ class Stalled:
     def resolveHostName(
         self, resolutionReceiver: IResolutionReceiver, *args: Any, **keywords: Any
     ) -> IHostResolution:
-        """Begin."""
+        """Count the question, and never answer it."""
         self.asked += 1
         resolutionReceiver.resolutionBegan(self)
         return self
 
     def cancel(self) -> None:
-        """Count."""
+        """Count the cancelled question."""
         self.cancelled += 1
 
 
 class CancelTests(LeavingNothing):
-    """Cancelling ``connect`` at every stage."""
+    """Cancelled calls of ``connect``, at every stage."""
 
     @inlineCallbacks
     def cancel(self, connecting: Any, *errors: type[Exception]) -> Any:
-        """Cancel, and check that that is what happened, and nothing is left."""
+        """Cancel, and check the error."""
         connecting.cancel()
         yield self.assertFailure(connecting, *errors)
         yield self.settle()
 
     @inlineCallbacks
     def test_resolving(self) -> Any:
-        """The look-up is cancelled."""
+        """Cancelling ends the look-up, and leaves nothing behind."""
         stalled = Stalled()
         previous = reactor.installNameResolver(stalled)
         self.addCleanup(reactor.installNameResolver, previous)
@@ -275,10 +282,13 @@ class CancelTests(LeavingNothing):
 
     @inlineCallbacks
     def test_connecting(self) -> Any:
-        """The attempt is given up, before it has begun and after."""
+        """
+        Cancelling ends the attempt to connect, both in the turn in which it began and
+        later, and leaves nothing behind.
+        """
         listener = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.addCleanup(listener.close)
-        # As many as it lets wait: whoever comes after them gets no answer.
+        # Linux drops SYNs while the queue of accept() is full.
         for _ in range(4):
             waiting = socket.socket()
             self.addCleanup(waiting.close)
@@ -299,7 +309,10 @@ class CancelTests(LeavingNothing):
 
     @inlineCallbacks
     def reach(self, *lines: bytes) -> Any:
-        """Cancel when the server has said that, and has heard the answer."""
+        """
+        Cancel when the server has sent these lines and has received an answer to the
+        last one; check that nothing is left.
+        """
         server = Script(*lines)
         served: Any = Factory.forProtocol(lambda: server)
         port = reactor.listenTCP(0, served, interface="127.0.0.1")
@@ -319,17 +332,19 @@ class CancelTests(LeavingNothing):
         self.assertEqual(factory.built, [])
 
     def test_greeting(self) -> Any:
-        """The server has not greeted yet: the connection is closed."""
+        """Cancelling closes the connection while the greeting is waited for."""
         return self.reach()
 
     def test_dialogue(self) -> Any:
-        """The server thinks about EHLO: the connection is closed."""
+        """Cancelling closes the connection while the answer to EHLO is waited for."""
         return self.reach(b"220 ready")
 
-    def test_asked(self) -> Any:
-        """The server thinks about STARTTLS: the connection is closed."""
+    def test_starttls(self) -> Any:
+        """
+        Cancelling closes the connection while the answer to STARTTLS is waited for.
+        """
         return self.reach(b"220 ready", b"250-hello\r\n250 STARTTLS")
 
     def test_handshake(self) -> Any:
-        """The server thinks about the client's hello: the connection is closed."""
+        """Cancelling closes the connection during the TLS handshake."""
         return self.reach(b"220 ready", b"250-hello\r\n250 STARTTLS", b"220 go")

@@ -1,4 +1,4 @@
-"""The nursery: its children are the command as each test would start it alone."""
+"""The nursery: a command from it behaves like one that is started by itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.command import (
 )
 from tests.nursery import Nursery
 
-#: Prog that shows all it has inherited but the port of its own connection.
+#: A prog that prints what it has inherited, without the port of its connection.
 SHOW = """
 import os, signal
 os.environ.pop("TCPLOCALPORT")
@@ -32,7 +32,7 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 class NurseryTests(SynchronousTestCase):
-    """The same command, from a nursery and started alone."""
+    """The same command from a nursery and started by itself."""
 
     def setUp(self) -> None:
         """Start a nursery."""
@@ -41,13 +41,13 @@ class NurseryTests(SynchronousTestCase):
         self.nursery = Nursery(environment())
 
     def assert_alike(self, *arguments: str, data: bytes | None = b"") -> Outcome:
-        """Run the command in both ways, with the same outcome, and return it."""
+        """Check that both ways have the same outcome, and return it."""
         alone = finish(start(*arguments), data)
         self.assertEqual(run_in(self.nursery, *arguments, data=data), alone)
         return alone
 
     def test_prog(self) -> None:
-        """Prog inherits the same."""
+        """Prog inherits the same environment, descriptors, session and signals."""
         with serving(Peer.finish, "-RHl0") as server:
             prog = (sys.executable, "-c", SHOW)
             outcome = self.assert_alike(*server.arguments, *prog)
@@ -56,7 +56,7 @@ class NurseryTests(SynchronousTestCase):
         self.assertIn(b"\nTrue ", outcome.out)
 
     def test_client_mode(self) -> None:
-        """The input arrives, and what the server says."""
+        """The server gets the input, and its answer reaches stdout."""
 
         def echo(peer: Peer) -> None:
             peer.send(peer.rest())
@@ -72,12 +72,12 @@ class NurseryTests(SynchronousTestCase):
             self.assert_alike(*server.arguments, data=None)
 
     def test_failures(self) -> None:
-        """Errors and words that are not text come out as they do otherwise."""
+        """Errors are the same, and arguments need not be text."""
         for arguments in (("--nonsense",), ("\udcff", "25"), ("@\u00e9",)):
             self.assertIn(self.assert_alike(*arguments).status, (100, 111))
 
     def test_hangs(self) -> None:
-        """A command that does not end is killed, and the test fails."""
+        """A command that does not end in time is killed, and the test fails."""
         over = threading.Event()
         with serving(lambda peer: over.wait(PATIENCE)) as server:
             run = (run_in, self.nursery, *server.arguments)

@@ -1,4 +1,4 @@
-"""What is built from here can be installed elsewhere, and run."""
+"""Wheel and sdist: installed into environments of their own, and run there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.command import ROOT
 from twisted_tcpclient import __version__
 
-#: What tools leave in a checkout.
+#: Names of files and directories that tools create in a checkout.
 _LITTER = (
     ".git",
     ".venv*",
@@ -35,20 +35,23 @@ _LITTER = (
     "dropin.cache",
 )
 
-#: What is wanted of the top level.
+#: Files of the top level that the sdist contains.
 _BESIDE = ("LICENSE", "Makefile", "README.rst", "setup.cfg", ".ruff.toml")
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
-#: The folders of an sdist.
+#: Directories of the top level that the sdist contains.
 _KEPT = (".ci", "benchmarks", "doc", "tests", "twisted", "twisted_tcpclient")
 
-#: Options of pip: what is not at hand is not fetched.
+#: Options of pip that keep it from fetching dependencies.
 _ALONE = ("--no-deps", "--no-index")
 
 
 def output(*command: str | Path, cwd: Path, status: int = 0, **environ: str) -> str:
-    """Run a command, and return what it prints; it does not see this checkout."""
+    """Run a command without PYTHONPATH, and return its output.
+
+    :raises AssertionError: if it exits with another status than expected.
+    """
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     process = subprocess.run(
         command,
@@ -67,7 +70,7 @@ def output(*command: str | Path, cwd: Path, status: int = 0, **environ: str) -> 
 
 @functools.cache
 def _folder() -> Path:
-    """Return a directory that goes when we do."""
+    """Return a directory that is removed when the process exits."""
     folder = Path(tempfile.mkdtemp(prefix="packaging-"))
     register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -75,7 +78,7 @@ def _folder() -> Path:
 
 @dataclass(frozen=True)
 class Artefacts:
-    """What is handed out."""
+    """The two files that are published."""
 
     sdist: Path
     wheel: Path
@@ -83,7 +86,10 @@ class Artefacts:
 
 @functools.cache
 def artefacts() -> Artefacts:
-    """Build from a copy of the checkout: building leaves things behind."""
+    """
+    Build both from a copy of the checkout, as building writes into the source
+    directory.
+    """
     source, target = _folder() / "source", _folder() / "dist"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*_LITTER))
     build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", target)
@@ -101,11 +107,11 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """The interpreter."""
+        """The path of the interpreter."""
         return self.folder / "bin" / "python"
 
     def module(self, *arguments: str) -> str:
-        """Return what ``python -m`` prints, in a directory that has nothing."""
+        """Return what ``python -m`` prints, run in a directory outside the checkout."""
         return output(self.python, "-m", *arguments, cwd=self.folder)
 
     def tell(self, expression: str) -> str:
@@ -114,10 +120,10 @@ class Environment:
         return output(self.python, "-c", program, cwd=self.folder).strip()
 
     def add(self, artefact: Path) -> None:
-        """Install a wheel, an sdist or a directory, alone."""
+        """Install a wheel, an sdist or a directory, without its dependencies."""
         if artefact.suffix != ".whl":
-            # As pip does when it is given these.  In two steps, as setuptools is here
-            # and not there.
+            # pip builds a wheel first in this case, too.  The build runs here in a step
+            # of its own because the new environment has no setuptools.
             wheels = self.folder / "wheels"
             build = (*_PIP, "wheel", *_ALONE, "--no-build-isolation")
             output(*build, "--wheel-dir", wheels, artefact, cwd=self.folder)
@@ -127,13 +133,14 @@ class Environment:
 
 
 def install(artefact: Path, name: str) -> Environment:
-    """Install ourselves alone; what we depend on is shared with our environment."""
+    """Make an environment with an artefact and this environment's dependencies."""
     environment = Environment(_folder() / name)
     output(sys.executable, "-m", "venv", "--without-pip", name, cwd=_folder())
     environment.add(artefact)
     site = Path(environment.tell("pathlib.Path(package.__file__).parent.parent"))
-    # A path in a .pth file is searched, and no .pth file that is there is read: so
-    # the checkout, which is installed in our own environment by such a file, is not.
+    # site.py adds the paths of a .pth file to sys.path, and reads no .pth file in them.
+    # So the checkout, which is installed in this environment by a .pth file, is not on
+    # the path.
     ours = (Path(p).absolute() for p in sys.path if Path(p).name == "site-packages")
     (site / "shared.pth").write_text("".join(f"{path}\n" for path in ours))
     return environment
@@ -145,32 +152,32 @@ class WheelTests(SynchronousTestCase):
     @staticmethod
     @functools.cache
     def environment() -> Environment:
-        """Return where it is installed."""
+        """Return the environment."""
         return install(artefacts().wheel, "wheel")
 
     def test_package_is_the_installed_one(self) -> None:
-        """Neither the checkout nor our own environment has any part in this."""
+        """The package is imported from the environment, and not from the checkout."""
         place = Path(self.environment().tell("package.__file__"))
         self.assertIn(self.environment().folder, place.parents)
 
     def test_command(self) -> None:
-        """``tcpclient`` runs."""
+        """The command ``tcpclient`` is installed, and prints the version."""
         folder = self.environment().folder
         said = output(folder / "bin" / "tcpclient", "--version", cwd=folder)
         self.assertIn(__version__, said)
 
     def test_module(self) -> None:
-        """``python -m twisted_tcpclient`` runs, and says the same."""
+        """``python -m twisted_tcpclient`` prints the version."""
         said = self.environment().module("twisted_tcpclient", "--version")
         self.assertIn(__version__, said)
 
     def test_twist(self) -> None:
-        """``twist`` finds the plugin, and hands its options to our parser."""
+        """``twist tcpclient`` is installed, and prints the command's help."""
         said = self.environment().module("twisted", "tcpclient", "--help")
         self.assertIn("--starttls", said)
 
     def test_typed(self) -> None:
-        """The marker of PEP 561 is there."""
+        """The package has the marker of PEP 561 for type checkers."""
         marker = "(pathlib.Path(package.__file__).parent / 'py.typed').is_file()"
         self.assertEqual(self.environment().tell(marker), "True")
 
@@ -181,11 +188,13 @@ class SdistTests(WheelTests):
     @staticmethod
     @functools.cache
     def environment() -> Environment:
-        """Return where it is installed."""
+        """Return the environment."""
         return install(artefacts().sdist, "sdist")
 
-    def test_whole(self) -> None:
-        """Whoever has the sdist can run the tests and the demo, and read the rest."""
+    def test_contents(self) -> None:
+        """
+        The sdist contains the tests, the demo, the benchmarks and the documentation.
+        """
         with tarfile.open(artefacts().sdist) as archive:
             files = {name.partition("/")[2] for name in archive.getnames()}
         kept = {
@@ -198,10 +207,13 @@ class SdistTests(WheelTests):
 
 
 class LowerBoundTests(SynchronousTestCase):
-    """What we claim to work with is what is tried."""
+    """Lower bounds of the dependencies."""
 
     def test_oldest_set_is_that_of_the_wheel(self) -> None:
-        """CI's oldest run installs the very versions that are required at least."""
+        """
+        CI's run with the oldest versions installs the lower bounds of the wheel's
+        metadata.
+        """
         with zipfile.ZipFile(artefacts().wheel) as wheel:
             (name,) = (n for n in wheel.namelist() if n.endswith("/METADATA"))
             metadata = message_from_bytes(wheel.read(name))
@@ -216,7 +228,7 @@ class LowerBoundTests(SynchronousTestCase):
         self.assertEqual(sorted(pins.split()), sorted(required))
 
     def test_pins_reach_pip(self) -> None:
-        """``PINS`` holds what ``make test`` installs."""
+        """``make test`` hands the versions in ``PINS`` to pip."""
         make = ("make", "--dry-run", "test", "VENV=nowhere", "PINS=Twisted==24.7.0")
         (install,) = (
             line

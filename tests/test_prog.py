@@ -44,7 +44,7 @@ from tests.command import (
 from tests.packages import find_program
 from tests.test_client_mode import MIB, SLACK, finishing, noise, running, same
 
-#: No look-ups, so that nothing depends on the machine.
+#: No look-ups of names and no ident, whose answers depend on the machine.
 QUICK = ("-RHl0",)
 
 PLAIN = (TCP, UNIX)
@@ -52,7 +52,7 @@ SECURE = (TLS, STARTTLS)
 
 
 def python(code: str) -> tuple[str, ...]:
-    """Return the command that runs some Python, with nothing of the site."""
+    """Return the command that runs Python code, without site-packages."""
     return (sys.executable, "-I", "-S", "-c", code)
 
 
@@ -62,7 +62,9 @@ def sh(code: str) -> tuple[str, ...]:
 
 
 def state(pid: int) -> str:
-    """Return the state of a process in one letter, and nothing once it is reaped."""
+    """
+    Return the one-letter state of a process, or an empty string once it is reaped.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -76,10 +78,13 @@ def until(pid: int, *states: str) -> None:
 
 
 class DataTests(SynchronousTestCase):
-    """Prog reads the network on 6 and writes it on 7."""
+    """Bytes between the server and prog."""
 
     def test_dialogue(self) -> None:
-        """What the server sends is read on 6, what is written on 7 reaches it."""
+        """
+        Prog reads on 6 what the server sends, and the server receives what prog writes
+        to 7.
+        """
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"who is there\n")
@@ -97,7 +102,7 @@ class DataTests(SynchronousTestCase):
         every(check)
 
     def test_standard_descriptors(self) -> None:
-        """Stdin, stdout and stderr of prog are ours, untouched."""
+        """Prog has the command's stdin, stdout and stderr."""
 
         def check(kind: Kind) -> None:
             prog = sh("cat; echo error >&2")
@@ -115,14 +120,16 @@ class DataTests(SynchronousTestCase):
         every(check_secure, *SECURE)
 
     def test_server_writes_first(self) -> None:
-        """A server that writes all it has before it reads at all is no deadlock."""
+        """
+        The session is complete if the server sends all its bytes before it reads any.
+        """
         up, down = noise(10 * MIB), noise(12 * MIB)
 
         def rude(peer: Peer) -> bytes:
             peer.send(down)
             return finishing(peer, peer.exactly(len(up)))
 
-        # Prog reads and writes at the same time.
+        # Prog reads and writes in two processes.
         prog = sh("cat <&6 >&1 & cat >&7; wait")
 
         def check(kind: Kind) -> None:
@@ -135,7 +142,10 @@ class DataTests(SynchronousTestCase):
         every(check)
 
     def test_prog_stalls(self) -> None:
-        """While prog does not read, memory stays flat, and then all arrives."""
+        """
+        The memory of the command does not grow while prog does not read, and all bytes
+        arrive later.
+        """
         down = noise(24 * MIB)
 
         def check(kind: Kind) -> None:
@@ -159,16 +169,16 @@ class DataTests(SynchronousTestCase):
                     used = peak(process.pid)
                     done.set()
                     outcome = finish(process, b"go\n")
-                self.assertTrue(server.result(), "nothing held the server back")
+                self.assertTrue(server.result(), "no backpressure")
             self.assertEqual(outcome, Outcome(0, b"", ""))
             self.assertTrue(same(received, down))
-            # The first look may have been before TLS was even loaded.
+            # At the first look the command may not have loaded OpenSSL yet.
             self.assertLess(used, max(idle, 50) + SLACK)
 
         every(check, *SECURE)
 
 
-#: A prog that prints what it sees of itself.
+#: A prog that prints its process id, descriptors and signal masks.
 LOOK = """
 import fcntl, json, os, signal, socket, stat
 fds = [int(fd) for fd in os.listdir("/proc/self/fd")]
@@ -196,11 +206,12 @@ print(json.dumps({
 
 
 class ReplacedTests(SynchronousTestCase):
-    """In clear the command becomes prog, and prog has the socket itself."""
+    """Prog in clear, which replaces the command, and over TLS, where it is a child."""
 
     def look(self, kind: Kind, **how: Any) -> tuple[dict[str, Any], int]:
-        """Return what a prog sees of itself, and the process that we started."""
-        # Python ignores SIGPIPE: what it was before only the shell can tell.
+        """Return what a prog prints about itself, and the process id of the command."""
+        # Python starts with SIGPIPE ignored, so test_signals looks at signals with
+        # grep.
         prog = python(LOOK)
         with kind.serve(Peer.leave) as server:
             process = start(*QUICK, *server.arguments, *prog, **how)
@@ -210,7 +221,7 @@ class ReplacedTests(SynchronousTestCase):
         return found, process.pid
 
     def test_same_process(self) -> None:
-        """Prog has the process id of the command, in clear; with TLS it is a child."""
+        """Prog has the process id of the command in clear, and another one over TLS."""
 
         def check(kind: Kind) -> None:
             found, pid = self.look(kind)
@@ -219,7 +230,10 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_descriptors(self) -> None:
-        """6 and 7 are the socket, or pipes with TLS; they block; no more is open."""
+        """
+        6 and 7 are the socket in clear, pipes over TLS, and in blocking mode; only 0, 1
+        and 2 are open besides.
+        """
 
         def check(kind: Kind) -> None:
             found, _ = self.look(kind)
@@ -232,7 +246,7 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_signals(self) -> None:
-        """No signal is ignored or blocked in prog that was not before us."""
+        """Prog has the signals ignored and blocked that the command had inherited."""
         read = "grep -E '^Sig(Ign|Blk)' /proc/self/status"
 
         def check(kind: Kind) -> None:
@@ -246,7 +260,7 @@ class ReplacedTests(SynchronousTestCase):
                 values = dict(
                     line.split(":\t") for line in result.out.decode().splitlines()
                 )
-                # Signals from 32 on are the C library's own.
+                # Linux has real-time signals from 32 on; glibc uses 32 and 33 itself.
                 ignored, blocked = (
                     int(values[name], 16) % 2**31 for name in ("SigIgn", "SigBlk")
                 )
@@ -255,7 +269,7 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_inherited(self) -> None:
-        """A descriptor that others left open for prog is still open."""
+        """A descriptor that the command inherited is open in prog."""
 
         def check(kind: Kind) -> None:
             with (
@@ -269,8 +283,10 @@ class ReplacedTests(SynchronousTestCase):
 
         every(check)
 
-    def test_taken(self) -> None:
-        """What others had on 6 and 7 is replaced."""
+    def test_replaced(self) -> None:
+        """
+        Descriptors 6 and 7 that the command inherited are replaced by the connection.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(greet) as server:
@@ -281,7 +297,7 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_early_data(self) -> None:
-        """What the server sent before prog began is there for it, to the last byte."""
+        """Prog receives all bytes that the server sent before prog was started."""
         data = noise(100_000)
 
         def check(kind: Kind) -> None:
@@ -289,7 +305,7 @@ class ReplacedTests(SynchronousTestCase):
                 peer.send(data)
                 return finishing(peer, b"")
 
-            # Ident is asked for at a port where nobody answers: that takes a moment.
+            # The question to ident, which is refused, delays prog.
             with kind.serve(early) as server:
                 outcome = run("-Hl0", *server.arguments, *sh("cat <&6"))
             self.assertTrue(same(outcome.out, data))
@@ -298,16 +314,19 @@ class ReplacedTests(SynchronousTestCase):
 
 
 def greet(peer: Peer) -> None:
-    """Say hello and go."""
+    """Send hello and close."""
     peer.send(b"hello\n")
     peer.finish()
 
 
 class EndTests(SynchronousTestCase):
-    """With TLS prog is a child: who ends, in what order, and what comes of it."""
+    """Ends of sessions with prog: half-close, order of ends, and exit status."""
 
     def test_half_close(self) -> None:
-        """Closing 7 is a half-close: the late reply arrives on 6 in full."""
+        """
+        If prog closes 7, the server receives close_notify, and its reply arrives on 6
+        in full.
+        """
         reply = noise(200_000)
 
         def late(peer: Peer) -> bytes:
@@ -326,7 +345,7 @@ class EndTests(SynchronousTestCase):
         every(check, *SECURE)
 
     def test_half_close_in_clear(self) -> None:
-        """In clear prog does it with shutdown(2), as on any socket."""
+        """In clear prog ends its side with shutdown(2), and receives the reply."""
 
         def late(peer: Peer) -> bytes:
             question = peer.rest()
@@ -350,7 +369,7 @@ print(s.recv(100).decode(), end="")
         every(check, *PLAIN)
 
     def test_reads_no_more(self) -> None:
-        """Prog may close 6 and go on writing: all of it arrives."""
+        """If prog closes 6, the server receives everything that prog still writes."""
         data = noise(300_000)
 
         def listen(peer: Peer) -> bytes:
@@ -366,8 +385,10 @@ print(s.recv(100).decode(), end="")
 
         every(check, *SECURE)
 
-    def test_last_words(self) -> None:
-        """What prog wrote before it ended arrives whole, though the server is late."""
+    def test_late_server(self) -> None:
+        """
+        Bytes that prog wrote before it exited arrive though the server reads late.
+        """
         data = noise(MIB)
 
         def check(kind: Kind) -> None:
@@ -378,7 +399,8 @@ print(s.recv(100).decode(), end="")
                 ended.wait(PATIENCE)
                 return finishing(peer, peer.rest())
 
-            # Pipes and sockets hold less than this: prog ends when most is read.
+            # Pipes and sockets hold less than this, so prog exits when most of it is
+            # read.
             prog = sh("cat >&7; exit 2")
             with kind.serve(lazy) as server:
                 process = start(*QUICK, *server.arguments, *prog)
@@ -390,7 +412,9 @@ print(s.recv(100).decode(), end="")
         every(check, *SECURE)
 
     def test_outlives_the_server(self) -> None:
-        """When the server ends first, prog is waited for and its status returned."""
+        """
+        If the server ends first, the command waits for prog, and exits with its status.
+        """
 
         def check(kind: Kind) -> None:
             with kind.serve(greet) as server:
@@ -398,7 +422,7 @@ print(s.recv(100).decode(), end="")
                 with running(*QUICK, *server.arguments, *prog) as process:
                     assert process.stdout is not None
                     self.assertEqual(process.stdout.read(10), b"hello\nend\n")
-                    # The server is gone, prog is not.
+                    # The server has closed, and prog still runs.
                     server.result()
                     self.assertIsNone(process.poll())
                     outcome = finish(process, b"go\n")
@@ -406,8 +430,8 @@ print(s.recv(100).decode(), end="")
 
         every(check, *SECURE)
 
-    def test_writes_to_nobody(self) -> None:
-        """A prog that writes after the server's end dies of SIGPIPE, as elsewhere."""
+    def test_writes_after_the_end(self) -> None:
+        """A prog that writes after the server's end is killed by SIGPIPE."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.finish) as server:
@@ -418,7 +442,10 @@ print(s.recv(100).decode(), end="")
         every(check, *SECURE)
 
     def test_failure(self) -> None:
-        """A broken session is 111 when prog says 0; otherwise prog's status counts."""
+        """
+        If TLS is cut short, the command exits with prog's status, or with 111 if that
+        is 0.
+        """
 
         def cut(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -438,7 +465,9 @@ print(s.recv(100).decode(), end="")
         every(check, *SECURE)
 
     def test_certificate_refused(self) -> None:
-        """A server that wants a certificate, and says so late, is an error."""
+        """
+        The command fails if a server requires a client certificate after the handshake.
+        """
 
         def demand(peer: Peer) -> None:
             with contextlib.suppress(SSL.Error):
@@ -451,7 +480,7 @@ print(s.recv(100).decode(), end="")
         self.assertIn("certificate required", outcome.complaint())
 
     def test_idle(self) -> None:
-        """With TLS the time of -a holds for prog as well."""
+        """The seconds of -a limit sessions of prog over TLS."""
 
         def check(kind: Kind) -> None:
             with kind.serve(Peer.gone) as server:
@@ -463,14 +492,17 @@ print(s.recv(100).decode(), end="")
 
 
 class GrandchildTests(SynchronousTestCase):
-    """Prog may leave others behind that hold 6 and 7."""
+    """Children of prog that still have 6 and 7 open when prog has exited."""
 
-    def test_goes_on(self) -> None:
-        """A grandchild goes on with the session; prog's status counts."""
+    def test_continues_the_session(self) -> None:
+        """
+        A grandchild continues the session, and the command exits with prog's status.
+        """
 
         def talk(peer: Peer) -> bytes:
             prog = int(peer.line())
-            # In clear prog is the process that the test waits for.
+            # In clear prog is the test's own child, and stays a zombie until the test
+            # reaps it.
             until(prog, "", "Z")
             peer.send(b"still there\n")
             answer = peer.line()
@@ -486,12 +518,15 @@ class GrandchildTests(SynchronousTestCase):
 
         every(check)
 
-    def test_holds(self) -> None:
-        """A grandchild that holds 6 and 7 and does nothing keeps nobody waiting."""
+    def test_holds_descriptors(self) -> None:
+        """
+        The command exits when the server has closed, though a grandchild holds 6 and 7
+        open.
+        """
 
         def check(kind: Kind) -> None:
             with tempfile.TemporaryDirectory() as directory, fifo(directory) as path:
-                # Blocks in the open of the FIFO until the test lets it go.
+                # The open of the FIFO blocks until `fifo` opens it for writing.
                 prog = sh(f"(: <{path}) >/dev/null 2>&1 & exit 6")
                 with kind.serve(Peer.finish) as server:
                     outcome = run(*QUICK, *server.arguments, *prog)
@@ -502,19 +537,20 @@ class GrandchildTests(SynchronousTestCase):
 
 @contextlib.contextmanager
 def fifo(directory: str) -> Iterator[str]:
-    """Make a FIFO whose readers wait as long as this is open."""
+    """Make a FIFO, and let its readers go when the block ends."""
     path = f"{directory}/fifo"
     os.mkfifo(path)
     try:
         yield path
     finally:
-        # Whoever waits to read is let go by a writer that closes at once.
+        # Opening for writing lets readers that wait in open(2) go; closing it is their
+        # EOF.
         with contextlib.suppress(OSError):
             os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 
-#: Has Python see to signals while it reads: one that comes just before a system call
-#: would have to wait for its end.
+#: Has the signal write to a pipe, which the code reads: Python runs a handler between
+#: system calls only, and a signal that comes just before one does not interrupt it.
 AWAKE = """
 woken, waking = os.pipe()
 os.set_blocking(waking, False)
@@ -523,10 +559,10 @@ signal.set_wakeup_fd(waking)
 
 
 class SignalTests(SynchronousTestCase):
-    """Prog gets the signals that we get, with TLS as well."""
+    """Signals that the command receives while prog runs."""
 
-    def test_passed_on(self) -> None:
-        """TERM, INT and HUP reach prog, which may do with them what it likes."""
+    def test_forwarded(self) -> None:
+        """SIGTERM, SIGINT and SIGHUP reach prog, which may handle them."""
 
         def check(kind: Kind, name: str) -> None:
             def speak(peer: Peer) -> None:
@@ -562,7 +598,7 @@ os.read(woken, 1)
         )
 
     def test_killed(self) -> None:
-        """A prog that does not care for TERM dies of it: 128 and 15."""
+        """A prog that does not handle SIGTERM is killed by it."""
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -584,7 +620,10 @@ os.read(woken, 1)
         every(check)
 
     def test_stopped(self) -> None:
-        """TSTP stops prog and us, CONT lets both go on, and the session is whole."""
+        """
+        SIGTSTP stops prog and the command, SIGCONT continues both, and the session is
+        complete.
+        """
 
         def check(kind: Kind) -> None:
             prog = sh("echo $$; cat <&6")
@@ -607,8 +646,10 @@ os.read(woken, 1)
                 until(process.pid, "T")
                 until(child, "T")
                 process.send_signal(signal.SIGCONT)
-                servers.eventually(lambda: state(child) != "T", "prog to go on")
-                servers.eventually(lambda: state(process.pid) != "T", "us as well")
+                servers.eventually(lambda: state(child) != "T", "prog to continue")
+                servers.eventually(
+                    lambda: state(process.pid) != "T", "the command to continue"
+                )
                 awake.set()
                 outcome = finish(process)
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
@@ -616,7 +657,7 @@ os.read(woken, 1)
         every(check, TCP, TLS)
 
     def test_prog_stops_itself(self) -> None:
-        """A prog that is stopped and goes on is harmless."""
+        """A prog that stops itself and is continued completes the session."""
 
         def check(kind: Kind) -> None:
             def patient(peer: Peer) -> bytes:
@@ -636,8 +677,8 @@ os.read(woken, 1)
 
         every(check)
 
-    def test_typed(self) -> None:
-        """Ctrl-C reaches prog once: from the terminal, not from us as well."""
+    def test_ctrl_c(self) -> None:
+        """Ctrl-C reaches prog once: the command does not send a second SIGINT."""
         code = f"""
 import os, select, signal
 count = 0
@@ -663,7 +704,7 @@ while True:
 
             def talk(peer: Peer) -> None:
                 settled.wait(PATIENCE)
-                # What goes through us comes after what we do about the signal.
+                # A byte that the command relays comes after its handling of the signal.
                 for _ in range(3):
                     peer.send(b"x")
                     peer.line()
@@ -680,7 +721,8 @@ while True:
                 )
                 assert process.stdout is not None
                 self.assertEqual(process.stdout.readline(), b"ready\n")
-                # Two signals at the same time would be one: ours is held back.
+                # Two pending SIGINT would be delivered as one, so the command is
+                # stopped meanwhile.
                 process.send_signal(signal.SIGSTOP)
                 until(process.pid, "T")
                 os.write(master, b"\x03")
@@ -692,7 +734,7 @@ while True:
         every(check, *SECURE)
 
 
-#: Runs a command in a process group of its own, without a session of its own.
+#: Runs the command in a process group of its own, but in the session of the tests.
 GROUPED = (
     sys.executable,
     "-I",
@@ -704,24 +746,24 @@ GROUPED = (
 
 
 class ToolTests(SynchronousTestCase):
-    """With the tools of UCSPI on the other side, or as prog."""
+    """Sessions with programs of ucspi-tcp and ucspi-unix."""
 
     def test_tcpserver(self) -> None:
-        """Prog talks to a program of tcpserver's."""
+        """Prog exchanges data with a program that tcpserver runs."""
         echo = servers.tcpserver("cat")
         prog = sh("echo ping >&7; read line <&6; echo $line")
         outcome = run(*QUICK, echo.host, str(echo.port), *prog)
         self.assertEqual(outcome, Outcome(0, b"ping\n", ""))
 
     def test_unixserver(self) -> None:
-        """Prog talks to a program of unixserver's."""
+        """Prog exchanges data with a program that unixserver runs."""
         echo = servers.unixserver("cat")
         prog = sh("echo ping >&7; read line <&6; echo $line")
         outcome = run(*QUICK, str(echo.path), *prog)
         self.assertEqual(outcome, Outcome(0, b"ping\n", ""))
 
     def test_mconnect(self) -> None:
-        """Djb's mconnect-io is a prog: it adds CR to what is typed."""
+        """Djb's mconnect-io works as prog; it ends each line of stdin with CRLF."""
         program = find_program("mconnect-io", "ucspi-tcp")
 
         def greet(peer: Peer) -> bytes:

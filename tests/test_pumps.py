@@ -22,6 +22,7 @@ from fcntl import F_SETPIPE_SZ, fcntl
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -44,13 +45,13 @@ from twisted_tcpclient.relay.descriptors import (
     rest,
     widen,
 )
-from twisted_tcpclient.relay.holder import Network
+from twisted_tcpclient.relay.holder import Holder
 from twisted_tcpclient.relay.movers import Copy, SendFile, Splice, mover, writer
 from twisted_tcpclient.relay.pump import Pump
-from twisted_tcpclient.relay.relay import Local, Manner, Relay
+from twisted_tcpclient.relay.relay import Local, Relay
 from twisted_tcpclient.relay.wire import Wire
-from twisted_tcpclient.settings import Shutdown, TLSSettings
-from twisted_tcpclient.tls import ConnectionCreator
+from twisted_tcpclient.settings import RelaySettings, Shutdown, TLSSettings
+from twisted_tcpclient.tls import ConnectionCreator, records
 from twisted_tcpclient.tls.records import Records
 
 reactor: Any = global_reactor
@@ -65,7 +66,7 @@ def text(size: int) -> bytes:
 
 
 #: Servers of these tests wait for the end of what is sent.
-MANNER = Manner(idle=PATIENCE, shutdown=Shutdown.after(0))
+SETTINGS = RelaySettings(idle=PATIENCE, shutdown=Shutdown.after(0))
 
 
 def digest(data: bytes) -> str:
@@ -87,7 +88,6 @@ class PumpTestCase(TestCase):
     ) -> Wire:
         """A connection to that server, out of Twisted's hands."""
         endpoint: Any
-        records = None
         if kind.unix:
             endpoint = SocketEndpoint(reactor, server.address, PATIENCE)
         else:
@@ -96,9 +96,9 @@ class PumpTestCase(TestCase):
             settings = TLSSettings(authorities=str(shared().ca), name="localhost")
             creator = ConnectionCreator(settings)
             endpoint = secured(creator, endpoint, reactor)
-            records = session
-        connected: Any = await endpoint.connect(Factory.forProtocol(Network))
-        wire: Wire = await connected.release(records)
+            self.patch(records, "Records", session)
+        connected: Any = await endpoint.connect(Factory.forProtocol(Holder))
+        wire: Wire = await connected.wire(reactor)
         return wire
 
     async def relay(
@@ -116,7 +116,7 @@ class PumpTestCase(TestCase):
         os.close(writing)
         local = Local(reading, written.fd, "input", "output", needed=True)
         try:
-            await Relay(reactor, wire, local, MANNER, fast=fast).finished
+            await Relay(reactor, wire, local, SETTINGS, fast=fast).finished
         except TCPClientError as error:
             return error
         return None
@@ -779,12 +779,17 @@ class TurnTests(PumpTestCase):
 class LentTests(PumpTestCase):
     """A connection that stays in Twisted's hands."""
 
+    def held(self, holder: Holder) -> Wire:
+        """Return what a holder holds as a wire, which needs no wait."""
+        wire: Wire = self.successResultOf(Deferred.fromCoroutine(holder.wire(Clock())))
+        return wire
+
     def test_gone(self) -> None:
         """When it has gone, what would be written is not taken for sent."""
         transport = StringTransport()
-        network = Network()
-        network.makeConnection(transport)
-        wire = network.lend(Clock(), secure=False)
+        holder = Holder()
+        holder.makeConnection(transport)
+        wire = self.held(holder)
         wire.watch(None, lambda: None, lambda: None)
         up = wire.upload(-1, lambda: [b"data"], True)
         up.take()
@@ -793,7 +798,7 @@ class LentTests(PumpTestCase):
         producer.pauseProducing()
         up.take()
         self.assertRaises(BlockingIOError, up.give)
-        network.connectionLost()
+        holder.connectionLost()
         self.assertRaises(BrokenPipeError, up.give)
 
     def ended(self, end: Callable[[Peer], object], said: bytes) -> Callable[[], int]:
@@ -806,9 +811,9 @@ class LentTests(PumpTestCase):
         with client:
             transport: Any = StringTransport()
             transport.fileno = client.fileno
-            network = Network()
-            network.makeConnection(transport)
-            wire = network.lend(Clock(), secure=False)
+            holder = Holder()
+            holder.makeConnection(transport)
+            wire = self.held(holder)
             end(Peer(server))
             poll = select.poll()
             poll.register(client, select.POLLIN)
@@ -818,7 +823,7 @@ class LentTests(PumpTestCase):
                 # The answer is a reset.
                 poll.modify(client, 0)
                 poll.poll()
-        network.connectionLost()
+        holder.connectionLost()
         return wire.download(-1, True).take
 
     def test_reset(self) -> None:

@@ -1,7 +1,7 @@
-"""Client programs that other people wrote, through the command.
+"""Client programs of other projects, with the command as their tunnel.
 
-What each of them does succeeds, its exit status is right, and neither it nor the
-command has anything to complain of: users see what a tunnel writes to stderr.
+Each job succeeds with the right exit status, and neither the client nor the command
+prints an error: users see what a tunnel writes to stderr.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.clients import Place, on_terminal, place
 from tests.command import ROOT, Outcome, together
 from tests.packages import find_program
 
-#: The end of a run of the command that users do not notice.
+#: The outcome of a run of the command that has succeeded in silence.
 FINE = Outcome(0, b"", "")
 
-#: How the man page tells users to set their clients up, with its servers.
+#: Settings of clients, as the man page has them.
 IMAP = "tcpclient -a 0 -s imap --greeting mail.example.org 143"
 SMTP = "tcpclient -s smtp --greeting mail.example.org 25"
 POSTGRES = "tcpclient -a 0 -s postgres db.example.org 5432"
@@ -42,24 +42,26 @@ LINES = {
 
 
 def line(name: str, port: int) -> str:
-    """Return a line of the man page, with a server of ours in the place of its own."""
+    """
+    Return a line of the man page for a server of the tests instead of its example.
+    """
     return re.sub(r"(mail|db)\.example\.org \d+", f"localhost {port}", LINES[name])
 
 
 def command(name: str, port: int) -> tuple[str, ...]:
-    """Return what such a line says behind the port or socket that it makes."""
+    """Return the words of such a line that follow ``tcpclient``."""
     _, _, arguments = line(name, port).partition(" tcpclient ")
     return tuple(arguments.split())
 
 
-#: More than any buffer on the way holds.
+#: More bytes than the buffers between client and server hold.
 LARGE = 3_000_000
 
 SENDER, RECIPIENT = "sender@example.test", "user@example.test"
 
 
 def letter(mark: str, size: int = 0) -> str:
-    """Return a message with this subject, and with so many bytes of text."""
+    """Return a message with this subject and about this many bytes of text."""
     line = "All work and no play makes a long message.\n"
     text = line * (size // len(line))
     return (
@@ -68,24 +70,24 @@ def letter(mark: str, size: int = 0) -> str:
 
 
 class WordsTests(SynchronousTestCase):
-    """What users are told."""
+    """The man page."""
 
     def test_man_page(self) -> None:
-        """The lines that are tried here are those of the man page."""
+        """The settings that these tests try are those of the man page."""
         page = " ".join((ROOT / "doc" / "tcpclient.1.rst").read_text().split())
         for name, printed in LINES.items():
             self.assertIn(f"``{printed}``", page, name)
 
 
 class RealClientTests(SynchronousTestCase):
-    """What all tests of client programs have in common."""
+    """Assertions for tests with client programs."""
 
     def unnoticed(self, here: Place, count: int = 1) -> None:
-        """So many runs of the command there have ended in order, and in silence."""
+        """Check that this many runs of the command have succeeded in silence."""
         self.assertEqual(here.tunnels(count), [FINE] * count)
 
     def arrived(self, mark: str, size: int = 0) -> None:
-        """A letter has arrived in full, by way of TLS."""
+        """Check that a message has arrived in full, over TLS."""
         message = servers.postfix().message(mark)
         self.assertIn("using TLSv1.3", message)
         self.assertTrue(message.rstrip().endswith("The end."), message[-100:])
@@ -93,15 +95,17 @@ class RealClientTests(SynchronousTestCase):
 
 
 class IMAPTests(RealClientTests):
-    """Mail readers for which the command is a tunnel to an IMAP server."""
+    """Mail readers, with the command as a tunnel to an IMAP server."""
 
     def setUp(self) -> None:
-        """Have Dovecot and a place."""
+        """Start Dovecot, and make a place."""
         self.server = servers.dovecot()
         self.here = place()
 
     def test_mutt(self) -> None:
-        """Mutt reads a message, takes leave, and does not say "returned error"."""
+        """
+        Mutt reads a message and logs out, and does not report an error of its tunnel.
+        """
         mutt = find_program("mutt", "mutt")
         settings = self.here.write(
             "muttrc",
@@ -122,7 +126,7 @@ push "<pipe-message>cat >message<enter><quit>"
         self.unnoticed(self.here)
 
     def mbsync(self) -> Outcome:
-        """Synchronize all mailboxes with those of the server, both ways."""
+        """Synchronize all mailboxes with those of the server, in both directions."""
         mbsync = find_program("mbsync", "isync")
         maildir = self.here.directory / "mail"
         maildir.mkdir(exist_ok=True)
@@ -207,13 +211,14 @@ folderfilter = lambda name: name == "INBOX"
 
 
 class FetchmailTests(RealClientTests):
-    """Fetchmail, for which the command is a plugin."""
+    """Fetchmail, with the command as its plugin."""
 
-    #: What it says to the superuser, and the tests need one for their servers.
+    #: fetchmail's warning for root, which the tests run as, because their servers need
+    #: it.
     ROOT = "fetchmail: WARNING: Running as root is discouraged.\n"
 
     def fetch(self, protocol: str, port: int) -> None:
-        """Fetch a message by this protocol."""
+        """Fetch a message over a protocol."""
         fetchmail = find_program("fetchmail", "fetchmail")
         server, here = servers.dovecot(), place()
         plugin = LINES["fetchmail"].replace("imap", protocol)
@@ -234,7 +239,7 @@ poll localhost service {port} protocol {protocol} {plugin}
         self.unnoticed(here)
 
     def test_fetchmail(self) -> None:
-        """A message is fetched, by IMAP and by POP3."""
+        """Fetchmail fetches a message by IMAP and by POP3."""
         server = servers.dovecot()
         together(
             {
@@ -248,13 +253,16 @@ class SMTPTests(RealClientTests):
     """Programs that send mail."""
 
     def setUp(self) -> None:
-        """Have Postfix, a place, and what leads from one to the other."""
+        """Start Postfix, and make a place."""
         self.server = servers.postfix()
         self.here = place()
         self.arguments = command("gateway", self.server.smtp)
 
     def test_swaks(self) -> None:
-        """Swaks sends mail by way of a command; none is sent to a wrong address."""
+        """
+        Swaks sends mail through a pipe; the server's refusal of a recipient is its
+        status.
+        """
         swaks, mark = find_program("swaks", "swaks"), uuid.uuid4().hex
         pipe = shlex.split(line("swaks", self.server.smtp))
         words = (*pipe, "--silent", "2", "--from", SENDER, "--to")
@@ -267,14 +275,16 @@ class SMTPTests(RealClientTests):
         self.unnoticed(self.here, 2)
 
     def msmtp(self, *lines: str) -> tuple[str, ...]:
-        """Return the command that sends mail to the recipients that follow."""
+        """
+        Return the command with which msmtp sends mail to the recipients that follow.
+        """
         msmtp = find_program("msmtp", "msmtp")
         settings = ("account default", "tls off", "auth off", f"from {SENDER}", *lines)
         path = self.here.write("msmtprc", "".join(f"{line}\n" for line in settings))
         return (msmtp, "-C", path)
 
     def test_msmtp(self) -> None:
-        """Msmtp sends a large message by way of a port."""
+        """Msmtp sends a large message through a TCP port."""
         gateway, mark = self.here.gateway(*self.arguments), uuid.uuid4().hex
         msmtp = self.msmtp(f"host {gateway.host}", f"port {gateway.port}")
         data = letter(mark, LARGE).encode()
@@ -283,7 +293,7 @@ class SMTPTests(RealClientTests):
         self.unnoticed(self.here)
 
     def test_msmtp_socket(self) -> None:
-        """Msmtp sends a large message by way of a UNIX socket."""
+        """Msmtp sends a large message through a UNIX socket."""
         path, mark = self.here.socket(*self.arguments), uuid.uuid4().hex
         msmtp = self.msmtp("host localhost", f"socket {path}")
         data = letter(mark, LARGE).encode()
@@ -292,7 +302,7 @@ class SMTPTests(RealClientTests):
         self.unnoticed(self.here)
 
     def commit(self, subject: str) -> str:
-        """Make a repository with one change, and return that change as a file."""
+        """Make a repository with one commit, and return the path of its patch."""
         git = find_program("git", "git-email")
 
         def run(*words: str) -> None:
@@ -308,7 +318,7 @@ class SMTPTests(RealClientTests):
         return str(path)
 
     def test_git(self) -> None:
-        """Git's send-email sends a patch by way of a port, and by way of msmtp."""
+        """Git send-email sends a patch through a TCP port, and through msmtp."""
         find_program("git-send-email", "git-email")
         git, mark = find_program("git", "git"), uuid.uuid4().hex
         gateway = self.here.gateway(*self.arguments)
@@ -327,15 +337,15 @@ class SMTPTests(RealClientTests):
 
 
 class CurlTests(RealClientTests):
-    """Curl, for which a port is in front of the command."""
+    """Curl, through a TCP port or a UNIX socket in front of the command."""
 
     def curl(self, here: Place, *arguments: str) -> Outcome:
-        """Run curl: it is silent unless there is an error."""
+        """Run curl, which prints nothing but errors and what it fetches."""
         curl = find_program("curl", "curl")
         return here.run(curl, "-q", "--silent", "--show-error", *arguments)
 
     def fetch(self, protocol: str, port: int, path: str) -> None:
-        """Fetch a message by this protocol."""
+        """Fetch a message over a protocol."""
         server, here = servers.dovecot(), place()
         gateway = here.gateway("-s", protocol, "--greeting", "localhost", str(port))
         url = f"{protocol}://{gateway.host}:{gateway.port}/{path}"
@@ -358,12 +368,16 @@ class CurlTests(RealClientTests):
         self.unnoticed(here)
 
     def test_web(self) -> None:
-        """Large files come and go by HTTP, over a connection that is used again."""
+        """
+        Curl downloads and uploads large files over HTTP, with two downloads on one
+        connection.
+        """
         web = servers.nginx(servers.uvicorn().http, servers.aiosmtpd().plain)
         here = place()
         arguments = ("--tls", "localhost", str(web.https))
-        # nginx ends a connection that is kept open without close_notify.  A client that
-        # has closed its end of a port cannot be told from one that still reads.
+        # nginx ends a connection that it keeps open without close_notify.  On a TCP
+        # socket the command cannot tell a client that has closed from one that has
+        # half-closed.
         gateway = here.gateway("--ignore-unexpected-eof", *arguments)
         at = {
             "port": ("127.0.0.1", f"http://{gateway.host}:{gateway.port}"),
@@ -386,7 +400,7 @@ class CurlTests(RealClientTests):
         self.unnoticed(here, 4)
 
     def test_mail(self) -> None:
-        """A message is fetched, by IMAP and by POP3, and a large one is sent."""
+        """Curl fetches a message by IMAP and by POP3, and sends a large one."""
         server = servers.dovecot()
         together(
             {
@@ -398,13 +412,15 @@ class CurlTests(RealClientTests):
 
 
 class PsqlTests(RealClientTests):
-    """Psql, for which a port or a socket is in front of the command."""
+    """psql, through a TCP port or a UNIX socket in front of the command."""
 
-    #: Where PostgreSQL's clients look for a socket, in a directory that they are told.
+    #: The name of the socket that PostgreSQL's clients look for in a directory.
     SOCKET = ".s.PGSQL.5432"
 
     def query(self, here: Place, where: str) -> None:
-        """Ask short and long questions, one of them wrong, and end the session."""
+        """
+        Run short, large and wrong queries, and an upload, each in a session of its own.
+        """
         psql = find_program("psql", "postgresql-client-15")
         words = (f"{where} user=postgres dbname=postgres", "-XAtc")
         secure = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
@@ -425,21 +441,24 @@ class PsqlTests(RealClientTests):
         self.unnoticed(here, 4)
 
     def test_port(self) -> None:
-        """A port of this machine leads to a database behind TLS."""
+        """Psql reaches a database over TLS through a TCP port."""
         here, server = place(), servers.postgresql()
         gateway = here.gateway(*command("database", server.port))
         port = f"host={gateway.host} port={gateway.port}"
         self.query(here, f"{port} sslmode=disable gssencmode=disable")
 
     def test_socat(self) -> None:
-        """So does socat, which gives the command one socket for input and output."""
+        """
+        Psql reaches a database over TLS through socat, which uses one socket as both
+        stdin and stdout of the command.
+        """
         here, server = place(), servers.postgresql()
         path = here.socat(*command("socket", server.port))
         (here.directory / self.SOCKET).symlink_to(path)
         self.query(here, f"host={here.directory}")
 
     def test_socket(self) -> None:
-        """So does a UNIX socket, which psql finds by its directory."""
+        """Psql reaches a database over TLS through a UNIX socket."""
         here, server = place(), servers.postgresql()
         path = here.socket(*command("socket", server.port))
         link = here.directory / self.SOCKET
@@ -448,14 +467,14 @@ class PsqlTests(RealClientTests):
 
 
 class SSHTests(RealClientTests):
-    """OpenSSH's ssh and scp, for which the command is ProxyCommand.
+    """OpenSSH's ssh and scp, with the command as ProxyCommand.
 
-    ssh ends its ProxyCommand by SIGHUP, and does not look at its status; but both write
-    to the same stderr.
+    ssh ends its ProxyCommand with SIGHUP, and ignores its exit status; both write to
+    the same stderr.
     """
 
     def setUp(self) -> None:
-        """Have a server, and settings to log in there by a key."""
+        """Start a server, and write the settings to log in there with a key."""
         self.server = servers.sshd()
         self.here = place()
         known = f"server {self.server.host_key.read_text()}"
@@ -477,13 +496,15 @@ Host *
         self.options = ("-F", settings)
 
     def silent(self, count: int = 1) -> None:
-        """So many runs of the command were ended or ended by themselves, in silence."""
+        """Check that this many runs ended by themselves or by SIGHUP, in silence."""
         for outcome in self.here.tunnels(count):
             self.assertIn(outcome.status, (0, 128 + 1))
             self.assertEqual(outcome.err, "")
 
     def test_ssh(self) -> None:
-        """A command runs there, with its input, output and status."""
+        """
+        Ssh runs a command on the server, with its stdin, stdout, stderr and status.
+        """
         ssh = find_program("ssh", "openssh-client")
         for script, data, outcome in (
             ("cat; exit 3", b"hello", Outcome(3, b"hello", "")),
@@ -495,7 +516,7 @@ Host *
         self.silent(3)
 
     def test_scp(self) -> None:
-        """A large file is copied there, and back."""
+        """Scp copies a large file to the server and back."""
         scp = find_program("scp", "openssh-client")
         near, far, back = (self.here.directory / name for name in ("1", "2", "3"))
         near.write_bytes(os.urandom(LARGE))

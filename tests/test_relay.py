@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.transcripts import patient
 from twisted_tcpclient.relay.farewell import LOOK
 from twisted_tcpclient.relay.movers import Copy, Mover, writer
-from twisted_tcpclient.relay.relay import Local, Manner, Relay, crlf
+from twisted_tcpclient.relay.relay import Local, Relay, crlf
 from twisted_tcpclient.relay.wire import Wire
-from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.settings import RelaySettings, Shutdown
 
 #: Bytes in which line ends, whole and torn, are frequent.
 TEXT = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".join)
@@ -111,7 +111,7 @@ class GreetedTests(SynchronousTestCase):
         heard, sink = os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
         local = Local(nothing, sink, "nothing", "pipe", needed=True)
-        relay = Relay(clock, Greeting(ours), local, Manner())
+        relay = Relay(clock, Greeting(ours), local, RelaySettings())
         self.assertEqual(os.read(heard, 100), b"220 ready\r\n")
         server.setblocking(False)
         clock.pump([LOOK] * (round(5 / LOOK) - 1))
@@ -154,7 +154,7 @@ class QuietTests(SynchronousTestCase):
         nothing = os.open(os.devnull, os.O_RDONLY)
         wire = Noting(ours)
         local = Local(nothing, sink, "nothing", "pipe", needed=True)
-        relay = Relay(clock, wire, local, Manner(shutdown=Shutdown.after(1)))
+        relay = Relay(clock, wire, local, RelaySettings(shutdown=Shutdown.after(1)))
         looks = round(1 / LOOK)
         clock.pump([LOOK] * (looks - 1))
         server.send(b"late")

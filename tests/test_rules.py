@@ -1,12 +1,11 @@
-"""
-Rules of the house: who may know what, and what is written nowhere.
-"""
+"""Rules of the source: which module may import which, and names that may not occur."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,21 +22,15 @@ PACKAGE = ROOT / "twisted_tcpclient"
 DROP_IN = ROOT / "twisted" / "plugins" / "twisted_tcpclient_plugin.py"
 TESTS = ROOT / "tests"
 
-#: The rooms from the bottom up: sub-packages, and the modules of the top level.  A
-#: module imports from its own room and from the rooms below it.
-ROOMS = (
-    *("__init__", "text", "dialogue", "errors", "dialects", "settings", "facts"),
-    *("plugin", "registry", "values", "names", "race", "tls", "stages", "endpoints"),
-    *("relay", "program", "connection", "ucspi", "strings", "command", "__main__"),
-)
+ARCHITECTURE = ROOT / "doc" / "architecture.rst"
 
-#: Modules that import the global reactor: where a run begins.
+#: Modules that import the global reactor, as a run begins there.
 BEGINNINGS = {"command.console", "command.service"}
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """The modules of the package, by name."""
+    """Return the syntax trees of the modules of the package, by name."""
     result = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -48,8 +41,9 @@ def modules() -> dict[str, ast.Module]:
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """
-    All that is imported anywhere: the module, and the name out of it, or
-    nothing where it is the module itself.
+    Yield each import anywhere in a tree: the module, and the name imported from it.
+
+    The name is "" if the module itself is imported.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -62,20 +56,37 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """All that is asked of a plain name, as in ``os.environ``: both names."""
+    """Yield each attribute of a plain name, as in ``os.environ``: both names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             yield node.value.id, node.attr
 
 
 def short(name: str) -> str:
-    """A module's name without that of the package."""
+    """Return a module's name without that of the package."""
     return name.partition(".")[2]
 
 
 def room(name: str) -> str:
-    """Return the room of a module, whose name has no package in front."""
+    """Return the room of a module, whose name is given without the package."""
     return name.partition(".")[0] or "__init__"
+
+
+def picture() -> dict[str, set[str]]:
+    """
+    Return the picture of the architecture page: each room, from the top down, with the
+    rooms that its arrow leads to.
+    """
+    _, _, after = ARCHITECTURE.read_text().partition("The rooms\n=")
+    _, _, drawn = after.partition("::\n\n")
+    block, _, _ = drawn.partition("\n\n")
+    lines = re.findall(r"^    (\w+) +(?:-> ([\w, ]+?))?(?:  |$)", block, re.MULTILINE)
+    return {name: set(re.findall(r"\w+", arrow)) for name, arrow in lines}
+
+
+def reached(rooms: dict[str, set[str]], name: str) -> set[str]:
+    """Return the rooms that a room leads to, directly or by way of others."""
+    return rooms[name].union(*(reached(rooms, other) for other in rooms[name]))
 
 
 def known(name: str) -> set[str]:
@@ -88,15 +99,15 @@ def known(name: str) -> set[str]:
 
 
 def private(name: str) -> bool:
-    """Whether a name is somebody's own affair."""
+    """Tell whether a name is private."""
     return name.startswith("_") and not name.startswith("__")
 
 
 class ImportTests(SynchronousTestCase):
-    """Which module may know which other."""
+    """Which module may import which."""
 
     def importers(self, *packages: str) -> set[str]:
-        """The modules that import anything of these."""
+        """Return the modules that import one of these packages."""
         return {
             short(name)
             for name, tree in modules().items()
@@ -105,24 +116,47 @@ class ImportTests(SynchronousTestCase):
         }
 
     def test_there_are_modules(self) -> None:
-        """The rules have something to rule."""
+        """The package has modules to check."""
         self.assertGreater(len(modules()), 15)
         self.assertIn("twisted_tcpclient.dialects.smtp", modules())
 
     def test_rooms(self) -> None:
         """
-        Every module is in a room of :data:`ROOMS`, and imports only from its own room
-        and from the rooms below.
+        The picture of the architecture page is the graph of imports between rooms,
+        without the arrows that other arrows imply, and each arrow leads down.
         """
-        rank = {name: number for number, name in enumerate(ROOMS)}
-        self.assertEqual({room(short(name)) for name in modules()}, set(ROOMS))
+        graph: dict[str, set[str]] = {room(short(name)): set() for name in modules()}
         for name in modules():
-            for other in known(name):
-                above, below = room(short(name)), room(short(other))
-                self.assertLessEqual(rank[below], rank[above], (name, other))
+            found = {room(short(other)) for other in known(name)}
+            graph[room(short(name))] |= found - {room(short(name)), "__init__"}
+        del graph["__init__"]
+        drawn = picture()
+        direct = {
+            name: {
+                other
+                for other in others
+                if not any(other in reached(graph, third) for third in others)
+            }
+            for name, others in graph.items()
+        }
+        self.assertEqual(drawn, direct)
+        order = list(drawn)
+        for name, others in drawn.items():
+            for other in others:
+                self.assertLess(order.index(name), order.index(other), name)
+
+    def test_places(self) -> None:
+        """The table of the architecture page names modules and rooms that are there."""
+        _, _, table = ARCHITECTURE.read_text().partition("Where does it go?")
+        for row in re.split("\n(?=[a-z])", table):
+            for name in re.findall("``([a-z_]+/[a-z_.]*)``", row):
+                planned = "a new room" in row or name == "stages/tunnel.py"
+                self.assertEqual((PACKAGE / name).exists(), not planned, row)
 
     def test_no_circle(self) -> None:
-        """No module imports itself by way of others, not even within a function."""
+        """
+        No module imports itself through other modules, not even within a function.
+        """
         graph = {name: known(name) for name in modules()}
         while graph:
             free = {name for name, other in graph.items() if not other & graph.keys()}
@@ -145,7 +179,7 @@ class ImportTests(SynchronousTestCase):
                 allowed = {"idna"} if short(name) == "settings" else set()
                 self.assertLessEqual(outside - sys.stdlib_module_names, allowed, name)
 
-    def test_names(self) -> None:
+    def test_idna(self) -> None:
         """Only settings import idna, so that a name is converted in one way."""
         self.assertEqual(self.importers("idna"), {"settings"})
 
@@ -195,10 +229,10 @@ class ImportTests(SynchronousTestCase):
 
 
 class TwistedTests(SynchronousTestCase):
-    """How Twisted is used."""
+    """The way in which Twisted is used."""
 
     def test_no_private_imports(self) -> None:
-        """No private name is imported, from Twisted or from anyone."""
+        """No module and no test imports a private name."""
         trees = dict(modules())
         for path in (DROP_IN, *sorted(TESTS.rglob("*.py"))):
             trees[path.name] = ast.parse(path.read_text(), str(path))
@@ -208,19 +242,19 @@ class TwistedTests(SynchronousTestCase):
                     self.assertFalse(private(part), (name, module, imported))
 
     def test_no_private_attributes(self) -> None:
-        """What is private to another object is left alone."""
+        """No module uses a private attribute of another object, except os._exit."""
         for name, tree in modules().items():
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute) and private(node.attr):
                     owner = node.value.id if isinstance(node.value, ast.Name) else ""
-                    # Python's documentation has this one, underscore and all.
+                    # os._exit is documented in spite of its underscore.
                     if (owner, node.attr) != ("os", "_exit"):
                         self.assertEqual(owner, "self", (name, node.lineno, node.attr))
 
     def test_no_private_collisions(self) -> None:
         """
-        No attribute of ours has the name of a private one of Twisted's: it
-        would be theirs, whether we know of it or not.
+        No class of the package has a private attribute with the name of one in its
+        Twisted base class, which it would overwrite.
         """
         checked = 0
         for name in modules():
@@ -239,7 +273,7 @@ class TwistedTests(SynchronousTestCase):
         self.assertGreater(checked, 10)
 
     def classes(self, module: ModuleType) -> list[type[Any]]:
-        """The classes that a module defines."""
+        """Return the classes that a module defines."""
         return [
             value
             for value in vars(module).values()
@@ -247,13 +281,15 @@ class TwistedTests(SynchronousTestCase):
         ]
 
     def private_names(self, owner: type[Any]) -> set[str]:
-        """The private names that the source of a class gives to its instances."""
+        """
+        Return the private names that the source of a class gives to its instances.
+        """
         tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(owner)))
         named = {attribute for name, attribute in attributes(tree) if name == "self"}
         return {name for name in named | vars(owner).keys() if private(name)}
 
-    def test_stages_instead(self) -> None:
-        """TLS is not started on a transport, nor a transport given a protocol."""
+    def test_no_start_tls(self) -> None:
+        """No module calls startTLS, or assigns the protocol of a transport."""
         for name, tree in modules().items():
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute):
@@ -261,8 +297,8 @@ class TwistedTests(SynchronousTestCase):
                     if isinstance(node.ctx, ast.Store):
                         self.assertNotEqual(node.attr, "protocol", name)
 
-    def test_prints(self) -> None:
-        """Nobody prints: under ``twist`` that goes to the log."""
+    def test_no_print(self) -> None:
+        """No module calls print, whose output goes to the log under ``twist``."""
         found = {
             short(name)
             for name, tree in modules().items()
@@ -273,9 +309,9 @@ class TwistedTests(SynchronousTestCase):
 
     def test_drop_in(self) -> None:
         """
-        The drop-in for ``twist`` is where Twisted looks, in packages that are
-        nobody's, and loads nothing but the parsers of strings, which are light
-        (tests.test_strings): every use of any plugin imports it.
+        The drop-in for ``twist`` is in namespace packages, where Twisted looks for
+        plugins.  It imports nothing of the package but `strings`, as every use of any
+        plugin loads it.
         """
         for folder in (DROP_IN.parent, DROP_IN.parent.parent):
             self.assertFalse((folder / "__init__.py").exists())
@@ -286,10 +322,12 @@ class TwistedTests(SynchronousTestCase):
 
 
 class StartTests(SynchronousTestCase):
-    """What is loaded when: the time from start to connect is a feature."""
+    """
+    Modules that are loaded at start, which takes time before the connection is made.
+    """
 
     def loaded(self, *names: str) -> set[str]:
-        """The modules in memory after these have been imported."""
+        """Return the modules that are loaded after these imports."""
         code = (
             "import json, sys\n"
             + "".join(f"import {name}\n" for name in names)
@@ -301,7 +339,7 @@ class StartTests(SynchronousTestCase):
         return set(json.loads(process.stdout))
 
     def test_plain(self) -> None:
-        """Without TLS neither our TLS, nor STARTTLS, nor any dialect is loaded."""
+        """Without TLS the command loads neither tls, stages, dialects nor --help."""
         loaded = self.loaded("twisted_tcpclient.command.console")
         self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
@@ -312,8 +350,8 @@ class StartTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         """
-        What is loaded at the start is never searched for garbage; what a session
-        makes is.
+        Objects that are loaded at start are frozen, so that garbage collection skips
+        them; collection is enabled for the objects of a session.
         """
         code = (
             "import gc, twisted_tcpclient.command.console as console\n"
@@ -327,12 +365,14 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(process.stdout, b"True True\n")
 
     def test_no_reactor(self) -> None:
-        """No reactor is installed by an import: that is for whoever runs it."""
+        """Importing any module except ``__main__`` installs no reactor."""
         names = [name for name in modules() if name != "twisted_tcpclient.__main__"]
         self.assertNotIn("twisted.internet.reactor", self.loaded(*names))
 
     def test_dialects(self) -> None:
-        """A dialect, and the engine, can be used without Twisted and the errors."""
+        """
+        A dialect can be imported without Twisted and without the errors of the package.
+        """
         loaded = self.loaded("twisted_tcpclient.dialects.imap")
         self.assertIn("twisted_tcpclient.dialogue", loaded)
         self.assertNotIn("twisted", loaded)
@@ -340,10 +380,10 @@ class StartTests(SynchronousTestCase):
 
 
 class DocumentationTests(SynchronousTestCase):
-    """What tests say of themselves."""
+    """The documentation of the tests."""
 
     def test_docstrings(self) -> None:
-        """Every test says, in words, what it holds."""
+        """Every test has a docstring."""
         counted = 0
         for path in sorted(TESTS.rglob("test_*.py")):
             for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -357,7 +397,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertGreater(counted, 300)
 
     def test_no_sleep(self) -> None:
-        """The tests of parts wait for events, never for time to pass."""
+        """No test module calls time.sleep: tests wait for events."""
         for path in sorted(TESTS.rglob("test_*.py")):
             tree = ast.parse(path.read_text(), str(path))
             self.assertNotIn(("time", "sleep"), {*attributes(tree), *imports(tree)})

@@ -1,6 +1,4 @@
-"""
-The runner of the tests: its last lines, its status, and its processes.
-"""
+"""The runner of the tests: its last lines, its exit status, and its processes."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from tests.parallel import FIRST, Unit, Waiting
 from tests.run import INDEPENDENT
 from tests.servers import eventually
 
-#: How the tests are run: in this process, and side by side.
+#: The runner in one process, and with two workers.
 WAYS = (("-j1",), ("-j2",))
 
 ADVICE = """\
@@ -85,7 +83,7 @@ class CountTests(RunnerTests):
     """The last line, and the status."""
 
     def test_counted(self) -> None:
-        """Each outcome is counted as what it is, and errors as failures."""
+        """Tests are counted by outcome; errors, and unexpected successes, failed."""
         body = """\
 def test_good(self): pass
 def test_todo(self): self.fail()
@@ -119,7 +117,7 @@ class Others(TestCase):
             self.assertIn("No module named 'no_such_module'", "".join(lines))
 
     def test_nothing(self) -> None:
-        """To have run no test at all is a failure."""
+        """A run without any test is a failure."""
         lines = self.lines("pass", 1)
         self.assertEqual(lines[-1], "0 passed, 0 failed, 0 skipped")
 
@@ -129,7 +127,7 @@ class Others(TestCase):
         self.assertEqual(lines[-1], "1 passed, 0 failed, 0 skipped")
 
     def test_leaves_nothing(self) -> None:
-        """What trial and Hypothesis write down is not left behind."""
+        """A run leaves no file of trial or Hypothesis behind."""
         for way in WAYS:
             lines = self.lines(PASSING, 0, *way)
             self.assertEqual(lines[-1], "2 passed, 0 failed, 0 skipped")
@@ -138,7 +136,7 @@ class Others(TestCase):
 
 
 class SkipTests(RunnerTests):
-    """What a run says of tests that were skipped."""
+    """The lines about tests that were skipped."""
 
     BODY = """\
 def test_good(self): pass
@@ -149,19 +147,19 @@ class Others(TestCase):
 """
 
     def test_missing_packages(self) -> None:
-        """A run names the packages that it lacks, and passes."""
+        """A run with missing packages passes and names the packages."""
         for way in WAYS:
             lines = self.lines(self.BODY, 0, *way)
             last = f"{ADVICE}1 passed, 0 failed, 3 skipped"
             self.assertTrue("\n".join(lines).endswith(last), lines)
 
     def test_nothing_missing(self) -> None:
-        """Where no package is missing, none is asked for."""
+        """A run without missing packages does not mention ``make servers``."""
         lines = self.lines(self.BODY, 0, name="sample.Sample.test_skipped")
         self.assertNotIn("make servers", "\n".join(lines))
 
     def test_ci(self) -> None:
-        """In CI a skipped test fails the run, with its name and its reason."""
+        """With CI set, a skipped test fails the run, and is listed with its reason."""
         lines = self.lines(self.BODY, 1, ci="true")
         wanted = "  sample.Sample.test_skipped: this machine has no moon"
         self.assertIn(wanted, lines)
@@ -171,7 +169,7 @@ class WorkerTests(RunnerTests):
     """The processes that run tests side by side."""
 
     def test_killed(self) -> None:
-        """A worker that is killed is a failure that names its tests; others go on."""
+        """If a worker dies, its tests have failed, and the other tests still run."""
         for end, told in (
             ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
             ("os._exit(3)", "exited with status 3"),
@@ -183,7 +181,7 @@ class WorkerTests(RunnerTests):
             self.assertEqual(lines[-1], "1 passed, 2 failed, 0 skipped")
 
     def test_interrupted(self) -> None:
-        """Ctrl-C ends the tests that run, and their servers; the run has failed."""
+        """SIGINT ends the tests that run, and their servers; the run fails."""
         self.write("""\
 def test_long(self):
     from pathlib import Path
@@ -208,10 +206,10 @@ class Others(TestCase):
 
 
 class WaitingTests(SynchronousTestCase):
-    """Which unit a worker is handed, and when."""
+    """The order in which units are handed to workers."""
 
     def test_order(self) -> None:
-        """A worker stays with its module, then begins another, then helps."""
+        """A worker goes on with its module, begins another, then shares one."""
         units = [Unit(f"m{m}", f"m{m}.C{c}", ()) for m in (1, 2) for c in (1, 2, 3)]
         waiting = Waiting(units)
         had = ("", "", "m1", "m2", "m1", "m1", "m2")
@@ -222,17 +220,17 @@ class WaitingTests(SynchronousTestCase):
         )
 
     def test_names(self) -> None:
-        """The modules that the runner names are there."""
+        """The modules that the runner names exist."""
         for name in (*FIRST, *INDEPENDENT):
             path = programs.ROOT.joinpath(*name.split(".")).with_suffix(".py")
             self.assertTrue(path.exists(), name)
 
 
 class MakeTests(SynchronousTestCase):
-    """The command that the last lines advise."""
+    """The command that the last lines recommend."""
 
     def test_target(self) -> None:
-        """``make servers`` runs the script that knows the packages."""
+        """``make servers`` runs `tests/install-servers`."""
         make = find_program("make", "make")
         script = subprocess.run(
             (make, "--no-print-directory", "--dry-run", "servers"),

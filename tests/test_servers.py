@@ -1,4 +1,6 @@
-"""The servers and certificates that the other tests rely on do what they promise."""
+"""
+The servers and certificates of the tests: each has the properties that tests rely on.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,12 @@ def received(connection: socket.socket) -> bytes:
 
 
 def from_tcp(host: str, port: int) -> bytes:
-    """Connect and read until the peer closes."""
+    """Connect over TCP, and read until the peer closes."""
     return received(socket.create_connection((host, port), PATIENCE))
 
 
 def from_unix(path: Path) -> bytes:
-    """Connect and read until the peer closes."""
+    """Connect to a UNIX socket, and read until the peer closes."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(os.fspath(path))
     return received(connection)
@@ -57,7 +59,7 @@ def from_unix(path: Path) -> bytes:
 
 @dataclass
 class Handshake:
-    """A TLS handshake in memory, to ask OpenSSL what it thinks of a certificate."""
+    """A TLS handshake in memory, which shows how OpenSSL judges a certificate."""
 
     server: Identity
     directory: Path
@@ -65,7 +67,7 @@ class Handshake:
     revocations: list[x509.CertificateRevocationList] = field(default_factory=list)
 
     def verdict(self, name: str = "localhost") -> str:
-        """Return what is wrong with the certificate, or nothing."""
+        """Return OpenSSL's reason to refuse the certificate, or an empty string."""
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = self._client_settings().wrap_bio(
             to_client, to_server, server_hostname=name
@@ -98,10 +100,10 @@ class Handshake:
 
 
 class CertificateTests(SynchronousTestCase):
-    """Each certificate is right, or is wrong in just the way that it was asked for."""
+    """Certificates of :mod:`tests.certificates`, as OpenSSL judges them."""
 
     def setUp(self) -> None:
-        """Make an authority for the test."""
+        """Make an authority."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.root = Authority.root()
@@ -112,12 +114,12 @@ class CertificateTests(SynchronousTestCase):
         name: str = "localhost",
         *revocations: x509.CertificateRevocationList,
     ) -> str:
-        """Return what OpenSSL finds wrong with a server, or nothing."""
+        """Return OpenSSL's reason to refuse a server, or an empty string."""
         handshake = Handshake(server, self.directory, self.root, list(revocations))
         return handshake.verdict(name)
 
     def test_names(self) -> None:
-        """A certificate is good for its names and addresses, and for no other."""
+        """A certificate is accepted for its names and addresses only."""
         server = self.root.server(["localhost", "mail.example.test"], ["::1"])
         for name in ("localhost", "mail.example.test", "::1"):
             self.assertEqual(self.verdict(server, name), "")
@@ -125,7 +127,10 @@ class CertificateTests(SynchronousTestCase):
         self.assertIn("mismatch", self.verdict(server, "127.0.0.1"))
 
     def test_common_name_alone(self) -> None:
-        """A certificate may have a common name and no alternative name at all."""
+        """
+        A certificate with a common name and no alternative name is accepted for that
+        name.
+        """
         server = self.root.server(common_name="localhost")
         with self.assertRaises(x509.ExtensionNotFound):
             server.certificate.extensions.get_extension_for_class(
@@ -135,24 +140,29 @@ class CertificateTests(SynchronousTestCase):
         self.assertIn("mismatch", self.verdict(server, "mail.example.test"))
 
     def test_time(self) -> None:
-        """A certificate may have expired, or may not hold yet."""
+        """Certificates that have expired or are not valid yet are refused."""
         expired = self.root.server(["localhost"], valid=EXPIRED)
         future = self.root.server(["localhost"], valid=FUTURE)
         self.assertIn("expired", self.verdict(expired))
         self.assertIn("not yet valid", self.verdict(future))
 
     def test_self_signed(self) -> None:
-        """A certificate may have nobody behind it."""
+        """A self-signed certificate is refused."""
         server = certificates.self_signed(["localhost"])
         self.assertIn("self", self.verdict(server))
 
     def test_stranger(self) -> None:
-        """An authority of the same name with another key is another authority."""
+        """
+        A certificate of another authority is refused, even if both have the same name.
+        """
         server = Authority.root().server(["localhost"])
         self.assertIn("unable to get local issuer", self.verdict(server))
 
     def test_intermediates(self) -> None:
-        """A chain through two intermediates holds, unless the server forgets them."""
+        """
+        A chain with two intermediates is accepted, and refused if the server does not
+        send them.
+        """
         issuer = self.root.intermediate("First").intermediate("Second")
         server = issuer.server(["localhost"])
         self.assertEqual(self.verdict(server), "")
@@ -160,25 +170,27 @@ class CertificateTests(SynchronousTestCase):
         self.assertIn("unable to get local issuer", self.verdict(forgetful))
 
     def test_purpose(self) -> None:
-        """A certificate may be meant for something else."""
+        """A server's certificate is refused if its purpose is client authentication."""
         server = self.root.server(["localhost"], purposes=[CLIENT])
         self.assertIn("purpose", self.verdict(server))
 
     def test_revocation(self) -> None:
-        """A certificate is revoked by a list that names it, and by no other."""
+        """A certificate is revoked by a list that contains it, and by no other list."""
         good, bad = self.root.server(["localhost"]), self.root.server(["localhost"])
         revocations = self.root.revocations(bad)
         self.assertEqual(self.verdict(good, "localhost", revocations), "")
         self.assertIn("revoked", self.verdict(bad, "localhost", revocations))
 
     def test_expired_revocations(self) -> None:
-        """A list of revoked certificates may be out of date."""
+        """An expired revocation list leads to refusal."""
         revocations = self.root.revocations(valid=EXPIRED)
         server = self.root.server(["localhost"])
         self.assertIn("CRL has expired", self.verdict(server, "localhost", revocations))
 
     def test_passphrase(self) -> None:
-        """The shared encrypted key opens with its passphrase, and without it not."""
+        """
+        The shared encrypted key can be read with its passphrase, and with no other.
+        """
         shared = certificates.shared()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_cert_chain(shared.encrypted_client, password=shared.passphrase)
@@ -186,7 +198,7 @@ class CertificateTests(SynchronousTestCase):
             context.load_cert_chain(shared.encrypted_client, password="another")
 
     def test_separate_files(self) -> None:
-        """Key and chain may be files of their own."""
+        """Key and chain can be written to separate files."""
         server = self.root.intermediate().server(["localhost"])
         key = server.save_key(self.directory / "key.pem")
         chain = server.save_chain(self.directory / "chain.pem")
@@ -196,21 +208,21 @@ class CertificateTests(SynchronousTestCase):
 
 
 class PostfixTests(SynchronousTestCase):
-    """Postfix is there in every way that SMTP is secured."""
+    """Postfix, with every way in which SMTP is secured."""
 
     def setUp(self) -> None:
-        """Have Postfix running."""
+        """Start Postfix."""
         self.postfix = servers.postfix()
 
     def connect(self, port: int, host: str = servers.HOST) -> smtplib.SMTP:
-        """Connect without TLS, and greet."""
+        """Connect without TLS, and send EHLO."""
         client = smtplib.SMTP(host, port, timeout=PATIENCE)
         self.addCleanup(client.close)
         client.ehlo()
         return client
 
     def test_message(self) -> None:
-        """What is sent to the user after STARTTLS arrives, at every address."""
+        """A message sent after STARTTLS is delivered, at every address."""
         for address in self.postfix.addresses:
             client = self.connect(self.postfix.smtp, address)
             client.starttls(context=trusting())
@@ -219,7 +231,7 @@ class PostfixTests(SynchronousTestCase):
             self.assertIn("with ESMTPS", self.postfix.message(text))
 
     def test_implicit(self) -> None:
-        """On the smtps port TLS comes first."""
+        """The smtps port begins with TLS."""
         client = smtplib.SMTP_SSL(
             self.postfix.host, self.postfix.smtps, context=trusting(), timeout=PATIENCE
         )
@@ -227,7 +239,7 @@ class PostfixTests(SynchronousTestCase):
         self.assertEqual(client.noop()[0], 250)
 
     def test_plain(self) -> None:
-        """On the plain port STARTTLS is not offered, and on the others it is."""
+        """The plain port does not offer STARTTLS; the other ports do."""
         postfix = self.postfix
         offers = {
             port: self.connect(port).has_extn("starttls")
@@ -238,13 +250,13 @@ class PostfixTests(SynchronousTestCase):
         )
 
     def test_client_certificate(self) -> None:
-        """The mutual port serves those who show a certificate."""
+        """The mutual port serves a client that has a certificate."""
         client = self.connect(self.postfix.mutual)
         client.starttls(context=trusting(client=certificates.shared().client))
         self.assertEqual(client.ehlo()[0], 250)
 
     def test_no_client_certificate(self) -> None:
-        """The mutual port serves nobody else."""
+        """The mutual port refuses a client without a certificate."""
         client = self.connect(self.postfix.mutual)
         client.starttls(context=trusting())
         self.assertEqual(client.ehlo()[0], 421)
@@ -259,14 +271,14 @@ class PostfixTests(SynchronousTestCase):
         self.assertTrue(received(connection).startswith(b"220 mail.example.test "))
 
     def test_unknown_user(self) -> None:
-        """Mail for anybody else is refused."""
+        """Mail for other recipients than user@example.test is refused."""
         client = self.connect(self.postfix.plain)
         for recipient in ("nobody@example.test", "user@example.org"):
             with self.assertRaises(smtplib.SMTPRecipientsRefused):
                 client.sendmail("me@example.org", recipient, "\r\n")
 
     def test_server_name(self) -> None:
-        """The log tells which server a client asked for."""
+        """The log contains the SNI of a client."""
         with socket.create_connection((servers.HOST, self.postfix.smtps)) as plain:
             trusting().wrap_socket(plain, server_hostname="mail.example.test").close()
         line = servers.logged(self.postfix.log, "to mail.example.test")
@@ -274,21 +286,21 @@ class PostfixTests(SynchronousTestCase):
 
 
 class DovecotTests(SynchronousTestCase):
-    """Dovecot is there in every way that IMAP and POP3 are secured."""
+    """Dovecot, with every way in which IMAP and POP3 are secured."""
 
     def setUp(self) -> None:
-        """Have Dovecot running."""
+        """Start Dovecot."""
         self.dovecot = servers.dovecot()
 
     def check_imap(self, client: imaplib.IMAP4) -> None:
-        """Log in, and look at the message that is there."""
+        """Log in, and fetch the welcome message."""
         with client:
             client.login(self.dovecot.user, self.dovecot.password)
             client.select(readonly=True)
             self.assertIn("Welcome", str(client.fetch("1", "BODY.PEEK[HEADER]")))
 
     def check_pop3(self, client: poplib.POP3) -> None:
-        """Log in, and look at the message that is there."""
+        """Log in, and fetch the welcome message."""
         self.addCleanup(client.close)
         client.user(self.dovecot.user)
         client.pass_(self.dovecot.password)
@@ -296,14 +308,14 @@ class DovecotTests(SynchronousTestCase):
         client.quit()
 
     def test_imap(self) -> None:
-        """Over IMAP there is STARTTLS, at every address."""
+        """The IMAP port offers STARTTLS, at every address."""
         for address in self.dovecot.addresses:
             client = imaplib.IMAP4(address, self.dovecot.imap, PATIENCE)
             client.starttls(trusting())
             self.check_imap(client)
 
     def test_imaps(self) -> None:
-        """On the imaps port TLS comes first."""
+        """The imaps port begins with TLS."""
         client = imaplib.IMAP4_SSL(
             self.dovecot.host,
             self.dovecot.imaps,
@@ -313,20 +325,20 @@ class DovecotTests(SynchronousTestCase):
         self.check_imap(client)
 
     def test_pop3(self) -> None:
-        """Over POP3 there is STLS."""
+        """The POP3 port offers STLS."""
         client = poplib.POP3(self.dovecot.host, self.dovecot.pop3, PATIENCE)
         client.stls(trusting())
         self.check_pop3(client)
 
     def test_pop3s(self) -> None:
-        """On the pop3s port TLS comes first."""
+        """The pop3s port begins with TLS."""
         client = poplib.POP3_SSL(
             self.dovecot.host, self.dovecot.pop3s, timeout=PATIENCE, context=trusting()
         )
         self.check_pop3(client)
 
     def test_log(self) -> None:
-        """The log tells a login over TLS from one in the clear."""
+        """The log distinguishes a login over TLS from a login in clear."""
         for tls in (False, True):
             before = self.dovecot.log.stat().st_size
             client = imaplib.IMAP4(self.dovecot.host, self.dovecot.imap, PATIENCE)
@@ -346,37 +358,39 @@ class DovecotTests(SynchronousTestCase):
 
 
 class UcspiTests(SynchronousTestCase):
-    """The servers of UCSPI run a program for each connection."""
+    """The servers of UCSPI, which run a program for each connection."""
 
     def test_tcpserver(self) -> None:
-        """Whoever connects to tcpserver talks to the program."""
+        """Tcpserver runs its program with the connection on stdout."""
         server = servers.tcpserver("printenv", "TCPREMOTEIP")
         self.assertEqual(from_tcp(server.host, server.port), b"127.0.0.1\n")
 
     def test_tcpserver_options(self) -> None:
-        """Options are passed on to tcpserver."""
+        """Options are handed to tcpserver."""
         server = servers.tcpserver("true", options=("-RHl0", "-B", "hello"))
         self.assertEqual(from_tcp(server.host, server.port), b"hello")
 
     def test_tcpserver_again(self) -> None:
-        """The same request gets the same server, and another gets another."""
+        """
+        The same arguments lead to the same server, and other arguments to another one.
+        """
         first = servers.tcpserver("echo", "first")
         self.assertIs(servers.tcpserver("echo", "first"), first)
         self.assertNotEqual(servers.tcpserver("echo", "second").port, first.port)
 
     def test_log(self) -> None:
-        """What the program has to say on the side is in the log."""
+        """The stderr of the program is in the log."""
         server = servers.tcpserver("sh", "-c", "echo $PROTO >&2")
         from_tcp(server.host, server.port)
         self.assertEqual(servers.logged(server.log, "TCP"), "TCP")
 
     def test_unixserver(self) -> None:
-        """Whoever connects to unixserver talks to the program."""
+        """Unixserver runs its program with the connection on stdout."""
         server = servers.unixserver("printenv", "PROTO")
         self.assertEqual(from_unix(server.path), b"UNIX\n")
 
     def test_failure(self) -> None:
-        """A server that cannot start says why."""
+        """The error contains the reason if a server cannot start."""
         packages.find_program("tcpserver", "ucspi-tcp")
         error = self.assertRaises(
             RuntimeError, servers.tcpserver, "true", host="192.0.2.1"
@@ -436,19 +450,19 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
 
 
 class NetworkTests(SynchronousTestCase):
-    """The network has the names that it promises, and only inside."""
+    """The network namespace with a name server, whose names exist only inside."""
 
     def setUp(self) -> None:
-        """Have the network, with its name server."""
+        """Start the network, with its name server."""
         self.network = servers.network()
 
     def run_inside(self, script: str, *arguments: str) -> str:
-        """Run a Python script in the network, and return what it says."""
+        """Run a Python script in the network, and return its output."""
         command = self.network.inside(sys.executable, "-c", script, *arguments)
         return subprocess.check_output(command, text=True, timeout=PATIENCE).strip()
 
     def test_addresses(self) -> None:
-        """A name has no, one or several addresses, whether they answer or not."""
+        """Names have no, one or several addresses, some of which do not answer."""
         expected = {
             "five": ["127.0.0.5"],
             "liar": ["127.0.0.11"],
@@ -465,7 +479,7 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(answers, expected)
 
     def test_names(self) -> None:
-        """An address has a name, none at all, or that of another."""
+        """Addresses have their own name, no name, or the name of another address."""
         expected = {
             "127.0.0.1": "localhost",
             "127.0.0.5": "five.example.test",
@@ -480,12 +494,12 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(answers, expected)
 
     def test_questions_are_logged(self) -> None:
-        """The log shows what the name server was asked."""
+        """The log contains the questions that the name server was asked."""
         self.run_inside(ASK_NAMES, "logged", "")
         servers.logged(self.network.log, "query[A] logged.example.test from 127.0.0.1")
 
     def test_unanswered(self) -> None:
-        """Some questions get no answer at all, while others do."""
+        """The name server leaves some questions unanswered, and answers others."""
         reverse = "in-addr.arpa"
         known = ("PTR", f"5.0.0.127.{reverse}")
         self.assertIn("answer", self.run_inside(QUERY, *known, "30"))
@@ -496,7 +510,7 @@ class NetworkTests(SynchronousTestCase):
             self.assertEqual(self.run_inside(QUERY, *question, "0.2"), "silence")
 
     def test_connections(self) -> None:
-        """An address refuses, keeps silent, or cannot be reached."""
+        """A connection to some addresses is refused, times out, or is unreachable."""
         ends = {
             address: self.run_inside(CONNECT, address)
             for address in ("127.0.0.5", "192.0.2.1", "198.51.100.1")
@@ -511,13 +525,13 @@ class NetworkTests(SynchronousTestCase):
         )
 
     def test_isolation(self) -> None:
-        """Nothing inside can be reached from outside."""
+        """The network is a namespace of its own."""
         link = Path("/proc/self/ns/net")
         inside = subprocess.check_output(self.network.inside("readlink", str(link)))
         self.assertNotEqual(inside.strip(), bytes(link.readlink()))
 
     def test_host_is_left_alone(self) -> None:
-        """Only inside is our name server the one that is asked."""
+        """The name server is in resolv.conf inside the network only."""
         settings = "/etc/resolv.conf"
         inside = subprocess.check_output(self.network.inside("cat", settings))
         self.assertEqual(inside, b"nameserver 127.0.0.1\n")
@@ -525,7 +539,7 @@ class NetworkTests(SynchronousTestCase):
         self.assertNotIn(str(self.network.log.parent), mounts)
 
     def test_directory(self) -> None:
-        """A command inside runs where it would have run outside."""
+        """A command inside the network has the same current directory as outside."""
         inside = subprocess.check_output(self.network.inside("pwd"), text=True)
         self.assertEqual(inside.strip(), str(Path.cwd()))
 
@@ -561,19 +575,22 @@ print(client.makefile().read())
 
 
 class IdentTests(SynchronousTestCase):
-    """The ident server tells who is at the other end of a connection."""
+    """The ident server, which names the user of a connection."""
 
     def setUp(self) -> None:
-        """Have the ident server running."""
+        """Start the ident server."""
         self.ident = servers.identd()
 
     def run_inside(self, script: str, *arguments: str) -> str:
-        """Run a Python script in the network, and return what it says."""
+        """Run a Python script in the network, and return its output."""
         command = self.ident.network.inside(sys.executable, "-c", script, *arguments)
         return subprocess.check_output(command, text=True, timeout=PATIENCE).strip()
 
     def test_answers(self) -> None:
-        """A connection has a user, and what is no connection has none."""
+        """
+        The ident server names the user of a connection, and has no user for other
+        ports.
+        """
         for host in (*servers.loopbacks(), "127.0.0.5"):
             answers = self.run_inside(ASK_IDENT, host, str(self.ident.port))
             self.assertEqual(
@@ -582,7 +599,7 @@ class IdentTests(SynchronousTestCase):
             )
 
     def test_tcpserver(self) -> None:
-        """A tcpserver inside learns name and user of the client."""
+        """A tcpserver in the network learns the name and the user of its client."""
         server = servers.tcpserver(*SHOW_PEER, options=(), inside=self.ident.network)
         seen = self.run_inside(READ_FROM, "127.0.0.5", server.host, str(server.port))
         self.assertEqual(seen, f"five.example.test {self.ident.user}")
@@ -605,10 +622,13 @@ print(network.pid)
 
 
 class EndTests(SynchronousTestCase):
-    """Nothing is left of a server when the tests have ended."""
+    """The end of the process that has started servers."""
 
     def test_end(self) -> None:
-        """With the process go its servers, their files and their network."""
+        """
+        When the process exits, its servers have ended, and their files and network are
+        removed.
+        """
         servers.identd()
         servers.postfix()
         servers.dovecot()
@@ -625,10 +645,12 @@ class EndTests(SynchronousTestCase):
 
 
 class SkipTests(SynchronousTestCase):
-    """Where a server cannot run, the tests that need it are skipped, not failed."""
+    """
+    Servers that cannot run: the tests that need them are skipped, and do not fail.
+    """
 
     def test_missing_program(self) -> None:
-        """The reason names the Debian package that is missing."""
+        """The reason of the skip has the Debian package that is missing."""
         self.patch(os, "geteuid", lambda: 0)
         self.patch(packages, "PLACES", ())
         self.patch(packages, "BESIDE", Path(self.mktemp()))
@@ -649,12 +671,16 @@ class SkipTests(SynchronousTestCase):
         }
         with mock.patch.dict(os.environ, {"PATH": ""}):
             for package, server in start.items():
-                # The cache is passed by: it may hold a server that has started.
+                # `__wrapped__` avoids functools.cache, which may hold a server that has
+                # started.
                 skip = self.assertRaises(packages.Missing, server.__wrapped__)
                 self.assertEqual(packages.missing([str(skip)]), [package])
 
     def test_not_root(self) -> None:
-        """Only root can start the servers that give up root, installed or not."""
+        """
+        The servers that need root are skipped for other users, whether installed or
+        not.
+        """
         self.patch(os, "geteuid", lambda: 1)
         self.patch(shutil, "which", lambda name, path: f"/usr/sbin/{name}")
         for server in (servers.postfix, servers.started_dovecot, servers.network):
@@ -662,19 +688,19 @@ class SkipTests(SynchronousTestCase):
             self.assertIn("only root", str(skip))
 
     def test_installer(self) -> None:
-        """The installer installs each package that a test is skipped without."""
+        """The installer lists every package that a test can be skipped for."""
         listed = subprocess.check_output([packages.INSTALLER, "--list"], text=True)
         named = set(packages_named())
         self.assertIn("postfix", named)
         self.assertEqual(named - set(listed.split()), set())
 
 
-#: Which argument of these is the name of a package.
+#: Functions, and the position of the argument that is the name of a package.
 NAMES = {"find_program": 1, "Missing": 1, "find_unpacked": 0}
 
 
 def packages_named() -> Iterator[str]:
-    """Yield the packages that calls in the tests name, as what may be missing."""
+    """Yield the packages that calls in the tests name."""
     for path in Path(__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

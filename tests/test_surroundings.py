@@ -1,4 +1,4 @@
-"""What parent and system give to a process: files, signals, a clock, a locale."""
+"""What a process inherits: file systems, signals, a terminal, a clock, a locale."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from tests.test_client_mode import running
 from tests.test_prog import QUICK, python, sh, until
 from tests.test_twist import TWIST
 
-#: Prog in the place of the command, and prog as a child.
+#: In clear prog replaces the command; over TLS it is a child.
 KINDS = (TCP, TLS)
 
 
 def greet(peer: Peer) -> None:
-    """Say one line, and end well."""
+    """Send a line, and close in good order."""
     peer.send(b"hello\n")
     peer.finish()
 
@@ -57,7 +57,7 @@ def greet(peer: Peer) -> None:
 
 
 def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
-    """Return what runs a command in a system where these directories are empty."""
+    """Return the words that run a command where these directories are empty."""
     if os.geteuid() != 0:
         raise SkipTest("only root can hide directories")
     hide = "".join(f"mount -t tmpfs none {directory}; " for directory in hidden)
@@ -69,10 +69,14 @@ def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
 
 
 class BareTests(SynchronousTestCase):
-    """A system without /proc, with an empty /dev, or both: a chroot, a container."""
+    """
+    Systems without /proc, with an empty /dev, or both, as in a chroot or a container.
+    """
 
     def everywhere(self, check: Callable[[tuple[str, ...]], object]) -> None:
-        """Check each such system, given what runs a command there."""
+        """
+        Call `check` for each such system, with the words that run a command there.
+        """
         together(
             {
                 str(hidden): functools.partial(check, bare(*hidden))
@@ -81,7 +85,7 @@ class BareTests(SynchronousTestCase):
         )
 
     def test_client(self) -> None:
-        """Client mode works as anywhere."""
+        """Client mode works without /proc and /dev."""
 
         def echo(peer: Peer) -> None:
             peer.send(peer.line())
@@ -98,12 +102,12 @@ class BareTests(SynchronousTestCase):
 
     def test_prog(self) -> None:
         """
-        Prog has its connection, and each descriptor that the command was given;
-        with TLS Twisted needs /dev/null for that, which the message names.
+        Prog has its connection and the descriptors that the command inherited.  Over
+        TLS spawnProcess() needs /dev/null, and the error message says so.
         """
 
         def lacks(kind: Kind, there: tuple[str, ...]) -> bool:
-            """Tell whether spawnProcess has no /dev/null there."""
+            """Tell whether spawnProcess() needs /dev/null and does not find it."""
             return kind.secure and "/dev;" in " ".join(there)
 
         def check(there: tuple[str, ...]) -> None:
@@ -121,7 +125,8 @@ class BareTests(SynchronousTestCase):
                     )
                     continue
                 reading, low = os.pipe()
-                # Out of the way of 6 and 7.
+                # Descriptors 6 and 7 of prog are replaced, so the pipe gets a higher
+                # number.
                 writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 20)
                 os.close(low)
                 code = f"import os; os.write({writing}, os.read(6, 100))"
@@ -135,7 +140,10 @@ class BareTests(SynchronousTestCase):
         self.everywhere(check)
 
     def test_closed(self) -> None:
-        """Closed input is empty input, closed output an error, and no socket either."""
+        """
+        Closed stdin is empty input, and closed stdout is an error; the new socket is
+        used as neither.
+        """
 
         def check(there: tuple[str, ...]) -> None:
             for kind in KINDS:
@@ -146,7 +154,9 @@ class BareTests(SynchronousTestCase):
         self.everywhere(check)
 
     def closed(self, kind: Kind, command: tuple[str, ...], output: bool) -> None:
-        """Check a session of which stdin or stdout, and what else, is closed."""
+        """
+        Check a session with closed descriptors; `output` is whether stdout is closed.
+        """
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"hello\n")
@@ -165,8 +175,11 @@ class BareTests(SynchronousTestCase):
         else:
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
-    def test_typed(self) -> None:
-        """Without /dev/tty, too, Ctrl-C reaches prog once, and not from us as well."""
+    def test_ctrl_c(self) -> None:
+        """
+        Without /dev/tty, too, Ctrl-C reaches prog once: the command does not send a
+        second SIGINT.
+        """
         code = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -183,11 +196,11 @@ os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\
             waiting.wait(PATIENCE)
             peer.send(b"x")
             peer.line()
-            # What the command does about a signal comes before what comes after.
+            # A byte that the command relays comes after its handling of the signal.
             peer.send(b"x")
             peer.finish()
 
-        # spawnProcess needs /dev/null.
+        # spawnProcess() needs /dev/null.
         without_tty = bare("/dev", then="mknod -m 666 /dev/null c 1 3;")
         command = (*ON_TERMINAL[:2], *without_tty, *COMMAND)
         with terminal() as (master, slave), TLS.serve(talk) as server:
@@ -195,7 +208,8 @@ os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\
             process = start(*words, command=command, stdin=slave, session=False)
             assert process.stdout is not None
             self.assertEqual(process.stdout.readline(), b"ready\n")
-            # Two signals at the same time would be one: ours is held back.
+            # Two pending SIGINT would be delivered as one, so the command is stopped
+            # meanwhile.
             process.send_signal(signal.SIGSTOP)
             until(process.pid, "T")
             os.write(master, b"\x03")
@@ -204,7 +218,9 @@ os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\
             self.assertEqual(finish(process), Outcome(0, b"once\n", ""))
 
     def test_passphrase(self) -> None:
-        """Where there is no terminal to ask on, the file that is missing is named."""
+        """
+        The error names /dev/tty if a passphrase is needed and that file does not exist.
+        """
         encrypted = str(certificates.shared().encrypted_client)
         with terminal() as (_, slave), TLS.serve(Peer.gone) as server:
             command = (*ON_TERMINAL[:2], *bare("/dev"), *COMMAND)
@@ -219,25 +235,28 @@ os.write(1, b"again\\n" if signal.sigtimedwait([signal.SIGINT], 0) else b"once\\
 
 
 class GivenSignalsTests(SynchronousTestCase):
-    """Signals that the parent has blocked, or ignores."""
+    """Signals that the parent has blocked or ignores."""
 
     NAMES = ("CHLD", "TERM", "INT", "HUP", "TSTP", "CONT", "TTIN", "TTOU", "USR1")
-    #: Prints what prog finds.
+    #: A prog that prints its signal masks.
     SHOW = ("grep", "Sig", "/proc/self/status")
 
     def shown(self, kind: Kind, option: str, name: str) -> set[str]:
-        """Return the names of the signals that prog finds blocked, or ignored."""
+        """Return the names of the signals that prog finds blocked or ignored."""
         with kind.serve(greet) as server:
             command = ("env", f"--{option}-signal={name}", *COMMAND)
             outcome = run(*QUICK, *server.arguments, *self.SHOW, command=command)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         lines = dict(line.split(":\t") for line in outcome.out.decode().splitlines())
         mask = int(lines["SigBlk" if option == "block" else "SigIgn"], 16)
-        # Two more are the C library's own.
+        # signal.Signals leaves out 32 and 33, which glibc uses itself.
         return {each.name for each in signal.Signals if mask >> each - 1 & 1}
 
     def test_blocked(self) -> None:
-        """A session ends when prog ends, and prog has the mask that we got."""
+        """
+        A session ends when prog exits, though a signal was blocked; prog inherits the
+        mask.
+        """
 
         def check(kind: Kind, name: str) -> None:
             self.assertEqual(self.shown(kind, "block", name), {f"SIG{name}"})
@@ -251,10 +270,13 @@ class GivenSignalsTests(SynchronousTestCase):
         )
 
     def test_ignored(self) -> None:
-        """The same, and in clear prog ignores what we were told to ignore."""
+        """
+        A session ends when prog exits, though a signal was ignored; in clear prog
+        ignores it, too.
+        """
 
         def check(kind: Kind, name: str) -> None:
-            # spawnProcess sets ignored signals to their default.
+            # spawnProcess() resets ignored signals to their default.
             expected = set() if kind.secure else {f"SIG{name}"}
             self.assertEqual(self.shown(kind, "ignore", name), expected)
 
@@ -267,12 +289,15 @@ class GivenSignalsTests(SynchronousTestCase):
         )
 
     def test_default(self) -> None:
-        """What Python ignores for itself is at its default in prog."""
+        """SIGPIPE, which Python ignores for itself, has its default in prog."""
         for kind in KINDS:
             self.assertEqual(self.shown(kind, "ignore", "PIPE"), set())
 
-    def test_ended(self) -> None:
-        """A signal that was blocked ends a session all the same; an ignored one not."""
+    def test_client_mode(self) -> None:
+        """
+        A signal ends client mode if the parent had blocked it, and does not if the
+        parent ignored it.
+        """
 
         def talk(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -306,7 +331,10 @@ class GivenSignalsTests(SynchronousTestCase):
         )
 
     def test_twist(self) -> None:
-        """Under ``twist``, too, prog's end is noticed where SIGCHLD is blocked."""
+        """
+        Under ``twist`` the command notices the end of prog if SIGCHLD was blocked or
+        ignored.
+        """
         for option in ("block", "ignore"):
             with TLS.serve(greet) as server:
                 command = ("env", f"--{option}-signal=CHLD", *TWIST)
@@ -315,10 +343,15 @@ class GivenSignalsTests(SynchronousTestCase):
 
 
 class BlockingTests(SynchronousTestCase):
-    """What may block, before anything is connected to or while it is reported."""
+    """
+    Reads and writes that block, before the connection or while an error is reported.
+    """
 
     def test_files(self) -> None:
-        """A FIFO without a word in it can be named by an option; signals end that."""
+        """
+        SIGTERM, SIGINT and SIGHUP end a command that waits for the content of a FIFO
+        named by an option.
+        """
         with tempfile.TemporaryDirectory() as directory:
             together(
                 {
@@ -343,8 +376,10 @@ class BlockingTests(SynchronousTestCase):
                 process.send_signal(number)
                 self.assertEqual(finish(process, None), Outcome(-number, b"", ""))
 
-    def test_stalled(self) -> None:
-        """Who does not read a long message from stderr does not keep the command."""
+    def test_full_stderr(self) -> None:
+        """
+        The command exits though a long message does not fit into the pipe of stderr.
+        """
         page = os.sysconf("SC_PAGE_SIZE")
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as stderr:
@@ -355,14 +390,14 @@ class BlockingTests(SynchronousTestCase):
             self.assertEqual(finish(process), Outcome(111, b"", ""))
 
     def test_long(self) -> None:
-        """A long message that is read is whole."""
+        """A long message is complete if it is read."""
         missing = "/" + "x" * 20_000
         outcome = run("127.0.0.1", "1", missing)
         self.assertTrue(outcome.complaint().startswith(f"unable to run {missing}: "))
 
 
 def has_come(path: Path) -> int | None:
-    """Return a FIFO that is open for writing, if there is a reader already."""
+    """Return a descriptor for writing to a FIFO, or None if it has no reader yet."""
     try:
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
@@ -371,9 +406,9 @@ def has_come(path: Path) -> int | None:
 
 # The terminal.
 
-#: Runs a command in the background of its terminal: in a process group of its own,
-#: which is orphaned, or else one that is watched, and continued in the foreground when
-#: it is stopped.
+#: Runs a command in a process group of its own, in the background of its terminal.  The
+#: group is orphaned, or its parent waits until it is stopped and continues it in the
+#: foreground.
 BACKGROUND = """
 import os, signal, sys
 how, mail, until, *command = sys.argv[1:]
@@ -404,13 +439,16 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 class BackgroundTests(SynchronousTestCase):
-    """A key under a passphrase, in the background of a terminal."""
+    """Background jobs that need the passphrase of a key."""
 
     @contextlib.contextmanager
     def started(
         self, how: str, *words: str, option: str = "--default-signal"
     ) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
-        """Start it; yield the process, the user's end of the terminal, and its mail."""
+        """
+        Start a background job; yield the process, the user's side of the terminal, and
+        the pipe that is its stdin.
+        """
         mail, mailing = os.pipe()
         until, held = os.pipe()
         with terminal() as (master, slave), os.fdopen(held, "wb"):
@@ -434,8 +472,8 @@ class BackgroundTests(SynchronousTestCase):
 
     def test_orphaned(self) -> None:
         """
-        A process group that no shell can continue gets an error, whatever SIGTTIN and
-        SIGTTOU do, and stdin is left as it is: it is a mail.
+        The command fails if it is in an orphaned process group, with SIGTTIN and
+        SIGTTOU at their default or ignored; it does not read stdin.
         """
         encrypted = str(certificates.shared().encrypted_client)
 
@@ -454,7 +492,10 @@ class BackgroundTests(SynchronousTestCase):
             check(option)
 
     def test_job_control(self) -> None:
-        """One that a shell can continue is stopped, and asks when it is continued."""
+        """
+        A background job is stopped by SIGTTOU, and asks for the passphrase when it is
+        continued in the foreground.
+        """
         shared = certificates.shared()
 
         def demand(peer: Peer) -> bytes:
@@ -482,7 +523,7 @@ class BackgroundTests(SynchronousTestCase):
 
 # The clock.
 
-#: The command, on a computer whose clock is set at each look.
+#: Runs the command with a time.time() that moves by hours with each call.
 RESTLESS = """
 import sys, time
 step, said = float(sys.argv[1]), time.time()
@@ -498,16 +539,18 @@ sys.exit(main())
 
 
 class ClockTests(SynchronousTestCase):
-    """The time of day is set, by hours, again and again."""
+    """A system clock that is set by hours, again and again."""
 
     def restless(self, check: Callable[[tuple[str, ...]], object]) -> None:
-        """Check the command while the clock goes forth, and while it goes back."""
+        """
+        Call `check` for a clock that is set forward, and for one that is set back.
+        """
         steps = ("3600", "-3600")
         commands = {s: (sys.executable, "-c", RESTLESS, s) for s in steps}
         together({s: functools.partial(check, c) for s, c in commands.items()})
 
     def test_idle(self) -> None:
-        """-a ends a session in which nothing moves."""
+        """The seconds of -a end a session in which no byte moves."""
 
         def check(command: tuple[str, ...]) -> None:
             with TLS.serve(Peer.gone) as server:
@@ -518,14 +561,18 @@ class ClockTests(SynchronousTestCase):
 
         self.restless(check)
 
-    def test_whole(self) -> None:
-        """It ends no session that goes on, and close_notify is said in its time."""
+    def test_steady_traffic(self) -> None:
+        """
+        A session with steady traffic is not ended by the clock, and the server is told
+        of EOF.
+        """
 
         def talk(peer: Peer) -> bytes:
             for _ in range(20):
                 peer.send(b"ping\n")
                 assert peer.line() == b"pong\n"
-            # The client has ended its side when it has heard nothing for a while.
+            # The command sends close_notify or FIN when the server has been quiet for a
+            # while.
             rest = peer.rest()
             peer.finish()
             return rest
@@ -545,9 +592,9 @@ class ClockTests(SynchronousTestCase):
 
 
 class LocaleTests(SynchronousTestCase):
-    """Prog has the environment that the command got, LC_CTYPE included."""
+    """Prog's locale variables, LC_CTYPE included, which are those of the command."""
 
-    #: Each makes Python set LC_CTYPE, but for the last two.
+    #: All but the last two make Python set LC_CTYPE (PEP 538).
     GIVEN: tuple[dict[str, str], ...] = (
         {},
         {"LC_CTYPE": "POSIX"},
@@ -564,7 +611,7 @@ class LocaleTests(SynchronousTestCase):
     def found(
         self, kind: Kind, given: dict[str, str], command: tuple[str, ...]
     ) -> dict[str, str]:
-        """Return what prog finds of the locale."""
+        """Return the locale variables that prog finds."""
         env = environment(**given, BIG="x" * 100_000)
         with kind.serve(greet) as server:
             words = (*QUICK, *server.arguments, "env")
@@ -575,7 +622,10 @@ class LocaleTests(SynchronousTestCase):
         return {k: v for k, v in pairs.items() if k.startswith(("LC_", "LANG"))}
 
     def test_as_given(self) -> None:
-        """Whatever Python makes of it, prog finds what was given."""
+        """
+        Prog finds the locale variables that the command was given, though Python
+        changes LC_CTYPE.
+        """
 
         def check(kind: Kind, given: dict[str, str]) -> None:
             self.assertEqual(self.found(kind, given, COMMAND), given)
@@ -589,7 +639,7 @@ class LocaleTests(SynchronousTestCase):
         )
 
     def test_guessed(self) -> None:
-        """Without /proc, prog finds what means the same."""
+        """Without /proc, prog finds a value of LC_CTYPE that means the same."""
         command = (*bare("/proc"), *COMMAND)
 
         def check(given: dict[str, str]) -> None:

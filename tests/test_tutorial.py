@@ -1,6 +1,4 @@
-"""
-The programs of the tutorial run as they stand there, and print what it says.
-"""
+"""The programs of the tutorial, and their output."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ _BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?: {4}.*)?\n)+)", re.MULT
 
 
 def programs(page: Path = TUTORIAL) -> list[tuple[str, str]]:
-    """Each program of a page, with what it prints."""
+    """Return the programs of a page, each with the output that the page shows."""
     found: list[tuple[str, str]] = []
     for kind, block in _BLOCK.findall(page.read_text()):
         text = textwrap.dedent(block).strip() + "\n"
@@ -35,10 +33,10 @@ def programs(page: Path = TUTORIAL) -> list[tuple[str, str]]:
 
 
 class TutorialTests(SynchronousTestCase):
-    """The tutorial, with servers of ours in the place of the examples."""
+    """The tutorial, with its servers replaced by the tests' own."""
 
     def test_programs(self) -> None:
-        """Each program ends well, and prints what the tutorial shows."""
+        """Each program succeeds, and prints what the tutorial shows."""
         postfix = servers.postfix()
         roots = quoteStringArgument(str(shared().ca))
         found = programs()
@@ -61,7 +59,7 @@ class TutorialTests(SynchronousTestCase):
             self.assertEqual(outcome.out.decode("ascii"), wanted)
 
     def test_programs_can_fail(self) -> None:
-        """The first program, as it stands, fails where it should not succeed."""
+        """The first program fails with a server whose certificate it does not trust."""
         program, _ = programs()[0]
         port = servers.postfix().smtp
         path = Path("program.py")

@@ -1,4 +1,4 @@
-"""The same job under `twist`."""
+"""The command under ``twist``."""
 
 from __future__ import annotations
 
@@ -34,15 +34,18 @@ TWIST = (sys.executable, "-m", "twisted", "tcpclient")
 
 
 def errors(outcome: Outcome) -> list[str]:
-    """Return the lines on stderr that are ours and not of the log."""
+    """Return the lines on stderr that the command wrote, without those of the log."""
     return [line for line in outcome.err.splitlines() if line.startswith("tcpclient:")]
 
 
 class ClientModeTests(SynchronousTestCase):
-    """Client mode: stdout has what the server says, and nothing else."""
+    """Client mode under ``twist``: stdout has the server's bytes and nothing else."""
 
     def test_session(self) -> None:
-        """Both directions are complete, late reply and all; the log is elsewhere."""
+        """
+        Both directions are complete, with a reply after EOF; no line of the log is on
+        stdout.
+        """
         question, reply = noise(100_000), noise(120_000)
 
         def answer(peer: Peer) -> bytes:
@@ -61,7 +64,7 @@ class ClientModeTests(SynchronousTestCase):
         every(check)
 
     def test_log(self) -> None:
-        """The log is still where -l says, if it says so."""
+        """With --log-file the log is written to that file."""
         path = Path(self.mktemp()).absolute()
         command = (*TWIST[:3], "--log-file", str(path), TWIST[3])
         with serving(Peer.finish) as server:
@@ -69,8 +72,8 @@ class ClientModeTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(0, b"", ""))
         self.assertTrue(path.exists())
 
-    def test_talkative(self) -> None:
-        """However much is logged, none of it is on stdout."""
+    def test_debug_log(self) -> None:
+        """No line of the log is on stdout at level debug, nor with -v."""
 
         def greet(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -84,7 +87,7 @@ class ClientModeTests(SynchronousTestCase):
             self.assertIn("Starting reactor...", outcome.err)
 
     def test_terminal(self) -> None:
-        """The terminal blocks again after the end."""
+        """The terminal is in blocking mode after the command."""
         with terminal() as (_, slave), serving(Peer.finish) as server:
             outcome = run(
                 *server.arguments, command=TWIST, stdin=slave, stdout=slave, data=None
@@ -94,10 +97,10 @@ class ClientModeTests(SynchronousTestCase):
 
 
 class StatusTests(SynchronousTestCase):
-    """The exit status is that of the command."""
+    """The exit status under ``twist``."""
 
     def test_failure(self) -> None:
-        """What cannot be done is said in one line of ours, and the status is 111."""
+        """The command reports a failure in one line beside the log, with status 111."""
         with refusing() as port:
             outcome = run("127.0.0.1", port, command=TWIST)
         place = f"127.0.0.1 port {port}"
@@ -109,7 +112,9 @@ class StatusTests(SynchronousTestCase):
         self.assertNotIn("Traceback", outcome.err)
 
     def test_usage(self) -> None:
-        """A wrong command line is no traceback, and not a success."""
+        """
+        A wrong command line leads to a message without a traceback, and to status 64.
+        """
         wrong: dict[str, tuple[str, ...]] = {
             "no host given": (),
             "no port given": ("127.0.0.1",),
@@ -128,13 +133,13 @@ class StatusTests(SynchronousTestCase):
             told = outcome.out.decode() + outcome.err
             self.assertIn(words, told)
             self.assertNotIn("Traceback", told)
-            # 64 is what twist has for this.
+            # twist exits with EX_USAGE of sysexits.h for a wrong command line.
             self.assertEqual(outcome.status, 64)
 
         together({w: functools.partial(check, w, a) for w, a in wrong.items()})
 
     def test_prog(self) -> None:
-        """Prog's status, or 128 and the signal that killed it, is ours."""
+        """The status is that of prog, or 128 plus the signal that killed it."""
         expected = {"exit 0": 0, "exit 3": 3, "kill -KILL $$": 128 + signal.SIGKILL}
 
         def check(kind: Kind, line: str) -> None:
@@ -153,10 +158,10 @@ class StatusTests(SynchronousTestCase):
 
 
 class ClosedTests(SynchronousTestCase):
-    """Started with descriptors closed."""
+    """Runs of ``twist`` with closed standard descriptors."""
 
     def session(self, redirections: str) -> Outcome:
-        """What becomes of client mode with these redirections of the shell's."""
+        """Return the outcome of client mode with these redirections."""
 
         def hello(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -168,27 +173,31 @@ class ClosedTests(SynchronousTestCase):
             return run(*server.arguments, command=command, data=None)
 
     def test_input(self) -> None:
-        """A closed standard input is empty input, and no connection of twist's."""
+        """
+        Closed stdin is empty input, and none of twist's descriptors is used for it.
+        """
         self.assertEqual(self.session("<&-"), Outcome(0, b"hello\n", ""))
 
     def test_output(self) -> None:
-        """A closed standard output cannot be written to, which is said."""
+        """Closed stdout is an error that names it."""
         outcome = self.session(">&-")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         reason = "unable to write standard output: bad file descriptor"
         self.assertEqual(outcome.complaint(), reason)
 
     def test_error(self) -> None:
-        """Without standard error nothing is said, and all else is as ever."""
+        """
+        With closed stderr the session and its status are as before, without messages.
+        """
         self.assertEqual(self.session("2>&-"), Outcome(0, b"hello\n", ""))
         self.assertEqual(self.session("<&- >&- 2>&-"), Outcome(111, b"", ""))
 
 
 class ProgTests(SynchronousTestCase):
-    """Prog is a child, in clear as well; for prog nothing else is different."""
+    """Prog under ``twist``, where it is a child in clear as well."""
 
     def test_dialogue(self) -> None:
-        """Prog talks on 6 and 7, and prints on stdout."""
+        """Prog exchanges data on 6 and 7, and its stdout is the command's."""
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"who is there\n")
@@ -204,7 +213,10 @@ class ProgTests(SynchronousTestCase):
         every(check)
 
     def test_socket(self) -> None:
-        """In clear 6 and 7 are the socket, which blocks, and no more is open."""
+        """
+        In clear 6 and 7 are the socket, in blocking mode; only 0, 1 and 2 are open
+        besides.
+        """
         with TCP.serve(Peer.leave) as server:
             outcome = run(*QUICK, *server.arguments, *python(LOOK), command=TWIST)
         found = json.loads(outcome.out)
@@ -213,7 +225,7 @@ class ProgTests(SynchronousTestCase):
         self.assertEqual(found["blocking"], [True, True])
 
     def test_signal(self) -> None:
-        """TERM, INT and HUP end prog first, and twist when prog has ended."""
+        """SIGTERM, SIGINT and SIGHUP end prog first, then twist."""
 
         def check(kind: Kind, number: signal.Signals) -> None:
             prog = sh("echo $$; exec cat <&6")
@@ -238,7 +250,10 @@ class ProgTests(SynchronousTestCase):
         )
 
     def test_ignored(self) -> None:
-        """Under nohup HUP does not end twist, and prog is not told."""
+        """
+        With SIGHUP ignored by the parent (nohup), neither twist nor prog is ended by
+        it.
+        """
 
         def talk(peer: Peer) -> None:
             os.kill(int(peer.line()), signal.SIGHUP)
@@ -257,7 +272,7 @@ class ProgTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_client_signal(self) -> None:
-        """TERM and HUP end client mode as well, without a word."""
+        """SIGTERM and SIGHUP end client mode without a message."""
 
         def hello(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -274,7 +289,7 @@ class ProgTests(SynchronousTestCase):
                 outcome = finish(process, None)
             self.assertEqual(outcome, Outcome(status, b"", ""))
 
-        # Twist ends by the signal, where Twisted handles it.
+        # Twisted re-raises the SIGTERM that it has handled; it does not handle SIGHUP.
         expected = {signal.SIGTERM: -signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
         together(
             {
@@ -285,10 +300,13 @@ class ProgTests(SynchronousTestCase):
 
 
 class HelpTests(SynchronousTestCase):
-    """Twist knows us, from the checkout."""
+    """The plugin, found by ``twist`` in the checkout."""
 
     def test_listed(self) -> None:
-        """The command is among those of twist, and its help is ours."""
+        """
+        ``twist --help`` lists the command, and its help is that of ``tcpclient
+        --help``.
+        """
         listed = run("--help", command=TWIST[:3])
         self.assertIn(b"tcpclient", listed.out)
         helped = run("--help", command=TWIST)
@@ -296,7 +314,7 @@ class HelpTests(SynchronousTestCase):
         self.assertEqual(helped.out, run("--help").out)
 
     def test_elsewhere(self) -> None:
-        """It does not depend on the current directory."""
+        """The command runs under ``twist`` from any directory."""
         process = start("--version", command=TWIST, cwd=Path("/"))
         outcome = finish(process)
         self.assertEqual(outcome.status, 0)

@@ -1,6 +1,4 @@
-"""
-Records of TLS 1.3 made by hand, which no real server would send (RFC 8446, 5 and 7).
-"""
+"""A TLS 1.3 server with records made by hand, which no real server would send."""
 
 from __future__ import annotations
 
@@ -15,54 +13,61 @@ from OpenSSL import SSL
 from tests.certificates import shared
 from tests.command import CHUNK, Peer
 
-#: Types of records (RFC 8446, 5.1).
+#: Record types (RFC 8446, section 5.1).
 ALERT, HANDSHAKE, DATA = 21, 22, 23
 
-#: Alerts: level and description (RFC 8446, 6).
+#: Level and description of alerts (RFC 8446, section 6).
 CLOSE_NOTIFY, USER_CANCELED = b"\1\0", b"\1\x5a"
 
 
 def message(kind: int, content: bytes) -> bytes:
-    """Make a message of the handshake, without a record (RFC 8446, 4)."""
+    """Return a handshake message without a record (RFC 8446, section 4)."""
     return bytes((kind,)) + len(content).to_bytes(3, "big") + content
 
 
 def ticket(size: int = 200) -> bytes:
-    """Make a NewSessionTicket (RFC 8446, 4.6.1)."""
+    """Return a NewSessionTicket message (RFC 8446, section 4.6.1)."""
     lifetime, age, nonce, extensions = b"\0\0\2\0", b"age!", b"\1n", b"\0\0"
     content = size.to_bytes(2, "big") + bytes(size)
     return message(4, lifetime + age + nonce + content + extensions)
 
 
 def key_update(answer: bool) -> bytes:
-    """Make a KeyUpdate, after which the sender's keys are others (4.6.3)."""
+    """
+    Return a KeyUpdate message, after which the sender uses new keys (section 4.6.3).
+    """
     return message(24, bytes((answer,)))
 
 
 class Server:
     """
-    A TLS 1.3 server: OpenSSL does the handshake and decrypts, and what it sends
-    afterwards is encrypted here.
+    A TLS 1.3 server whose application records are encrypted here (RFC 8446, section 7).
+
+    OpenSSL does the handshake and decrypts what the client sends.
     """
 
     def __init__(self, peer: Peer) -> None:
-        """:param peer: with nothing said yet: the handshake is done here."""
+        """
+        Do the handshake.
+
+        :param peer: A connection on which no byte has been sent yet.
+        """
         self._peer = peer
         self._secrets: dict[str, bytes] = {}
         self._tls = SSL.Connection(self._context(), None)
         self._tls.set_accept_state()
         self._handshake()
-        # What OpenSSL has sent with these keys: its tickets.
+        # OpenSSL has sent its session tickets with the same keys.
         self._sequence = self._flush()
         self._rekey(self._secrets["SERVER_TRAFFIC_SECRET_0"])
 
     def send(self, kind: int, *contents: bytes) -> None:
-        """Send a record with each of these, all in one segment."""
+        """Send one record for each of these contents, all in one segment."""
         records = b"".join(self.sealed(kind, content) for content in contents)
         self._peer.socket.sendall(records)
 
     def sealed(self, kind: int, content: bytes) -> bytes:
-        """The record with that, which is to be sent next."""
+        """Return the next record, with this content."""
         inner = content + bytes((kind,))
         header = b"\x17\3\3" + (len(inner) + 16).to_bytes(2, "big")
         nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
@@ -70,12 +75,12 @@ class Server:
         return header + self._cipher.encrypt(nonce, inner, header)
 
     def update(self) -> None:
-        """Use the next keys from now on."""
+        """Switch to the next generation of keys."""
         self._rekey(_expand(self._secret, "traffic upd", 32))
         self._sequence = 0
 
     def receive(self) -> bytes:
-        """What the client says next, and nothing after its close_notify."""
+        """Return the next bytes of the client; b"" after its close_notify."""
         while True:
             try:
                 return self._tls.recv(CHUNK)
@@ -85,14 +90,14 @@ class Server:
                 self._feed()
 
     def exactly(self, size: int) -> bytes:
-        """So many bytes of what the client says."""
+        """Return `size` bytes of the client, or fewer if it sends close_notify."""
         received = b""
         while len(received) < size and (data := self.receive()):
             received += data
         return received
 
     def rest(self) -> bytes:
-        """All that the client says until its close_notify."""
+        """Return all that the client sends until its close_notify."""
         return b"".join(iter(self.receive, b""))
 
     def _context(self) -> SSL.Context:
@@ -118,7 +123,7 @@ class Server:
                 self._feed()
 
     def _flush(self) -> int:
-        """Send what OpenSSL has to send, and return how many records that was."""
+        """Send OpenSSL's output; return the number of records in it."""
         said = b""
         with contextlib.suppress(SSL.WantReadError):
             while True:
@@ -131,7 +136,7 @@ class Server:
 
     def _feed(self) -> None:
         data = self._peer.socket.recv(CHUNK)
-        assert data, "the client has cut the connection"
+        assert data, "the client has closed the connection"
         self._tls.bio_write(data)
 
     def _rekey(self, secret: bytes) -> None:
@@ -141,7 +146,7 @@ class Server:
 
 
 def _expand(secret: bytes, label: str, length: int) -> bytes:
-    """HKDF-Expand-Label without a context (RFC 8446, 7.1)."""
+    """Return HKDF-Expand-Label with an empty context (RFC 8446, section 7.1)."""
     name = b"tls13 " + label.encode()
     info = length.to_bytes(2, "big") + bytes((len(name),)) + name + b"\0"
     derive: Any = HKDFExpand(SHA256(), length, info)

@@ -1,5 +1,5 @@
 """
-All of the Python API as a program uses it: mypy reads this, nobody runs it.
+A program that uses all of the public Python API: mypy checks it, and it is never run.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from twisted_tcpclient import (
 
 
 class Reactor(IReactorCore, IReactorProcess, IReactorTCP, IReactorTime, IReactorUNIX):
-    """What a reactor does."""
+    """The interfaces of a reactor that the API needs."""
 
 
 def make(reactor: Reactor) -> list[IStreamClientEndpoint]:
-    """Each endpoint."""
+    """Return an endpoint of each kind."""
     connecting = settings.ConnectSettings(attempt_delay=0.1, family=6)
     racing = race.RacingEndpoint(reactor, "mx.example.org", 25, connecting)
     socket = endpoints.SocketEndpoint(reactor, "/run/smtp", timeout=30.0)
@@ -61,11 +61,11 @@ def make(reactor: Reactor) -> list[IStreamClientEndpoint]:
     ]
 
 
-NOW = settings.Shutdown.after(0)
+RELAYING = settings.RelaySettings(idle=300, shutdown=settings.Shutdown.after(0))
 
 
 async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
-    """Connect, and give the connection away."""
+    """Connect, and use the connection."""
     connecting = connection.connect(reactor, endpoint)
     assert_type(connecting, Deferred[connection.Connection])
     try:
@@ -88,28 +88,29 @@ async def use(reactor: Reactor, endpoint: IStreamClientEndpoint) -> int | None:
     known: facts.Facts = connected.facts
     session: facts.TLSFacts | None = known.tls
     if session is None:
-        assert_type(await connected.relay(0, 1, idle=300, shutdown=NOW), None)
+        assert_type(await connected.relay(0, 1, RELAYING), None)
         return None
     told = facts.environment(os.environb, known, provider=True)
     assert_type(told, dict[bytes, bytes])
-    status = await connected.run(["prog"], told, ignore_unexpected_eof=True)
-    assert_type(status, int)
+    outcome = await connected.run(["prog"], told, RELAYING)
+    assert_type(outcome, connection.Outcome)
+    assert_type(outcome.error, errors.TCPClientError | None)
     connected.abort()
-    return status
+    return outcome.status
 
 
 def observe(protocol: Protocol) -> facts.Facts:
-    """With a protocol of one's own."""
+    """Return what is known of a connection from a protocol's transport."""
     assert protocol.transport is not None
     return connection.observe(protocol.transport)
 
 
 def connect(endpoint: IStreamClientEndpoint) -> Deferred[IProtocol]:
-    """With an endpoint of ours, as with any."""
+    """Connect an endpoint as any other Twisted endpoint."""
     return endpoint.connect(Factory.forProtocol(Protocol))
 
 
-#: Every other error, to be caught.
+#: The other errors of the API, which a program may catch.
 OTHERS: tuple[type[errors.TCPClientError], ...] = (
     errors.SettingsError,
     errors.DescriptionError,
@@ -133,7 +134,7 @@ OTHERS: tuple[type[errors.TCPClientError], ...] = (
 def own(
     parameters: dialects.Parameters,
 ) -> Generator[dialects.Step, bytes, None]:
-    """A dialect of one's own."""
+    """Yield the steps of a dialect that another package defines."""
     banner = yield dialects.LINE
     if banner != b"ready":
         raise errors.NotOffered("the server is not ready", banner)
@@ -145,7 +146,7 @@ DIALECT = dialects.Dialect("own", 4000, "none", own)
 
 
 def drive(data: bytes) -> bytes:
-    """A dialect without a connection."""
+    """Run a dialect without a connection."""
     talk = dialogue.Conversation(lambda: own(dialects.Parameters()), "own", most=1000)
     said = talk.start() + talk.receive(data) + talk.hear(b"x", unread=b"")
     assert_type(said, bytes)

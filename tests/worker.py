@@ -1,10 +1,10 @@
 """
-One of the processes that run tests side by side: ``python -m tests.worker DESCRIPTOR``.
+A process that runs tests for `tests.parallel`: ``python -m tests.worker DESCRIPTOR``.
 
-The descriptor is a socket of `tests.parallel`.  A line from there is a JSON list of the
-names of tests.  For each test that starts a line goes back, a JSON string: its name.
-When all tests of a list have run, their report follows, as a JSON object.  At the end
-of the input comes one more report: of errors that belong to no test.
+The descriptor is a socket that carries lines of JSON.  The worker receives lists of
+test names.  It sends the name of each test that starts and, after the tests of a list,
+an object: their report.  When the socket ends, it sends one more report, with the
+errors that belong to no test, and exits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         """Use the socket with this descriptor, and keep it from other programs."""
         self._socket = socket.socket(fileno=descriptor)
-        # A program that a test starts would hold the socket open when this one dies.
+        # Otherwise a program that a test starts keeps the socket open when we die.
         self._socket.set_inheritable(False)
         self._lines = self._socket.makefile("rw", encoding="utf-8")
 
@@ -57,7 +57,7 @@ class Channel:
 
 
 class HandedReporter(TreeReporter):
-    """A reporter that also sends which test starts, and stops as the channel ends."""
+    """A reporter that sends the name of each test, and stops when the channel ends."""
 
     def __init__(self, stream: TextIO, channel: Channel) -> None:
         """Write to the stream as trial does."""
@@ -70,7 +70,7 @@ class HandedReporter(TreeReporter):
         super().startTest(test)
 
     def stopTest(self, test: Any) -> None:
-        """Let no other test start if the channel has ended."""
+        """Stop the run if the channel has ended."""
         super().stopTest(test)
         if self._channel.ended():
             self.stop()

@@ -1,173 +1,280 @@
 """
-A connection that nobody reads yet, and what can be done with it.
+A connection that is not read yet, and what can be done with it.
 
-The endpoints are for programs that put a protocol of their own on a connection.
-This is for those that do as the command ``tcpclient`` does: they give it to a
-program on descriptors 6 and 7 (UCSPI), or join it to descriptors of their own.
+Programs that put a protocol of their own on a connection use the endpoints.  This is
+for programs that do as the command ``tcpclient`` does: they give the connection to
+another program on descriptors 6 and 7 (UCSPI), or join it to two descriptors.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import (
-    INegotiated,
-    ISSLTransport,
-    IStreamClientEndpoint,
-    ITCPTransport,
-    IUNIXTransport,
-)
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from twisted_tcpclient import facts, program
-from twisted_tcpclient.errors import LocalFailure
-from twisted_tcpclient.facts import Facts
+from twisted_tcpclient.errors import (
+    NO_CERTIFICATE,
+    ConnectionBroken,
+    LocalFailure,
+    TCPClientError,
+    TimedOut,
+)
+from twisted_tcpclient.facts import Facts, TLSFacts
 from twisted_tcpclient.relay.descriptors import output, source
-from twisted_tcpclient.relay.holder import Network
-from twisted_tcpclient.relay.relay import Local, Manner, Relay
-from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.relay.holder import Holder
+from twisted_tcpclient.relay.idle import IDLED
+from twisted_tcpclient.relay.relay import Local, Relay
+from twisted_tcpclient.relay.wire import Wire
+from twisted_tcpclient.settings import RelaySettings
 from twisted_tcpclient.text import os_reason
+
+#: Runs prog on a socket, and fires with its status.
+HandOver = Callable[[program.Command, int], "Deferred[int]"]
+
+#: Standard descriptors as messages call them.
+_NAMES = {0: "standard input", 1: "standard output"}
 
 
 def observe(transport: Any) -> Facts:
     """
-    What a transport knows by itself: both addresses, and its TLS session.
+    Return the facts that a transport knows: both addresses, and its TLS session.
 
-    :param transport: connected, in clear or with TLS of whatever origin.
-    :returns: the facts; names, and what ident says, would have to be looked up.
+    :param transport: connected, in clear or with TLS of any origin.
+    :returns: the facts, without the names and the user that have to be looked up.
     """
-    known = facts.observe(transport)
+    return replace(facts.observe(transport), tls=_session(transport))
+
+
+def _session(transport: Any) -> TLSFacts | None:
+    """Return the facts of a transport's TLS session, None in clear."""
     if not facts.is_secure(transport):
+        return None
+    creator = _creator(transport)
+    if creator is not None:
+        known: TLSFacts = creator.observe(transport.getHandle())
         return known
     from twisted_tcpclient.tls import sessions
 
-    return replace(known, tls=sessions.observe(transport))
+    return sessions.observe(transport)
 
 
-#: Transports that lack nothing.
-_SOCKETS = (ITCPTransport, IUNIXTransport, ISSLTransport, INegotiated)
-
-
-class _Untouched(Network):
+def _creator(transport: Any) -> Any:
     """
-    The network's end, which knows whether something has come already.
+    Return the creator of a transport's TLS session; None in clear, and for TLS of
+    another package.
+    """
+    if not facts.is_secure(transport):
+        return None
+    from twisted_tcpclient.stages.handshake import TLSTransport
 
-    :ivar touched: whether something has.
+    return transport.creator if isinstance(transport, TLSTransport) else None
+
+
+def _lacks_certificate(transport: Any) -> bool:
+    """Return whether the server asked for a client certificate that it did not get."""
+    creator = _creator(transport)
+    return creator is not None and creator.lacks_certificate(transport.getHandle())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a program and its connection have ended.
+
+    :ivar status: the program's exit status, or 128 plus the number of the signal that
+        ended it.
+    :ivar error: what went wrong with the connection; None if it ended in order, and for
+        a program that had the socket itself.
     """
 
-    touched = False
-
-    def connectionMade(self) -> None:
-        """Hold back; not all that is connected to can do that, or has an address."""
-        if not any(each.providedBy(self.transport) for each in _SOCKETS):
-            from twisted_tcpclient.stages.foreign import Completed
-
-            self.transport = Completed(self.transport)
-        super().connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:
-        """The first: from then on there is nothing to know."""
-        self.touched = True
-        self.dataReceived = super().dataReceived  # type: ignore[method-assign]
-        super().dataReceived(data)
+    status: int
+    error: TCPClientError | None = None
 
 
 class Connection:
     """
-    A connection that nobody reads yet: see :func:`connect`.
+    A connection that is not read yet: see :func:`connect`.
 
-    It can be used once: by :meth:`run`, or by :meth:`relay`, or given up by
-    :meth:`abort`.
+    It can be used once, by :meth:`run` or by :meth:`relay`; :meth:`abort` ends it.
 
-    :ivar facts: what is known of it: both addresses, and its TLS session.
+    :ivar peer: the address of the server; None if it has none.
     """
 
-    def __init__(self, reactor: Any, network: _Untouched) -> None:
+    def __init__(self, reactor: Any, holder: Holder) -> None:
         """
-        For :func:`connect` to make.
+        Use :func:`connect` instead.
 
         :param reactor: runs programs, and reads descriptors.
-        :param network: connected.
+        :param holder: connected.
         """
         self._reactor = reactor
-        self._network = network
-        self._secure = facts.is_secure(network.transport)
-        self.facts: Facts = observe(network.transport)
+        self._holder = holder
+        self._child: program.Program | None = None
+        self._addresses = facts.observe(holder.transport)
+        self.peer: IAddress | None = holder.transport.getPeer()
+        self._lacks_certificate = _lacks_certificate(holder.transport)
+
+    @property
+    def facts(self) -> Facts:
+        """Both addresses, and the TLS session."""
+        return replace(self._addresses, tls=_session(self._holder.transport))
+
+    @property
+    def verified(self) -> bool:
+        """Whether the server's certificate was verified; True in clear."""
+        transport = self._holder.transport
+        if not facts.is_secure(transport):
+            return True
+        from twisted_tcpclient.tls.sessions import is_verified
+
+        return is_verified(transport)
+
+    # A program.
 
     def run(
         self,
         arguments: Sequence[str],
         environment: Mapping[bytes, bytes],
-        idle: float | None = None,
-        shutdown: Shutdown | None = None,
-        ignore_unexpected_eof: bool = False,
-    ) -> Deferred[int]:
+        settings: RelaySettings | None = None,
+    ) -> Deferred[Outcome]:
         """
         Run a program on the connection, as a child, and wait for it.
 
-        It has the connection on descriptors 6 (to read) and 7 (to write), and
-        ours on 0, 1 and 2.  A connection in clear is the socket itself, and
-        nothing of ours stays in between.  With TLS they are pipes.
+        The program reads the connection from descriptor 6 and writes it to 7, and
+        inherits 0, 1 and 2.  If the connection is a socket in clear, these are the
+        socket itself.  Otherwise, as with TLS, they are pipes.
 
         Cancelling ends the program with SIGTERM, and the connection, and fails
         with :class:`twisted.internet.defer.CancelledError`.
 
-        :param arguments: the program, by path or to be found in PATH, and what
-            it is called with.
-        :param environment: all of the program's; what
-            :func:`twisted_tcpclient.facts.environment` makes tells it of the
+        :param arguments: the program, by path or to be found in PATH, and its
+            arguments.
+        :param environment: the whole environment of the program;
+            :func:`twisted_tcpclient.facts.environment` makes one that describes the
             connection.
-        :param idle: with TLS, seconds without progress after which the
-            connection is given up; None for no limit.
-        :param shutdown: with TLS, when the server is told that the program has
-            closed 7; the command's default if not given.
-        :param ignore_unexpected_eof: whether FIN without close_notify, which an
-            attacker can send, is an orderly end of TLS.
-        :returns: fires with the exit status, or 128 plus the number of the signal
-            that ended it.  Fails with
+        :param settings: how bytes are relayed if the program has pipes; the defaults if
+            not given.
+        :returns: fires with an :class:`Outcome`.  Fails with
             :class:`twisted_tcpclient.errors.LocalFailure` if the program cannot
-            be run, and, if its status is 0, with what else has gone wrong:
-            :class:`twisted_tcpclient.errors.ConnectionBroken`,
-            :class:`twisted_tcpclient.errors.TimedOut`.
+            be run.
         """
-        manner = Manner(idle, shutdown or Shutdown(), ignore_unexpected_eof)
-        return Deferred.fromCoroutine(self._run(arguments, environment, manner))
+
+        async def run() -> Outcome:
+            try:
+                command = program.command(arguments, environment)
+            except LocalFailure:
+                self.abort()
+                raise
+            return await self.execute(command, settings or RelaySettings())
+
+        return Deferred.fromCoroutine(run())
+
+    async def execute(
+        self,
+        command: program.Command,
+        settings: RelaySettings,
+        hand_over: HandOver | None = None,
+        failed: Callable[[TCPClientError], None] = lambda error: None,
+    ) -> Outcome:
+        """
+        Run prog on the connection, as :meth:`run` does, for the command.
+
+        :param command: prog.
+        :param settings: how bytes are relayed if prog has pipes.
+        :param hand_over: runs prog on the socket of a connection in clear; a child that
+            is waited for if not given.
+        :param failed: called with what goes wrong with the connection, at once.
+        """
+        try:
+            descriptor = await self._timed(self._holder.take(), settings)
+            if descriptor is not None:
+                return Outcome(await (hand_over or self._run)(command, descriptor))
+            return await self._pipe(command, settings, failed)
+        except BaseException:
+            self.abort()
+            raise
+
+    @property
+    def has_child(self) -> bool:
+        """Whether the program runs as a child of this process."""
+        return self._child is not None and self._child.running
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the program, if it runs as a child."""
+        if self._child is not None:
+            self._child.signal(number)
+
+    async def _pipe(
+        self,
+        command: program.Command,
+        settings: RelaySettings,
+        failed: Callable[[TCPClientError], None],
+    ) -> Outcome:
+        """Run prog with pipes on 6 and 7, and relay."""
+        wire = await self._timed(self._holder.wire(self._reactor), settings)
+        child, ours = program.pipes(self._reactor, command)
+        errors: list[TCPClientError] = []
+
+        def broken(failure: Failure) -> None:
+            error = failure.value
+            if not isinstance(error, TCPClientError):
+                failure.raiseException()
+            errors.append(error)
+            failed(error)
+
+        relaying = Deferred.fromCoroutine(self._join(wire, ours, settings))
+        relaying.addErrback(broken)
+        try:
+            status = await self._waited(child)
+        except BaseException:
+            relaying.addErrback(lambda failure: failure.trap(CancelledError))
+            relaying.cancel()
+            raise
+        await relaying
+        return Outcome(status, errors[0] if errors else None)
+
+    def _run(self, command: program.Command, descriptor: int) -> Deferred[int]:
+        """Run prog as a child that has the socket itself."""
+        child = program.hand_over(self._reactor, command, descriptor)
+        return Deferred.fromCoroutine(self._waited(child))
+
+    async def _waited(self, child: program.Program) -> int:
+        """Return the status of a child; end it if the waiting is cancelled."""
+        self._child = child
+        try:
+            return await child.exited
+        except BaseException:
+            child.signal(signal.SIGTERM)
+            raise
+
+    # Descriptors.
 
     def relay(
         self,
         reading: int,
         writing: int,
-        idle: float | None = None,
-        shutdown: Shutdown | None = None,
-        ignore_unexpected_eof: bool = False,
+        settings: RelaySettings | None = None,
     ) -> Deferred[None]:
         """
         Join the connection and two descriptors, until both are done.
 
         At the end of input the server is told (FIN, or close_notify over TLS) once it
         has been quiet, and all that it still sends is written.  The descriptors may be
-        of any kind, and stay open.  Cancelling gives the connection up, and fails with
+        of any kind, and stay open.  Cancelling ends the connection, and fails with
         :class:`twisted.internet.defer.CancelledError`.
 
         :param reading: the descriptor to read from.
         :param writing: the descriptor to write to.
-        :param idle: seconds without progress after which the connection is given
-            up; None for no limit.
-        :param shutdown: when the server is told of the end of input; the command's
-            default if not given.
-        :param ignore_unexpected_eof: whether FIN without close_notify, which an
-            attacker can send, is an orderly end of TLS.
-        :returns: fires when the server has ended the connection in good order.
+        :param settings: how bytes are relayed; the defaults if not given.
+        :returns: fires when the server has ended the connection in order.
             Fails with :class:`twisted_tcpclient.errors.ConnectionBroken` if it
             ended otherwise; with its subclass
             :class:`twisted_tcpclient.errors.CutShort` if TLS ended without
@@ -176,97 +283,68 @@ class Connection:
             :class:`twisted_tcpclient.errors.LocalFailure` if one of the
             descriptors cannot be used.
         """
-        manner = Manner(idle, shutdown or Shutdown(), ignore_unexpected_eof)
-        return Deferred.fromCoroutine(self._relay(reading, writing, manner))
+        relaying = self._relay(reading, writing, settings or RelaySettings())
+        return Deferred.fromCoroutine(relaying)
 
-    def abort(self) -> None:
-        """Give the connection up, without a word to the server."""
-        self._network.abort()
-
-    async def _run(
-        self,
-        arguments: Sequence[str],
-        environment: Mapping[bytes, bytes],
-        manner: Manner,
-    ) -> int:
+    async def _relay(self, reading: int, writing: int, settings: RelaySettings) -> None:
         try:
-            command = program.command(arguments, environment)
-            # Whatever stands before us, a proxy's answer for one, may have read more
-            # than its own: that is ours by the next iteration.
-            await deferLater(self._reactor, 0)
-            if self._is_socket():
-                return await self._hand_over(command)
-            return await self._pipe(command, manner)
+            wire = await self._timed(self._holder.wire(self._reactor), settings)
+            ours, restore = _local(reading, writing)
         except BaseException:
             self.abort()
             raise
-
-    def _is_socket(self) -> bool:
-        """Whether there is nothing above the socket, and nothing was read."""
-        if self._secure or self._network.touched:
-            return False
-        handle = getattr(self._network.transport, "getHandle", lambda: None)()
-        return isinstance(handle, socket.socket)
-
-    async def _hand_over(self, command: program.Command) -> int:
-        """Give away the socket itself."""
-        handle = program.detach(self._network.transport)
-        return await self._wait(program.hand_over(self._reactor, command, handle))
-
-    async def _pipe(self, command: program.Command, manner: Manner) -> int:
-        """Give away pipes, and relay."""
-        child, local = program.pipes(self._reactor, command)
-        wire = self._network.lend(self._reactor, self._secure)
-        relay = Relay(self._reactor, wire, local, manner)
-        broken: list[Failure] = []
-        relaying = relay.finished.addErrback(broken.append)
-        status = await self._wait(child)
-        await relaying
-        if broken and (status == 0 or broken[0].check(CancelledError)):
-            broken[0].raiseException()
-        return status
-
-    async def _wait(self, child: program.Program) -> int:
-        """The status of a child, which does not outlive being waited for."""
         try:
-            return await child.exited
-        except BaseException:
-            assert child.transport is not None
-            with suppress(ProcessExitedAlready):
-                child.transport.signalProcess(signal.SIGTERM)
-            raise
-
-    async def _relay(self, reading: int, writing: int, manner: Manner) -> None:
-        try:
-            ours, restore = local(
-                reading, writing, f"descriptor {reading}", f"descriptor {writing}"
-            )
-        except OSError as error:
-            self.abort()
-            why = os_reason(error)
-            raise LocalFailure(f"unable to use a descriptor: {why}") from None
-        wire = self._network.lend(self._reactor, self._secure)
-        relay = Relay(self._reactor, wire, ours, manner)
-        try:
-            await relay.finished
+            await self._join(wire, ours, settings)
         finally:
             restore()
 
+    # Both.
 
-def local(
-    reading: int, writing: int, reads: str, writes: str
-) -> tuple[Local, Callable[[], None]]:
-    """
-    Our side, on descriptors that stay somebody else's, and what to call in the end.
+    async def _join(self, wire: Wire, ours: Local, settings: RelaySettings) -> None:
+        """
+        Join the connection and the local side until both are done.
 
-    :param reads: what is read from, for messages.
-    :param writes: what is written to, for messages.
-    :raises OSError: if one of them is not open.
+        A server may show only by the end that it insists on a client certificate: in
+        TLS 1.3 the handshake has succeeded on this side by then (RFC 8446, 4.4.2.4).
+        """
+        relay = Relay(self._reactor, wire, ours, settings)
+        try:
+            await relay.finished
+        except ConnectionBroken as error:
+            if relay.snubbed and self._lacks_certificate:
+                raise ConnectionBroken(f"{error}: {NO_CERTIFICATE}") from None
+            raise
+        if relay.snubbed and self._lacks_certificate:
+            settings.warn(NO_CERTIFICATE)
+
+    def _timed(self, using: Any, settings: RelaySettings) -> Deferred[Any]:
+        """Return the holder's answer, which the server can delay by not reading."""
+        answer = Deferred.fromCoroutine(using)
+        if settings.idle is not None:
+            answer.addTimeout(settings.idle, self._reactor, _late)
+        return answer
+
+    def abort(self) -> None:
+        """End the connection at once, without telling the server in order."""
+        self._holder.abort()
+
+
+def _late(result: object, seconds: float) -> NoReturn:
+    raise TimedOut(IDLED)
+
+
+def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
     """
-    read = source(reading)
+    Return the local side on descriptors that stay open, and a function that restores
+    them.
+
+    :raises LocalFailure: if one of them cannot be used.
+    """
+    reads, writes = (_NAMES.get(n, f"descriptor {n}") for n in (reading, writing))
+    read = _opened(source, reading, reads)
     try:
-        written = output(writing)
-    except OSError:
+        written = _opened(output, writing, writes)
+    except LocalFailure:
         os.close(read.fd)
         read.restore()
         raise
@@ -278,19 +356,31 @@ def local(
     return Local(read.fd, written.fd, reads, writes, needed=True), restore
 
 
+def _opened(opening: Callable[[int], Any], number: int, name: str) -> Any:
+    """
+    Return what opens a descriptor anew.
+
+    :raises LocalFailure: if that is not possible.
+    """
+    try:
+        return opening(number)
+    except OSError as error:
+        raise LocalFailure(f"unable to use {name}: {os_reason(error)}") from None
+
+
 def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connection]:
     """
-    Connect, and let nobody read what comes.
+    Connect, and read nothing.
 
-    Any endpoint will do: ours, Twisted's, or that of a string.  Over TLS of
-    Twisted's own nobody has looked at the certificate when this fires.
+    Any endpoint will do: of this package, of Twisted, or made from a string.  Over TLS
+    of Twisted's own the certificate may not have been verified when this fires.
 
     :param reactor: runs programs, and reads descriptors.
     :param endpoint: not connected yet.
     :returns: fires with a connection.  Fails, and is cancelled, as ``connect`` of
         the endpoint.
     """
-    factory = Factory.forProtocol(_Untouched)
+    factory = Factory.forProtocol(Holder)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
-    return connecting.addCallback(lambda network: Connection(reactor, network))
+    return connecting.addCallback(lambda holder: Connection(reactor, holder))

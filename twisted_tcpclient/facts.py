@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import INegotiated, ISSLTransport
+from twisted.internet.interfaces import (
+    INegotiated,
+    ISSLTransport,
+    ITCPTransport,
+    IUNIXTransport,
+)
 
 from twisted_tcpclient.text import printable
 
@@ -75,12 +80,29 @@ def is_secure(transport: Any) -> bool:
     )
 
 
+def is_complete(transport: Any) -> bool:
+    """
+    Return whether a transport can be paused and aborted, and has addresses.
+
+    Transports that are no sockets, such as those of processes, lack some methods.
+    """
+    interfaces = (ITCPTransport, IUNIXTransport, ISSLTransport, INegotiated)
+    return any(interface.providedBy(transport) for interface in interfaces)
+
+
+def _own_address(transport: Any) -> Any:
+    """Return the local address; None after the loss of the socket that knows it."""
+    try:
+        return transport.getHost()
+    except (AttributeError, OSError):
+        return None
+
+
 def observe(transport: Any) -> Facts:
     """
-    The facts that a transport knows by itself: both of its addresses, if they are
-    of a kind that UCSPI knows.
+    Return the addresses of a transport, if they are of a kind that UCSPI knows.
     """
-    local, remote = transport.getHost(), transport.getPeer()
+    local, remote = _own_address(transport), transport.getPeer()
     if isinstance(remote, UNIXAddress):
         return Facts("UNIX")
     if not (isinstance(remote, _IP) and isinstance(local, _IP)):

@@ -5,6 +5,7 @@ What the user asked for, as frozen values, and the conversion of a host.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -221,6 +222,34 @@ class Shutdown:
         :param seconds: 0 for at once, ``math.inf`` for never.
         """
         return cls(seconds, seconds, seconds)
+
+
+def _ignore(message: str) -> None:
+    """Drop a message."""
+
+
+@dataclass(frozen=True)
+class RelaySettings:
+    """
+    How bytes are relayed between a connection and two descriptors.
+
+    :ivar idle: seconds without progress after which the connection is given up; None
+        for no limit.
+    :ivar shutdown: when the server is told of the end of input.
+    :ivar ignore_unexpected_eof: whether FIN without close_notify, which an attacker can
+        send, is an orderly end of TLS.
+    :ivar translate: a function that is applied to the input before it is sent; None
+        sends it as it is.
+    :ivar note: called with a message for each step towards the end.
+    :ivar warn: called with a message about an orderly end that is probably a fault.
+    """
+
+    idle: float | None = None
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    ignore_unexpected_eof: bool = False
+    translate: Callable[[bytes], bytes] | None = None
+    note: Callable[[str], None] = _ignore
+    warn: Callable[[str], None] = _ignore
 
 
 @dataclass(frozen=True)

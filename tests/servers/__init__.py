@@ -1,4 +1,4 @@
-"""Real servers on loopback for the tests to talk to, one module a protocol."""
+"""Real servers on loopback for the tests, one module for each kind."""
 
 from tests.servers.chat import ejabberd, inspircd, prosody
 from tests.servers.cyrus import cyrus

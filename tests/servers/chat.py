@@ -1,4 +1,4 @@
-"""Servers of XMPP and IRC: Prosody, ejabberd, InspIRCd."""
+"""XMPP and IRC servers: Prosody, ejabberd, InspIRCd."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ VirtualHost "localhost"
 
 @functools.cache
 def ejabberd() -> Server:
-    """Start ejabberd for the domain localhost; it ends TLS without close_notify."""
+    """Start ejabberd for the domain localhost.  It ends TLS without close_notify."""
     erl = find_program("erl", "ejabberd")
     directory = make_directory("ejabberd")
     settings = directory / "ejabberd.yml"
@@ -99,7 +99,7 @@ listen:
     starttls: true
 modules: {{}}
 """)
-        # Without a node name Erlang starts no epmd, which would outlive us.
+        # With a node name Erlang would start epmd, which outlives the tests.
         options = ("-noinput", "-mnesia", "dir", f'"{directory}/db"', "-s", "ejabberd")
         return "/usr/bin/env", *given, erl, *options
 
@@ -110,7 +110,7 @@ modules: {{}}
 def inspircd() -> Server:
     """Start InspIRCd."""
     program = find_program("inspircd", "inspircd")
-    # It does not always live through its own end, and is to leave no core behind.
+    # InspIRCd can crash when it ends; --core=0 prevents a core file.
     limit = find_program("prlimit", "util-linux")
     require_root("inspircd")
     directory = make_directory("inspircd")

@@ -20,7 +20,9 @@ from tests.servers.daemon import (
 
 @dataclass(frozen=True)
 class Cyrus:
-    """Cyrus: `user` logs in with `password`; the INBOX is made at the first login."""
+    """
+    Cyrus, in which `user` logs in with `password`; the first login creates the INBOX.
+    """
 
     host: str
     imap: int
@@ -31,7 +33,7 @@ class Cyrus:
 
 @functools.cache
 def cyrus() -> Cyrus:
-    """Start Cyrus: TLS at once on `imaps`, STARTTLS on `imap`."""
+    """Start Cyrus with implicit TLS on `imaps` and STARTTLS on `imap`."""
     common, imapd = find_unpacked("cyrus-common"), find_unpacked("cyrus-imapd")
     saslpasswd = find_program("saslpasswd2", "sasl2-bin")
     require_root("cyrus-imapd")

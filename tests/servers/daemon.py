@@ -1,8 +1,9 @@
-"""Daemons on loopback: found, started on free ports, and ended with the tests.
+"""
+Daemons on loopback: found, started on free ports, and ended with the tests.
 
-Each fixture starts a daemon when it is first asked for, and returns the facts about it.
-The daemon ends with the process, and its files go with it.  Where it cannot run, the
-test is skipped, with the Debian package that is missing as the reason.
+Each fixture starts a daemon at the first call, and returns the facts about it.  The
+daemon ends with the test process, and its files are removed.  If it cannot run, the
+test is skipped with the missing Debian package as the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PAUSE = 0.01
 
 
 def eventually(find: Callable[[], T | None], what: str) -> T:
-    """Return what is found as soon as it is there, or fail when patience ends."""
+    """Return the result of `find` once it is true; fail after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not (found := find()):
         if time.monotonic() > deadline:
@@ -45,9 +46,11 @@ def eventually(find: Callable[[], T | None], what: str) -> T:
 
 
 def logged(log: Path, text: str, since: int = 0) -> str:
-    """Wait for a line with this text in a server's log, and return the line.
+    """
+    Wait for a line with this text in a server's log; return the line.
 
-    :param since: after so many bytes of the log, as ports come back.
+    :param since: The number of bytes of the log to skip, as port numbers are used
+        again.
     """
 
     def find() -> str | None:
@@ -60,7 +63,7 @@ def logged(log: Path, text: str, since: int = 0) -> str:
 
 @functools.cache
 def loopbacks() -> tuple[str, ...]:
-    """Return the loopback addresses of this machine; not every one has IPv6."""
+    """Return the loopback addresses of this machine; it may have no IPv6."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -80,9 +83,10 @@ class Server:
 def serve(
     directory: Path, command: Callable[[int], tuple[str, ...]], ready: str = ""
 ) -> Server:
-    """Start a server that is told its port on the command line or in its files.
+    """
+    Start a server that gets its port on the command line or in its files.
 
-    :param ready: what the server prints when it is ready, if it listens before that.
+    :param ready: What the server prints when it is ready, if it listens before that.
     """
     (port,) = serve_on(1, directory, command, ready)
     return Server(host=HOST, port=port, log=directory / "output")
@@ -109,7 +113,7 @@ def serve_on(
 
 
 def own_certificate(directory: Path, owner: str | int) -> Path:
-    """Copy the server's certificate, with its key, for a server that is not root."""
+    """Copy the server's certificate and key for a server that is not root."""
     path = directory / "certificate.pem"
     shutil.copy(certificates.shared().server, path)
     path.chmod(0o600)
@@ -118,13 +122,15 @@ def own_certificate(directory: Path, owner: str | int) -> Path:
 
 
 def as_user(user: str, *command: str) -> tuple[str, ...]:
-    """Return the command that runs a command as a user, in the same process."""
+    """
+    Return the command that runs a command as a user, without a process in between.
+    """
     setpriv = find_program("setpriv", "util-linux")
     return (setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", *command)
 
 
 def bound_by_modes(*command: str) -> tuple[str, ...]:
-    """Return the command that runs a command to which the modes of files apply."""
+    """Return a command prefix under which file modes apply, also for root."""
     if os.geteuid() != 0:
         return command
     capabilities = "-dac_override,-dac_read_search"
@@ -133,7 +139,7 @@ def bound_by_modes(*command: str) -> tuple[str, ...]:
 
 
 def require_root(package: str) -> None:
-    """Skip the test if the process is not root: most daemons give up root at start."""
+    """Skip the test unless the process is root, as most daemons need root to start."""
     if os.geteuid() != 0:
         raise SkipTest(
             f"only root can start the server of the Debian package {package}"
@@ -141,20 +147,21 @@ def require_root(package: str) -> None:
 
 
 def make_directory(name: str) -> Path:
-    """Make a temporary directory for the files of a daemon; gone with the process."""
+    """Make a temporary directory for a daemon; it is removed when the process exits."""
     directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    # Servers give up root, and have to reach their files all the same.
+    # Servers that give up root have to reach their files.
     directory.chmod(0o755)
     return directory
 
 
 @contextlib.contextmanager
 def free_ports(count: int) -> Iterator[list[int]]:
-    """Keep free ports for a server that does not choose its own, while it starts.
+    """
+    Hold free ports while a server starts on them.
 
-    Who asks for any port does not get these; who asks for these in particular does,
-    because they are bound only, not listened on, and may be shared.
+    The ports are bound with SO_REUSEADDR and not listened on.  So the kernel gives them
+    to no process that binds to port 0, but a server that asks for them gets them.
     """
     with contextlib.ExitStack() as kept:
         sockets = [kept.enter_context(socket.socket()) for _ in range(count)]
@@ -167,7 +174,7 @@ def free_ports(count: int) -> Iterator[list[int]]:
 def start(
     directory: Path, *arguments: str, stdout: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a process group of its own, to be ended when we end."""
+    """Start a server in a process group of its own, which is ended at exit."""
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             arguments,
@@ -186,7 +193,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     _signal_group(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE)
-    # Whoever is left would write into a directory that is about to be removed.
+    # Processes that are left could write into the directory that is removed next.
     _signal_group(process, signal.SIGKILL)
     process.wait()
 
@@ -199,7 +206,9 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 def wait_until_ready(
     process: subprocess.Popen[bytes], directory: Path, ready: Callable[[], bool]
 ) -> None:
-    """Wait until a server is ready, as long as it lives."""
+    """
+    Wait until a server is ready; raise RuntimeError if it exits or takes too long.
+    """
 
     def alive() -> bool:
         return process.poll() is None
@@ -211,26 +220,27 @@ def wait_until_ready(
 
 
 def greets(port: int, greeting: bytes) -> bool:
-    """Tell whether a server's first words begin so."""
+    """Tell whether the first bytes of a server begin with this greeting."""
     with socket.create_connection((HOST, port), PATIENCE) as connection:
         return connection.recv(1024).startswith(greeting)
 
 
 def failure(process: subprocess.Popen[bytes], directory: Path) -> str:
-    """Return why a daemon did not start, in its own words."""
+    """Return why a daemon did not start, with its output and its log."""
     told = text_of(directory / "output") + text_of(directory / "log")
     return f"{process.args!r} did not start: {told}"
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a file, and nothing if there is no such file."""
+    """Return the text of a file; "" if there is no such file."""
     return path.read_text(errors="replace") if path.exists() else ""
 
 
 def listens(pid: int, *ports: int, everywhere: bool = True) -> bool:
-    """Tell whether the network of a process listens on ports of every loopback.
+    """
+    Tell whether a process's network namespace listens on ports of all loopbacks.
 
-    A connection made to find out would make the server do something; this does not.
+    It reads /proc/PID/net, as a test connection would make the server act.
     """
     tables = ("tcp", "tcp6")[: len(loopbacks()) if everywhere else 1]
     return all(_listening_ports(pid, table).issuperset(ports) for table in tables)
@@ -243,7 +253,7 @@ def _listening_ports(pid: int, table: str) -> set[int]:
 
 
 def listening_sockets() -> set[str]:
-    """Return the paths of the UNIX sockets that are listened on."""
+    """Return the paths of the UNIX sockets on which processes listen."""
     rows = [row.split(maxsplit=7) for row in _table(os.getpid(), "unix")]
     listening = "00010000"
     return {row[7] for row in rows if len(row) == 8 and row[3] == listening}
@@ -253,5 +263,5 @@ def _table(pid: int, name: str) -> list[str]:
     try:
         return Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
     except OSError:
-        # The process has ended, or this machine has no such protocol.
+        # The process has ended, or the kernel has no such protocol (IPv6).
         return []

@@ -21,7 +21,8 @@ from tests.servers.daemon import (
 
 @functools.cache
 def slapd(client_certificates: str = "never") -> Server:
-    """Start slapd, with GnuTLS: LDAP, with nothing in it but its root.
+    """
+    Start slapd, an LDAP server with GnuTLS, which has only a root entry.
 
     :param client_certificates: never, allow or demand.
     """
@@ -47,7 +48,7 @@ pidfile {directory}/pid
 
 @functools.cache
 def postgresql() -> Server:
-    """Start PostgreSQL; anyone may log in as postgres."""
+    """Start PostgreSQL; every client may log in as postgres."""
     program = find_program("postgres", "postgresql-15")
     initdb = find_program("initdb", "postgresql-15")
     require_root("postgresql-15")
@@ -81,7 +82,7 @@ def postgresql() -> Server:
 
 @functools.cache
 def mariadb() -> Server:
-    """Start MariaDB with no tables at all; anyone may log in."""
+    """Start MariaDB without tables; every client may log in."""
     program = find_program("mariadbd", "mariadb-server")
     require_root("mariadb-server")
     directory = make_directory("mariadb")

@@ -1,4 +1,4 @@
-"""Servers of files: vsftpd, pure-ftpd, nbd-server."""
+"""File servers: vsftpd, pure-ftpd, nbd-server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers.isolation import isolated
 
 @functools.cache
 def vsftpd() -> Server:
-    """Start vsftpd: FTP, in which anonymous may log in."""
+    """Start vsftpd, an FTP server with anonymous login."""
     program = find_program("vsftpd", "vsftpd")
     require_root("vsftpd")
     directory = make_directory("vsftpd")
@@ -59,10 +59,11 @@ seccomp_sandbox=NO
 
 @functools.cache
 def pure_ftpd() -> Server:
-    """Start pure-ftpd, which ends TLS without close_notify; anonymous may log in.
+    """
+    Start pure-ftpd, with anonymous login.  It ends TLS without close_notify.
 
-    It waits for the next segment while commands lie in what it has decrypted, so that
-    commands sent ahead of answers may stay without answers.
+    It reads the next TCP segment even if decrypted commands are waiting, so commands
+    that are sent ahead may get no answer.
     """
     package = find_unpacked("pure-ftpd")
     require_root("pure-ftpd")
@@ -89,9 +90,10 @@ def pure_ftpd() -> Server:
 
 @functools.cache
 def nbd() -> Server:
-    """Start nbd-server: the export disk, for clients with a certificate.
+    """
+    Start nbd-server: the export `disk`, for clients with a certificate.
 
-    It offers STARTTLS, and makes a daemon of itself, whatever it is told.
+    It offers STARTTLS. It always becomes a daemon, so its id is read from its pid file.
     """
     program = find_program("nbd-server", "nbd-server")
     directory = make_directory("nbd")
@@ -113,7 +115,9 @@ readonly = true
 """)
         command = (program, "-C", str(settings), "-p", str(pid))
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-        daemon = int(eventually(lambda: text_of(pid).strip(), "nbd-server's number"))
+        daemon = int(
+            eventually(lambda: text_of(pid).strip(), "nbd-server's process id")
+        )
         atexit.register(_terminate, daemon)
         eventually(lambda: listens(daemon, port, everywhere=False), "nbd-server")
     return Server(host=HOST, port=port, log=directory / "log")

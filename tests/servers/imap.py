@@ -1,4 +1,4 @@
-"""Dovecot."""
+"""Dovecot, a server of IMAP, POP3, LMTP and ManageSieve."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.servers.daemon import (
 
 @dataclass(frozen=True)
 class Dovecot:
-    """A server of IMAP, POP3, LMTP and ManageSieve; `user` logs in with `password`.
+    """
+    Dovecot, in which `user` and `writer` log in with `password`.
 
-    One message is there: its subject is Welcome.  `writer` is another user with this
-    password, for tests that store messages.  Dovecot takes loopback for secure, so
-    it does not insist on TLS; the log has "TLS" where a login was over it, and the port
-    of the client as "rport=".
+    Each mailbox has one message with the subject Welcome; `writer` is for tests that
+    store messages.  Dovecot treats loopback as secure and does not insist on TLS. The
+    log has "TLS" for a login over TLS, and the port of the client as "rport=".
     """
 
     host: str
@@ -49,10 +49,12 @@ class Dovecot:
 
 
 def dovecot() -> Dovecot:
-    """Start Dovecot: TLS at once on `imaps` and `pop3s`, STARTTLS on the others."""
+    """
+    Start Dovecot: implicit TLS on `imaps` and `pop3s`, STARTTLS on the other ports.
+    """
     server = started_dovecot()
-    # It listens before it can do more than tell that it is starting, and the same
-    # again when nobody has come for a minute.
+    # Dovecot listens before it can greet in full, also when its login processes have
+    # ended after a minute without a client (idle_kill).
     for port, greeting in (
         (server.imap, b"* OK [CAPABILITY "),
         (server.pop3, b"+OK "),
@@ -64,7 +66,7 @@ def dovecot() -> Dovecot:
 
 @functools.cache
 def started_dovecot() -> Dovecot:
-    """The same, which may not be awake."""
+    """Start Dovecot once; it may not be ready to greet."""
     program = find_program("dovecot", "dovecot-imapd")
     find_program("imap-login", "dovecot-imapd")
     find_program("pop3-login", "dovecot-pop3d")
@@ -103,7 +105,7 @@ def started_dovecot() -> Dovecot:
     )
 
 
-# The name of each listener, the service it belongs to, and whether TLS comes first.
+# The service of each listener, and whether its TLS is implicit.
 _DOVECOT_LISTENERS = {
     "imap": ("imap-login", "no"),
     "imaps": ("imap-login", "yes"),
@@ -135,8 +137,9 @@ service {service} {{
 
 
 def _dovecot_login(service: str) -> str:
-    # One process for all clients: a new one must meet the authentication process
-    # first, and a client that has sent all it has by then is hung up on.
+    # Keep one process for all clients.  A new process connects to the authentication
+    # service first, and closes the connection of a client that has sent all its input
+    # by then.
     return f"""\
 service {service} {{
   service_count = 0
@@ -147,7 +150,7 @@ service {service} {{
 
 
 def _dovecot_settings(directory: Path) -> str:
-    # In the language of Dovecot 2.3; that of 2.4 is another.
+    # The syntax of Dovecot 2.3; that of 2.4 differs.
     server = certificates.shared().server
     return f"""\
 base_dir = {directory}/run

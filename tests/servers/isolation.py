@@ -1,4 +1,4 @@
-"""A view of the file system for a daemon with users and paths that are compiled in."""
+"""A mount namespace for daemons with users and paths that are compiled in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.packages import find_program
 
-#: The first number of a user that no package of Debian gives to its own.
+#: The first user number that no Debian package allocates.
 FIRST_USER = 64900
 
 _ENTER = """\
@@ -35,11 +35,12 @@ def isolated(
     empty: Sequence[str] = (),
     home: str = "/nonexistent",
 ) -> tuple[str, ...]:
-    """Return the command that runs a command, as the same process, in such a view.
+    """
+    Return the command that runs `command` in a new mount namespace, in one process.
 
-    :param users: users that exist there in addition, numbered from `FIRST_USER`.
-    :param empty: directories that are empty there, and may be written to.
-    :param home: the home directory of the users.
+    :param users: Users to add, numbered from `FIRST_USER`.
+    :param empty: Directories that are replaced by empty, writable ones.
+    :param home: The home directory of the users.
     """
     unshare = find_program("unshare", "util-linux")
     if subprocess.run([unshare, "--mount", "true"], capture_output=True).returncode:

@@ -21,16 +21,17 @@ from tests.servers.daemon import (
 )
 from tests.servers.isolation import FIRST_USER, isolated
 
-#: The largest message that these servers take, in bytes.
+#: The largest message that these servers accept, in bytes.
 LARGEST = 100_000_000
 
 
 @functools.cache
 def exim() -> Server:
-    """Start Exim, which accepts all mail, and throws it away.
+    """
+    Start Exim, which accepts and discards all mail.
 
-    It answers the client's close_notify with nothing (Exim 4.96: it goes on in clear
-    text if it has something to say), and takes commands before it has answered.
+    It does not answer close_notify (Exim 4.96; it would continue in clear if it had
+    more to say), and it accepts commands before it has answered the last one.
     """
     package = find_unpacked("exim4-daemon-light")
     require_root("exim4-daemon-light")
@@ -70,9 +71,10 @@ acl_smtp_data = discard
 
 @functools.cache
 def opensmtpd() -> Server:
-    """Start OpenSMTPD, which takes no command before it has answered the last.
+    """
+    Start OpenSMTPD, which accepts no command before it has answered the last one.
 
-    It speaks in clear: Debian 12's fails in each TLS handshake (OpenSMTPD#1171).
+    It offers no TLS: in Debian 12 each of its TLS handshakes fails (OpenSMTPD#1171).
     """
     package = find_unpacked("opensmtpd")
     require_root("opensmtpd")
@@ -105,10 +107,11 @@ match from any for any action keep
 
 @dataclass(frozen=True)
 class Aiosmtpd:
-    """aiosmtpd: `smtp` offers STARTTLS, `plain` does not.
+    """
+    aiosmtpd: `smtp` offers STARTTLS, `plain` does not.
 
-    It tells the size of what it has received in its answer to the message, and takes
-    as many seconds for its answer to QUIT as the client's name in EHLO says: "slow2".
+    Its reply to a message tells the size of the message.  It delays its reply to QUIT
+    by the number of seconds in the client's name: "EHLO slow2" means 2 s.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""A network with a name server of its own, and an ident server in it."""
+"""A network namespace with a name server and an ident server."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from tests.servers.daemon import (
 
 @dataclass(frozen=True)
 class Network:
-    """A network of our own, with a loopback and a name server and nothing else."""
+    """A network namespace with a loopback and a name server."""
 
     pid: int
     log: Path
 
     def inside(self, *command: str) -> list[str]:
-        """Return the command that runs a command in here, in the same directory."""
+        """
+        Return the command that runs a command in the namespace, in the current
+        directory.
+        """
         return [
             find_program("nsenter", "util-linux"),
             f"--target={self.pid}",
@@ -42,19 +45,20 @@ class Network:
 
 @functools.cache
 def network() -> Network:
-    """Start dnsmasq in a network of its own; `Network.log` shows what it is asked.
+    """
+    Start dnsmasq in a network namespace; `Network.log` shows the queries.
 
-    All under example.test:
+    All names are under example.test:
 
-    - five is 127.0.0.5, six is ::1, and many is 127.0.0.7, 127.0.0.8 and ::1;
-      each of these addresses leads back to its name, and 127.0.0.1 to localhost;
-    - nameless is 127.0.0.9, which has no name;
-    - 127.0.0.10 says that it is liar, and liar is 127.0.0.11;
-    - silent is 192.0.2.1, where nothing ever answers, not even to refuse;
-      racing is 192.0.2.1 and 127.0.0.5;
-    - stalled, and the name of 127.0.0.66, are questions that are never answered.
+    - five is 127.0.0.5, six is ::1, and many is 127.0.0.7, 127.0.0.8 and ::1; each of
+      these addresses has its name as PTR record, and 127.0.0.1 has localhost;
+    - nameless is 127.0.0.9, which has no PTR record;
+    - 127.0.0.10 has the PTR record liar, and liar is 127.0.0.11;
+    - silent is 192.0.2.1, which neither answers nor refuses; racing is 192.0.2.1 and
+      127.0.0.5;
+    - queries for stalled and for the name of 127.0.0.66 are never answered.
 
-    Any address that is not of 127.0.0.0/8 or 192.0.2.0/24 is unreachable.
+    Any address outside 127.0.0.0/8 and 192.0.2.0/24 is unreachable.
     """
     dnsmasq = find_program("dnsmasq", "dnsmasq-base")
     unshare = find_program("unshare", "util-linux")
@@ -71,14 +75,15 @@ def network() -> Network:
     process = start(
         directory, *isolate, "sh", "-c", _ENTER, ip, str(directory), dnsmasq
     )
-    # The table of ports cannot tell: until it leaves, the process sees the host's.
+    # /proc/PID/net cannot tell: until unshare(2) the process is in the host's
+    # namespace.
     wait_until_ready(
         process, directory, lambda: "started" in text_of(directory / "log")
     )
     return Network(pid=process.pid, log=directory / "log")
 
 
-# No --fork: the process keeps its id, by which others find the way in.
+# dnsmasq must not fork: other processes enter its namespaces by its process id.
 _ENTER = """\
 set -e
 "$0" link set lo up
@@ -126,7 +131,9 @@ rev-server=127.0.0.66/32,192.0.2.53
 
 @dataclass(frozen=True)
 class Ident:
-    """An ident server inside a network: all connections there belong to `user`."""
+    """
+    An ident server in a network namespace, which reports `user` for every connection.
+    """
 
     network: Network
     port: int
@@ -136,13 +143,14 @@ class Ident:
 
 @functools.cache
 def identd() -> Ident:
-    """Start oidentd on every address of the network, on the port that clients ask."""
+    """Start oidentd on every address of the namespace, on port 113."""
     oidentd = find_program("oidentd", "oidentd")
     inside = network()
     directory = make_directory("identd")
     settings = directory / "oidentd.conf"
     port, user = 113, "tester"
-    # Whoever runs the tests: the answer is for a connection that there is, at least.
+    # The name is fixed, so it does not depend on the user who runs the tests.  oidentd
+    # still checks that the connection exists.
     settings.write_text(f'default {{ default {{ force reply "{user}" }} }}\n')
     command = inside.inside(oidentd, "-i", "-S", "-C", str(settings))
     process = start(directory, *command)

@@ -1,4 +1,4 @@
-"""INN: its server innd, and nnrpd, the part of it that readers talk to."""
+"""INN: innd, the server for peers, and nnrpd, the server for readers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.daemon import (
 
 @functools.cache
 def nnrpd() -> Server:
-    """Start nnrpd, the part of INN that readers talk to, on a spool of nothing."""
+    """Start nnrpd, INN's server for readers, with an empty spool."""
     program = find_program("nnrpd", "inn2")
     require_root("inn2")
     directory, settings = _inn("nnrpd")
@@ -36,10 +36,11 @@ def nnrpd() -> Server:
 
 @functools.cache
 def innd() -> Server:
-    """Start innd, which offers STARTTLS to clients that have said MODE READER only.
+    """
+    Start innd, which offers STARTTLS only after MODE READER.
 
-    We are one of its peers, as every client on its host is in Debian's configuration;
-    other clients are given to nnrpd at once.
+    The tests connect as a peer, like every client on its host with Debian's settings;
+    innd gives other clients to nnrpd at once.
     """
     program, history = find_program("innd", "inn2"), find_program("makedbz", "inn2")
     require_root("inn2")
@@ -52,8 +53,8 @@ def innd() -> Server:
         part.rename(path.with_suffix(part.suffix))
 
     def command(port: int) -> tuple[str, ...]:
-        # SIGTERM does not end innd before its next connection.  It ends the shell,
-        # and what is left of the process group is killed.
+        # innd acts on SIGTERM only at its next connection.  So the signal ends a shell,
+        # and the rest of the process group is killed.
         shell = ("/bin/sh", "-c", '"$@" & wait', "sh")
         innd = (*environment, program, "-d", "-N", "-P", str(port))
         return as_user("news", *shell, *innd)
@@ -62,7 +63,7 @@ def innd() -> Server:
 
 
 def _inn(name: str) -> tuple[Path, Path]:
-    """Make a spool for INN, and return its directory and its settings."""
+    """Make a spool for INN; return its directory and its settings file."""
     directory = make_directory(name)
     for path in _INN_PATHS:
         (directory / path).mkdir()

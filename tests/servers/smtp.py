@@ -25,7 +25,7 @@ from tests.servers.daemon import (
 
 @dataclass(frozen=True)
 class Postfix:
-    """An SMTP server; it keeps what is sent to user@example.test."""
+    """An SMTP server that stores mail for user@example.test."""
 
     host: str
     addresses: tuple[str, ...]
@@ -38,7 +38,7 @@ class Postfix:
     log: Path
 
     def message(self, text: str) -> str:
-        """Wait until a message with this text has arrived, and return it."""
+        """Wait for a message that contains this text; return it."""
 
         def find() -> str | None:
             files = self.mailbox.glob("new/*")
@@ -50,12 +50,13 @@ class Postfix:
 
 @functools.cache
 def postfix() -> Postfix:
-    """Start Postfix.
+    """
+    Start Postfix.
 
-    STARTTLS is offered on port `smtp` and on the UNIX `socket`, and not on `plain`.
-    On `mutual` it is offered, and a client certificate is demanded.  On `smtps` TLS
-    comes first.  The log names the server that a client asked for by SNI: "to NAME"
-    where it is mail.example.test, and "SNI NAME" where it is another.
+    It offers STARTTLS on port `smtp` and on the UNIX `socket`, but not on `plain`. On
+    `mutual` it offers STARTTLS and requires a client certificate.  On `smtps` TLS is
+    implicit.  The log has the SNI of the client: "to NAME" for mail.example.test, and
+    "SNI NAME" for any other.
     """
     master = find_program("master", "postfix")
     require_root("postfix")
@@ -173,5 +174,5 @@ tls_server_sni_maps = inline:{{ mail.example.test={shared.server} }}
 smtpd_tls_loglevel = 1
 smtpd_tls_received_header = yes
 """)
-    # Postfix waits for a file that has just been written to settle: a second in all.
+    # Postfix waits up to a second if main.cf is as new as the current time.
     os.utime(path, (0, 0))

@@ -13,7 +13,7 @@ from tests.servers.daemon import HOST, make_directory, require_root, serve
 
 @dataclass(frozen=True)
 class SSH:
-    """An SSH server of 127.0.0.1, where root logs in by a key."""
+    """An SSH server on 127.0.0.1, where root logs in with a key."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ def sshd() -> SSH:
     for name in ("host", "user"):
         command = (keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
         subprocess.run(command, check=True, capture_output=True)
-    # The server insists on this directory, which Debian's unit makes when it starts it.
+    # sshd requires this directory, which Debian's systemd unit creates.
     Path("/run/sshd").mkdir(exist_ok=True)
     settings = directory / "sshd_config"
 

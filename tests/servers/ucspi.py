@@ -1,4 +1,4 @@
-"""The servers of UCSPI: tcpserver, and unixserver."""
+"""Servers of UCSPI: tcpserver and unixserver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.network import Network
 
 @dataclass(frozen=True)
 class TcpServer:
-    """A program run by tcpserver for each connection to a port."""
+    """A port of tcpserver, which runs a program for each connection."""
 
     host: str
     port: int
@@ -38,7 +38,10 @@ def tcpserver(
     host: str = HOST,
     inside: Network | None = None,
 ) -> TcpServer:
-    """Start tcpserver, here or inside a network; the same request, the same server."""
+    """
+    Start tcpserver on this host or in a network; the same arguments give the same
+    server.
+    """
     tcpserver = find_program("tcpserver", "ucspi-tcp")
     directory = make_directory("tcpserver")
     arguments = [tcpserver, "-1", *options, host, "0", *command]
@@ -55,7 +58,7 @@ def tcpserver(
 
 @dataclass(frozen=True)
 class UnixServer:
-    """A program run by unixserver for each connection to a socket."""
+    """A socket of unixserver, which runs a program for each connection."""
 
     path: Path
     log: Path
@@ -63,7 +66,7 @@ class UnixServer:
 
 @functools.cache
 def unixserver(*command: str, options: tuple[str, ...] = ()) -> UnixServer:
-    """Start unixserver; the same request, the same server."""
+    """Start unixserver; the same arguments give the same server."""
     unixserver = find_program("unixserver", "ucspi-unix")
     directory = make_directory("unixserver")
     path = directory / "socket"

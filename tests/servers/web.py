@@ -1,9 +1,11 @@
-"""HTTP servers, each with the same application or in front of it.
+"""
+HTTP servers that run the same application, and proxies in front of one.
 
 The application (`application.py`) answers
 
-- ``GET /bytes?size=N&wait=S`` with N bytes, after S seconds,
-- ``POST /?wait=S`` with "received N bytes", once it has the body and S seconds later.
+- ``GET /bytes?size=N&wait=S`` with N bytes, after S seconds;
+
+- ``POST /?wait=S`` with "received N bytes", S seconds after the end of the body.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Web:
 
 @functools.cache
 def uvicorn() -> Web:
-    """Start uvicorn, on the event loop of asyncio, with the application."""
+    """Start uvicorn with the application, on asyncio's event loop."""
     directory = make_directory("uvicorn")
     script = str(Path(__file__).parent.joinpath("scripts", "application.py"))
     server = str(certificates.shared().server)
@@ -50,7 +52,7 @@ def uvicorn() -> Web:
 
 @functools.cache
 def node() -> Web:
-    """Start a server of node's modules http and https, with the same application."""
+    """Start the same application with node's modules http and https."""
     program = find_program("node", "nodejs")
     directory = make_directory("node")
     script = str(Path(__file__).parent.joinpath("scripts", "application.js"))
@@ -63,7 +65,8 @@ def node() -> Web:
 
 @dataclass(frozen=True)
 class Nginx:
-    """nginx as a proxy: of HTTP before uvicorn, of SMTP before aiosmtpd.
+    """
+    nginx as a proxy: of HTTP in front of uvicorn, of SMTP in front of aiosmtpd.
 
     The port `smtp` offers STARTTLS.
     """
@@ -76,10 +79,11 @@ class Nginx:
 
 @functools.cache
 def nginx(backend: int, mail: int) -> Nginx:
-    """Start nginx before an HTTP server and an SMTP server on these ports.
+    """
+    Start nginx in front of an HTTP server and an SMTP server on these ports.
 
-    It refuses bodies over 100 MB, and reads them all the same.  It takes a client's FIN
-    for a hang-up, and drops the request (``proxy_ignore_client_abort off``).
+    It refuses bodies over 100 MB, but reads them.  It treats a client's FIN as a closed
+    connection and drops the request (``proxy_ignore_client_abort off``).
     """
     program = find_program("nginx", "nginx-light")
     module = Path("/usr/lib/nginx/modules/ngx_mail_module.so")
@@ -140,7 +144,7 @@ mail {{
 
 @functools.cache
 def haproxy(backend: int) -> Web:
-    """Start HAProxy before an HTTP server on this port."""
+    """Start HAProxy in front of an HTTP server on this port."""
     program = find_program("haproxy", "haproxy")
     directory = make_directory("haproxy")
     settings = directory / "haproxy.cfg"
@@ -167,7 +171,7 @@ backend application
 
 @functools.cache
 def lighttpd() -> Web:
-    """Start lighttpd, which has no application: it refuses bodies over 1 MiB."""
+    """Start lighttpd without an application; it refuses bodies over 1 MiB."""
     program = find_program("lighttpd", "lighttpd")
     module = Path("/usr/lib/lighttpd/mod_openssl.so")
     if not module.exists():
@@ -198,7 +202,7 @@ $SERVER["socket"] == "{HOST}:{https}" {{
 
 @functools.cache
 def stunnel(backend: int) -> int:
-    """Start stunnel, and return the port that leads through TLS to this port."""
+    """Start stunnel; return its port, which leads through TLS to port `backend`."""
     program = find_program("stunnel4", "stunnel4")
     directory = make_directory("stunnel")
     settings = directory / "stunnel.conf"

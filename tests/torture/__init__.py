@@ -1,23 +1,25 @@
 """
-Hard use: attackers, certificates, networks, processes, and words of any shape.
+Hard use: attackers, certificates, networks, processes and random input.
 
-All of it runs with the other tests, in a share that leaves CI its time;
-``make torture`` (``TORTURE=1``) runs the whole.
+``make test`` runs a share of these tests, to keep CI short; ``make torture``
+(``TORTURE=1``) runs all of them.
 """
 
 from __future__ import annotations
 
 import os
 
-#: Whether to run the whole, and not a share.
+#: Whether to run all cases instead of a share.
 WHOLE = os.environ.get("TORTURE", "") not in ("", "0")
 
 
 def share(part: int, whole: int) -> int:
-    """Return how many of something to do: a part of it, or the whole."""
+    """Return the number for the share (`part`) or for all cases (`whole`)."""
     return whole if WHOLE else part
 
 
 def every(part: int, whole: int = 1) -> slice:
-    """Return one in so many of a list, in the share and in the whole."""
+    """
+    Return a slice with a step of `part` for the share and of `whole` for all cases.
+    """
     return slice(0, None, share(part, whole))

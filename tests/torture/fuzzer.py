@@ -2,10 +2,10 @@
 The coverage-guided fuzzer: ``python -m tests.torture.fuzzer SECONDS [TARGET ...]``.
 
 Each target of `tests.torture.targets` is fuzzed in a process of its own, from its seeds
-and from what is kept in ``corpus``.  An input that breaks a promise is written to the
-current directory, and its traceback to stderr.  With ``--keep`` what has led to new
-code is added to ``corpus``.  The seed of the random numbers is always the same, so that
-runs of the same code are alike.
+and from the inputs kept in ``corpus``. An input that fails a check is written to the
+current directory, and its traceback to stderr.  With ``--keep``, inputs that reached
+new code are added to ``corpus``. The random seed is fixed, so that runs of the same
+code are alike.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import atheris
 
-#: The longest input; longer ones say nothing new, and take their time.
+#: The longest input, in bytes.  Longer inputs reach no new code and take longer.
 LONGEST = 4096
 
 
 def fuzz(target: str, *arguments: str) -> None:
-    """Fuzz one target; does not return."""
+    """Fuzz one target.  This function does not return."""
     with atheris.instrument_imports(include=["twisted_tcpclient"]):
         from tests.torture.targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[target][0])
@@ -59,7 +59,7 @@ def run(target: str, seconds: int, keep: bool) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fuzz all, or some; return 1 if a promise was broken."""
+    """Fuzz the given targets, or all; return 1 if a check failed in any of them."""
     if arguments[:1] == ["--one"]:
         fuzz(*arguments[1:])
     keep = "--keep" in arguments

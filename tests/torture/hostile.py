@@ -1,9 +1,9 @@
 """
-A server that means harm: it follows a script, and then checks what became of it.
+A hostile server that follows a script, and the checks of how the client ended.
 
-A script is a transcript as in :mod:`tests.transcripts`, and how it ends.  The same
-script is followed in memory (`in_memory`), where thousands of them take seconds, and on
-a socket (`on_socket`), against a session in this process or against the command.
+A script is a transcript as in :mod:`tests.transcripts` and an ending.  The same script
+is followed in memory (`in_memory`), where thousands of scripts take seconds, and on a
+socket (`on_socket`), against a session in this process or against the command.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
 
-#: How long the dialogue may take, and the handshake after it, in seconds.
+#: Timeout of the dialogue, and of the handshake after it, in seconds.
 TIMEOUT = 30
 
 #: The longest line on stderr, in bytes, that a server can cause.
 LONGEST_LINE = 300
-#: The same for a line that quotes 300 bytes, each of which may need four to be shown.
+#: The same for a line that quotes 300 bytes of the server: an escaped byte takes four.
 LONGEST_QUOTE = 1300
 
-#: What takes a terminal, or whoever reads a log, for a fool.  `SPOOF` stands for it in
-#: scripts.
+#: Escape sequences and text that can forge the output of a terminal or a line of a log.
+#: In scripts, the word `SPOOF` is replaced by it.
 SPOOF = (
     b"\x1b]0;evil\x07\x1b[2J\x1b[1;1H\x9b31m\x08\x7f\x00"
     b" PASSWORD\rtcpclient: fatal: no\xff\xfe\xe2\x80\xae"
@@ -49,12 +49,12 @@ SPOOF = (
 QUOTE = "tcpclient: the server, unauthenticated, said: "
 
 
-#: The beginning of what a client says to begin TLS.
+#: The first bytes of a ClientHello record.
 HELLO = Said(False, b"\x16\x03\x01")
 
 
 class Ending(Enum):
-    """What a server does when it has said its part."""
+    """What a server does after the last step of its script."""
 
     WAIT = "waits"
     FIN = "closes"
@@ -64,13 +64,14 @@ class Ending(Enum):
 @dataclass(frozen=True)
 class Script:
     """
-    What one server does to one client.
+    The steps of one server against one client.
 
-    :ivar dialect: that the client speaks.
-    :ivar says: what is said, by both, in order.  The server waits for the client where
-        it is the client's turn, and says its own part whatever the client has said.
-    :ivar words: what the client's message has to say, "" where anything will do.
-    :ivar pause: how long the server waits, in memory, before it says anything.
+    :ivar dialect: The dialect that the client speaks.
+    :ivar says: The steps of both sides, in order.  The server waits for the client
+        where it is the client's turn, and says its own part whatever the client has
+        said.
+    :ivar words: A text that the client's error message contains; "" if any will do.
+    :ivar pause: Seconds that the server waits, in memory, before each step of its own.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Script:
         words: str = "",
         ending: Ending = Ending.WAIT,
     ) -> Script:
-        """Make a script of a transcript."""
+        """Make a script from a transcript."""
         says = tuple(
             replace(said, data=said.data.replace(b"SPOOF", SPOOF))
             for said in parse(transcript)
@@ -100,14 +101,14 @@ class Script:
 @dataclass
 class Outcome:
     """
-    What became of a client.
+    The result of one run of a client.
 
-    :ivar status: its exit status, None while it is undecided.
-    :ivar told: its lines on stderr.
-    :ivar clear: all that it has sent without being asked to by TLS.
-    :ivar late: what it has sent after it had given up.
-    :ivar used: whether stdin, stdout or prog were touched.
-    :ivar left: what is left behind for later.
+    :ivar status: Its exit status; None while the session runs.
+    :ivar told: Its lines on stderr.
+    :ivar clear: All bytes that it sent while connected: the dialogue, then TLS records.
+    :ivar late: Bytes that it sent after it had closed the connection.
+    :ivar used: Whether stdin, stdout or prog were touched.
+    :ivar left: The delayed calls that remain in the reactor.
     """
 
     status: int | None = None
@@ -119,7 +120,7 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The line that says what went wrong."""
+        """The text of the line that begins with "tcpclient: fatal: "."""
         start = b"tcpclient: fatal: "
         (line,) = [line for line in self.told if line.startswith(start)]
         return line[len(start) :].decode("ascii").rstrip("\n")
@@ -127,16 +128,17 @@ class Outcome:
 
 def said_in_good_order(dialect: str, clear: bytes) -> bool:
     """
-    Whether all that was sent in clear is the dialogue's, and then perhaps TLS.
+    Tell whether the bytes sent are those of the dialogue, and then TLS records, if any.
 
-    Some servers save the client a question, so that any of them may be left out.
+    Some servers make a question of the client unnecessary, so any question may be
+    missing.
     """
     clear, hello, rest = clear.partition(HELLO.data)
     clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
     clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
     asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
     if dialect == "nntp":
-        # Once more, after a change of mode (RFC 3977, 5.3).
+        # After a change of mode the client asks again (RFC 3977, section 5.3).
         asked += [b"MODE READER\r\n", *asked]
     return are_records(hello + rest) and any(
         b"".join(some) == clear
@@ -146,7 +148,7 @@ def said_in_good_order(dialect: str, clear: bytes) -> bool:
 
 
 def are_records(data: bytes) -> bool:
-    """Whether this is nothing but whole records of TLS."""
+    """Tell whether the data consists of whole TLS records."""
     while re.match(rb"[\x14-\x17]\x03", data):
         data = data[5 + int.from_bytes(data[3:5], "big") :]
     return data == b""
@@ -154,9 +156,9 @@ def are_records(data: bytes) -> bool:
 
 def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
     """
-    Say what is wrong with an outcome; nothing if the client has defended itself.
+    Return the faults of an outcome; an empty list if the client defended itself.
 
-    :param place: where the server is, as messages have to say.
+    :param place: The address of the server as messages show it.
     """
     found = []
     if outcome.status != 111:
@@ -171,7 +173,7 @@ def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
         found.append(f"sent in clear: {outcome.clear!r}")
     fatal, starts = 0, [b"tcpclient: fatal: " + place.encode()]
     if script.ending is Ending.RST:
-        # It may come before we hear of the connection.
+        # The RST may arrive before the client knows that it is connected.
         starts.append(b"tcpclient: fatal: unable to connect to " + place.encode())
     for line in outcome.told:
         quote = line.startswith(QUOTE.encode())
@@ -188,7 +190,7 @@ def faults(script: Script, outcome: Outcome, place: str) -> list[str]:
 
 
 def settings(dialect: str, host: str, port: int, verbosity: int) -> Settings:
-    """What the user has asked for: STARTTLS, and a certificate of our authority."""
+    """Return settings for STARTTLS that trust the tests' own CA."""
     return Settings(
         host=host,
         port=port,
@@ -201,7 +203,7 @@ def settings(dialect: str, host: str, port: int, verbosity: int) -> Settings:
 
 @contextlib.contextmanager
 def watched(outcome: Outcome) -> Iterator[None]:
-    """Write down what is said on stderr, and whether stdin or stdout are opened."""
+    """Record the lines on stderr, and whether stdin or stdout are opened."""
     write = os.write
 
     def witness(descriptor: int, data: bytes) -> int:
@@ -222,8 +224,8 @@ class Client:
     """
     A session in memory, and the server's end of its connection.
 
-    :ivar outcome: what has become of it.
-    :ivar wire: its transport.
+    :ivar outcome: The result of the session.
+    :ivar wire: The transport of the session.
     """
 
     def __init__(self, dialect: str, verbosity: int, outcome: Outcome) -> None:
@@ -245,16 +247,18 @@ class Client:
         return self.outcome.status is not None
 
     def say(self, said: Said) -> None:
-        """The server says this, in one segment."""
+        """Deliver a step of the server in one segment."""
         self.hear(said.tagged(self._tag))
 
     def hear(self, data: bytes) -> None:
-        """Some bytes arrive, even if nobody wants them any more."""
+        """Deliver bytes to the client, also after it has closed the connection."""
         if data:
             self._protocol.dataReceived(data)
 
     def answers(self, said: Said) -> bool:
-        """Tell whether the client has said as much as this, and take it."""
+        """
+        Take a step of the client from its output; return False if it is not complete.
+        """
         self._unheard += self.wire.take()
         length = len(said.data)
         if said.data.endswith(b"\n"):
@@ -267,15 +271,15 @@ class Client:
         return True
 
     def close(self, ending: Ending) -> None:
-        """The connection ends in this way, or in the end by our own deadline."""
+        """End the connection as the script says, or by the client's deadline."""
         for _ in ("STARTTLS", "the handshake"):
             if ending is Ending.WAIT and not self.over:
                 self.reactor.advance(TIMEOUT)
-        # Whoever was given up still talks.
+        # The server goes on talking after the client has closed the connection.
         if self.wire.disconnecting:
             self.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n\x15\x03\x01\x00\x02\x02\x28")
         self.outcome.clear, self.outcome.late = self.wire.value(), self.wire.late
-        # What is written from here on goes nowhere.
+        # The connection is lost: bytes written from here on reach no server.
         reason = ConnectionDone() if ending is Ending.FIN else ConnectionLost()
         self._protocol.connectionLost(Failure(reason))
         self.outcome.left = self.reactor.getDelayedCalls()
@@ -285,18 +289,18 @@ class Client:
 
 
 def play(client: Client, script: Script) -> None:
-    """Follow a script as far as it goes."""
+    """Follow a script until it ends or the client does not take its turn."""
     for said in script.says:
         if said.by_server:
             client.reactor.advance(script.pause)
             client.say(said)
         elif client.over or not client.answers(said):
-            # The client waits for the server, and the server for the client.
+            # Stop here: the client waits for the server, and the server for the client.
             return
 
 
 def in_memory(script: Script, verbosity: int = 2) -> Outcome:
-    """Follow a script, in memory and in no time."""
+    """Follow a script in memory, with a clock that the test advances."""
     outcome = Outcome()
     with watched(outcome):
         client = Client(script.dialect, verbosity, outcome)
@@ -309,10 +313,10 @@ def in_handshake(
     script: Script, context: SSL.Context, tamper: Callable[[bytes], bytes]
 ) -> Outcome:
     """
-    Follow a good script in memory, then answer the client's hello with something else.
+    Follow a good script in memory, then answer the ClientHello with other bytes.
 
-    :param tamper: is given the first flight of a TLS server that means well, and
-        returns what is sent in its place.
+    :param tamper: A function that gets the first flight of a correct TLS server, and
+        returns the bytes to send in its place.
     """
     outcome = Outcome()
     with watched(outcome):
@@ -326,10 +330,12 @@ def in_handshake(
 
 
 def on_socket(script: Script) -> Callable[[Peer], bytes]:
-    """Return what :func:`tests.command.serving` follows; its result is all in clear."""
+    """
+    Return a script for :func:`tests.command.serving`; it returns all bytes received.
+    """
 
     def follow(peer: Peer) -> bytes:
-        # Whoever is attacked hangs up, at any time.
+        # The client may close the connection at any step.
         with contextlib.suppress(OSError):
             _follow(script, peer)
             if script.ending is Ending.RST:
@@ -355,7 +361,7 @@ def _follow(script: Script, peer: Peer) -> None:
 
 
 def tls_flight(client_hello: bytes, context: SSL.Context) -> bytes:
-    """What a TLS server says first to a client that has said hello."""
+    """Return the first flight of a TLS server in answer to a ClientHello."""
     server = SSL.Connection(context, None)
     server.set_accept_state()
     server.bio_write(client_hello)

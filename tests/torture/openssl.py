@@ -1,6 +1,4 @@
-"""
-The program `openssl`, which has its own opinion.
-"""
+"""The program `openssl`, as a second opinion on certificates."""
 
 from __future__ import annotations
 
@@ -10,11 +8,11 @@ from tests.packages import find_program
 
 
 def program() -> str:
-    """Return where it is."""
+    """Return the path of the program."""
     return find_program("openssl", "openssl")
 
 
 def verifies(*arguments: str) -> bool:
-    """Tell whether ``openssl verify`` has nothing against a server's certificate."""
+    """Tell whether ``openssl verify`` accepts a server's certificate."""
     command = (program(), "verify", "-purpose", "sslserver", *arguments)
     return subprocess.run(command, capture_output=True).returncode == 0

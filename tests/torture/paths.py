@@ -1,9 +1,9 @@
-"""A path between two networks of the tests' own, and what may befall packets on it.
+"""
+A path between two network namespaces, with faults applied to its packets.
 
-Not every kernel can lose and delay packets (netem), so the packets go through us: each
-end of the path is a TUN device, and a thread carries what comes out of one into the
-other.  Each connection is treated in its own way, found by the family and the port of
-its server.
+Not every kernel has netem, which loses and delays packets.  So each end of the path is
+a TUN device, and a thread carries packets from one to the other.  A treatment applies
+to the connections of one server, found by address family and port.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.packages import find_program
 
 T = TypeVar("T")
 
-#: The addresses of the ends: IPv4 and IPv6.
+#: The IPv4 and the IPv6 address of each end.
 NEAR = ("10.9.0.1", "fd00:9::1")
 FAR = ("10.9.0.2", "fd00:9::2")
 
@@ -47,7 +47,7 @@ _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 
 
 def _leave() -> None:
-    """Put this thread into namespaces of its own: network and mounts."""
+    """Move this thread into new network and mount namespaces."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS):
         number = ctypes.get_errno()
@@ -55,10 +55,10 @@ def _leave() -> None:
 
 
 class Place:
-    """A network of its own, with what else is there: a thread, and files in /etc."""
+    """A network namespace with a thread in it, and with its own files in /etc."""
 
     def __init__(self) -> None:
-        """Make it, with a loopback and nothing else."""
+        """Create the namespaces, with a loopback device and nothing else."""
         if os.geteuid() != 0:
             raise SkipTest("only root can make a network namespace")
         self._thread = ThreadPoolExecutor(1)
@@ -70,23 +70,27 @@ class Place:
         self.ip("link", "set", "lo", "up")
 
     def call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Call a function in here: its sockets and processes belong here."""
+        """
+        Call a function in the thread of this place: its sockets and processes are
+        there.
+        """
         return self._thread.submit(function, *arguments, **named).result()
 
     def tool(self, *command: str) -> None:
-        """Run a command in here, which has to succeed."""
+        """Run a program in this place; raise RuntimeError if it fails."""
         done = self.call(subprocess.run, command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")
 
     def ip(self, *words: str) -> None:
-        """Change the network, as by hand."""
+        """Run `ip` in this place."""
         self.tool(find_program("ip", "iproute2"), *words)
 
     def cover(self, **files: str) -> File:
-        """Put other files over those of /etc, and return the directory they are in.
+        """
+        Mount files over those in /etc, and return the directory that contains them.
 
-        In a name `_` stands for the dot.  They may be written to later.
+        In a name, `_` stands for the dot.  The files may be rewritten later.
         """
         directory = servers.make_directory("etc")
         for name, text in files.items():
@@ -96,13 +100,15 @@ class Place:
         return directory
 
     def listener(self, host: str, port: int = 0) -> socket.socket:
-        """Return a TCP socket that is bound in here."""
+        """Return a TCP socket that listens in this place."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return self.call(socket.create_server, (host, port), family=family, backlog=200)
 
     @contextlib.contextmanager
     def serving(self, script: Script, host: str) -> Iterator[Server]:
-        """Follow a script on a port in here; `arguments` are host and port."""
+        """
+        Follow a script on a port in this place; its `arguments` are host and port.
+        """
         listener = self.listener(host)
         port = str(listener.getsockname()[1])
         with listening(listener, script, host, port) as server:
@@ -111,14 +117,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet, and whether it comes from the near end."""
+    """An IP packet, and whether it comes from the near end."""
 
     data: bytes
     outward: bool
 
     @property
     def is_ipv6(self) -> bool:
-        """Whether it is of that family."""
+        """Whether the packet is IPv6."""
         return self.data[0] >> 4 == 6
 
     @property
@@ -127,27 +133,27 @@ class Packet:
 
     @property
     def is_tcp(self) -> bool:
-        """Whether it is one at all."""
+        """Whether the packet carries TCP."""
         return self.data[6 if self.is_ipv6 else 9] == socket.IPPROTO_TCP
 
     @property
     def ports(self) -> tuple[int, int]:
-        """From where and to where."""
+        """The source port and the destination port."""
         first, second = struct.unpack_from("!HH", self.data, self._offset)
         return first, second
 
     @property
     def flags(self) -> int:
-        """SYN and the like."""
+        """The TCP flags."""
         return self.data[self._offset + 13]
 
     @property
     def payload(self) -> int:
-        """Where its payload begins."""
+        """The offset of the TCP payload in the packet."""
         return self._offset + (self.data[self._offset + 12] >> 4) * 4
 
     def resets(self) -> list[Packet]:
-        """What tells both ends that the connection is no more, instead of this."""
+        """Return a RST for each end, to deliver instead of this packet."""
         first, second = self.ports
         sent, received = struct.unpack_from("!II", self.data, self._offset + 4)
         size = len(self.data) - self.payload + bool(self.flags & (_SYN | _FIN))
@@ -176,35 +182,35 @@ class Packet:
 
 
 def _checksum(data: bytes) -> int:
-    """The sum of RFC 1071."""
+    """Return the Internet checksum (RFC 1071)."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
 
 
-#: What becomes of a packet: packets, and in how many seconds each.
+#: The packets to deliver for one packet, each with a delay in seconds.
 Fate = list[tuple[float, Packet]]
 Treatment = Callable[[Packet], Fate]
 
 
 def passed(packet: Packet) -> Fate:
-    """Nothing befalls it."""
+    """Deliver the packet."""
     return [(0.0, packet)]
 
 
 def lossy(rate: float, dice: Random) -> Treatment:
-    """Some are lost."""
+    """Lose packets at random."""
     return lambda packet: [] if dice.random() < rate else passed(packet)
 
 
 def late(most: float, dice: Random) -> Treatment:
-    """All are late by up to so many seconds, and so come in another order."""
+    """Delay each packet by up to `most` seconds, which also changes their order."""
     return lambda packet: [(dice.random() * most, packet)]
 
 
 def doubled(rate: float, dice: Random) -> Treatment:
-    """Some come twice, and the second time later."""
+    """Deliver packets at random a second time, later."""
 
     def treat(packet: Packet) -> Fate:
         again = dice.random() < rate
@@ -214,7 +220,7 @@ def doubled(rate: float, dice: Random) -> Treatment:
 
 
 def spoilt(rate: float, dice: Random) -> Treatment:
-    """In the payload of some a bit is turned over."""
+    """Flip one bit in the payload of packets chosen at random."""
 
     def treat(packet: Packet) -> Fate:
         data = bytearray(packet.data)
@@ -226,12 +232,12 @@ def spoilt(rate: float, dice: Random) -> Treatment:
 
 
 def narrow(most: int) -> Treatment:
-    """Packets of more bytes are lost, and nobody is told."""
+    """Lose packets of more than `most` bytes, without ICMP."""
     return lambda packet: [] if len(packet.data) > most else passed(packet)
 
 
 def swallowed(before: int, family: int = 0) -> Treatment:
-    """After so many packets all are lost; only those of one family, if it is given."""
+    """Lose all packets after the first `before`; if given, only those of one family."""
     count = itertools.count()
 
     def treat(packet: Packet) -> Fate:
@@ -243,7 +249,7 @@ def swallowed(before: int, family: int = 0) -> Treatment:
 
 
 def broken(before: int, family: int = 0) -> Treatment:
-    """After so many packets both ends are told that the connection is no more."""
+    """Answer each packet after the first `before` with a RST to both ends."""
     count = itertools.count()
 
     def treat(packet: Packet) -> Fate:
@@ -251,7 +257,7 @@ def broken(before: int, family: int = 0) -> Treatment:
             return passed(packet)
         if next(count) < before:
             return passed(packet)
-        # One must not answer what says that there is nobody to answer.
+        # A RST is not answered by a RST (RFC 9293, section 3.10.7.1).
         is_answer = packet.flags & _RST
         return [] if is_answer else [(0.0, reset) for reset in packet.resets()]
 
@@ -259,10 +265,12 @@ def broken(before: int, family: int = 0) -> Treatment:
 
 
 class Path:
-    """Two places, and the way between them."""
+    """Two places joined by a pair of TUN devices."""
 
     def __init__(self, mtu: int) -> None:
-        """:param mtu: the most that a packet may have, in bytes."""
+        """
+        :param mtu: The MTU in bytes.
+        """
         if not os.path.exists("/dev/net/tun"):
             raise SkipTest("this machine has no /dev/net/tun")
         self.near, self.far = Place(), Place()
@@ -276,7 +284,7 @@ class Path:
         threading.Thread(target=self._carry, daemon=True).start()
 
     def _join(self, place: Place, addresses: tuple[str, ...], mtu: int) -> int:
-        """Put an end of the path into a place."""
+        """Create a TUN device in a place, with its addresses."""
         tun: int = place.call(os.open, "/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         request = struct.pack("16sH22x", b"path", _IFF_TUN | _IFF_NO_PI)
         place.call(ioctl, tun, _TUNSETIFF, request)
@@ -288,8 +296,11 @@ class Path:
 
     @contextlib.contextmanager
     def treating(self, port: int, treatment: Treatment, *hosts: str) -> Iterator[None]:
-        """Treat all connections to a port of the far end, at these addresses, so."""
-        # Others may have the same port at the other address.
+        """
+        Apply a treatment to all connections to a port of the far end at these hosts.
+        """
+        # A server of another test may have the same port at the address of the other
+        # family.
         places = [(":" in host, port) for host in hosts]
         self._treatments.update(dict.fromkeys(places, treatment))
         try:
@@ -318,13 +329,13 @@ class Path:
                 self._deliver(heapq.heappop(self._later)[2])
 
     def _deliver(self, packet: Packet) -> None:
-        # One that nobody takes is lost, which is what a network is like.
+        # A packet that the device does not take is lost, as in a real network.
         with contextlib.suppress(OSError):
             os.write(self._tuns[packet.outward], packet.data)
 
 
 def path(mtu: int = 1500) -> Path:
-    """Return a path with that MTU; the same one for the same."""
+    """Return the path with this MTU; it is made once and kept."""
     return _made(mtu)
 
 

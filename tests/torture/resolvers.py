@@ -1,4 +1,4 @@
-"""A name server that may say anything."""
+"""A name server whose replies a test decides."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from tests.torture.paths import Place
 
 A, CNAME, PTR, TXT, AAAA = 1, 5, 12, 16, 28
 
-#: What a reply says of itself: an answer, or why there is none.
+#: The flags of a DNS header: success, SERVFAIL, NXDOMAIN, REFUSED, truncated.
 FINE, FAILED, UNKNOWN, DENIED, TRUNCATED = 0x8180, 0x8182, 0x8183, 0x8185, 0x8380
 
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked: all of it, and what is in it."""
+    """
+    A DNS query.
+
+    :ivar data: The whole packet.
+    """
 
     data: bytes
 
     @property
     def name(self) -> bytes:
-        """The name, in the form that it has on the wire."""
+        """The name that is asked for, in wire format."""
         return self.data[12 : self.data.index(b"\0", 12) + 1]
 
     @property
@@ -37,12 +41,12 @@ class Question:
 
     @property
     def kind(self) -> int:
-        """The type of records that are wanted."""
+        """The record type that is asked for."""
         end = 12 + len(self.name)
         return int.from_bytes(self.data[end : end + 2], "big")
 
     def reply(self, *records: tuple[int, bytes], flags: int = FINE) -> bytes:
-        """Answer with records about the name."""
+        """Return a reply with records for the name."""
         header = self.data[:2] + struct.pack("!5H", flags, 1, len(records), 0, 0)
         answers = b"".join(
             b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
@@ -51,23 +55,27 @@ class Question:
         return header + self.data[12 : 16 + len(self.name)] + answers
 
     def address(self, ip: str = "127.0.0.1") -> bytes:
-        """Answer with an IPv4 address, if that is what was asked for."""
+        """
+        Return a reply with an IPv4 address if type A is asked for, else an empty reply.
+        """
         record = (A, socket.inet_aton(ip))
         return self.reply(*[record] if self.kind == A else [])
 
 
 def labels(*parts: bytes) -> bytes:
-    """Return a name in the form that it has on the wire."""
+    """Return a name in wire format."""
     return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
 
 
-#: What is said to a question: any number of packets.
+#: Returns the packets to send in reply to a query.
 Answers = Callable[[Question], list[bytes]]
 
 
 @contextlib.contextmanager
 def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
-    """Answer what is asked in a place, by the first label of the name."""
+    """
+    Answer the queries made in a place; the first label of the name selects the reply.
+    """
 
     def bound() -> socket.socket | None:
         server = socket.socket(type=socket.SOCK_DGRAM)
@@ -75,7 +83,8 @@ def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
             server.bind(("127.0.0.1", 53))
         except OSError as error:
             server.close()
-            # A child that is being started holds the last one for a moment.
+            # A child process that is being started may hold the previous socket until
+            # exec.
             if error.errno != errno.EADDRINUSE:
                 raise
             return None
@@ -94,7 +103,7 @@ def resolver(place: Place, behaviours: dict[str, Answers]) -> Iterator[None]:
     try:
         yield
     finally:
-        # An empty question is the end.
+        # An empty packet ends the thread.
         server.sendto(b"", server.getsockname())
         serving.join()
         server.close()

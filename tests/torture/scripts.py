@@ -1,9 +1,9 @@
 """
-What servers that mean harm do, dialect by dialect.
+Scripts of hostile servers, dialect by dialect.
 
-By hand are only those scripts that need to know a protocol (`ATTACKS`, `ENDLESS`).  All
-others are made from the good transcripts: a new dialect needs a transcript there, its
-attacks here, and has all the others at once.
+`ATTACKS` and `ENDLESS` hold the scripts that depend on the protocol.  All others are
+generated from the good transcripts: a new dialect needs a transcript there and its own
+attacks here.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from tests.transcripts import (
     turns,
 )
 
-#: A fatal alert, handshake_failure, as TLS itself would send it.
+#: A fatal alert, handshake_failure, as a TLS record.
 ALERT = b"\x15\x03\x01\x00\x02\x02\x28"
 
-#: Bytes that may mean something to somebody.
+#: Bytes that have a meaning in some protocol or on a terminal.
 NASTY = (0x00, 0x08, 0x09, 0x0A, 0x0D, 0x1B, 0x20, 0x22, 0x3C, 0x7B, 0x7F, 0x9B, 0xFF)
 
-# Kinds of attacks.  The first four every dialect has to have.
+# Kinds of attacks.  Every dialect has attacks of the first four kinds.
 
-#: STARTTLS is not on offer, or not known.
+#: The server does not offer STARTTLS, or does not know it.
 HIDDEN = "hidden"
-#: It is, and then it is refused.
+#: The server offers STARTTLS and refuses the command.
 REFUSED = "refused"
-#: The server takes leave instead.
+#: The server says goodbye instead of the expected reply.
 FAREWELL = "farewell"
-#: The server says something else, whatever it is.
+#: The server says something that is not a reply of the protocol.
 STRANGE = "strange"
 #: The server says that the client is logged in already.
 PREAUTH = "preauth"
-#: The client is to go somewhere else.
+#: The server refers the client to another server.
 REFERRAL = "referral"
-#: More is announced than can be waited for.
+#: The server announces more data than the client accepts.
 HUGE = "huge"
-#: A reply is there before its question.
+#: The server sends a reply before the client has asked.
 EARLY = "early"
 
 EVERYWHERE = (HIDDEN, REFUSED, FAREWELL, STRANGE)
@@ -68,9 +68,9 @@ EVERYWHERE = (HIDDEN, REFUSED, FAREWELL, STRANGE)
 @dataclass(frozen=True)
 class Attack:
     """
-    An attack of a kind, as a transcript.
+    An attack as a transcript.
 
-    :ivar words: what the client has to say of it.
+    :ivar words: A text that the client's error message contains.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Attack:
 
 
 def _until(transcript: str, last: str) -> str:
-    """The transcript up to a text in it, without its line."""
+    """Return the lines of the transcript before the line that contains `last`."""
     return transcript[: transcript.rindex("\n", 0, transcript.index(last))] + "\n"
 
 
@@ -132,7 +132,7 @@ _LOGGED_IN = "the server says we are logged in already"
 
 
 def _ldap(result: str, text: bytes = b"", name: str = "") -> str:
-    """A transcript with a response of LDAP."""
+    """Return a transcript whose reply is this LDAP response."""
     fields = bytes.fromhex(result) + b"\x04\x00\x04" + bytes([len(text)]) + text
     fields += bytes.fromhex(name)
     message = b"\x02\x01\x01\x78" + bytes([len(fields)]) + fields
@@ -144,7 +144,7 @@ _MYSQL_GREETING = f"S# {MYSQL_START} ff ff {MYSQL_REST}"
 
 
 def _xmpp(transcript: str) -> tuple[Attack, ...]:
-    """The attacks on a dialogue of XMPP."""
+    """Return the attacks on an XMPP dialogue."""
     stream = transcript.partition("    S| <stream:features")[0]
     features = transcript.partition("    C| <starttls")[0]
     asked = transcript.partition("    S| <proceed")[0]
@@ -178,7 +178,7 @@ def _xmpp(transcript: str) -> tuple[Attack, ...]:
     )
 
 
-#: What takes knowledge of a protocol, by dialect.
+#: The attacks that depend on the protocol, by dialect.
 ATTACKS: dict[str, tuple[Attack, ...]] = {
     "smtp": _SMTP,
     "lmtp": tuple(map(_as_lmtp, _SMTP)),
@@ -395,9 +395,10 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
 @dataclass(frozen=True)
 class Endless:
     """
-    Something that goes on and on, after a beginning, and how often.
+    Data that a server repeats without end after the beginning of a dialogue.
 
-    :ivar words: what the client has to say of it.
+    :ivar words: A text that the client's error message contains.
+    :ivar again: The data to repeat.
     """
 
     words: str
@@ -408,7 +409,7 @@ class Endless:
 _NO_END = "the server speaks without end before TLS"
 _TOO_LONG = "the server sent a line that is too long"
 
-#: Greetings, lines, lists and more that never end, by dialect.
+#: Greetings, lines, lists and other data without end, by dialect.
 ENDLESS: dict[str, tuple[Endless, ...]] = {
     "smtp": (
         Endless(_NO_END, "", b"220-hello\r\n"),
@@ -485,15 +486,15 @@ ENDLESS: dict[str, tuple[Endless, ...]] = {
 
 
 def dialects() -> list[str]:
-    """All that have a transcript."""
+    """Return the names of all dialects that have a transcript."""
     return sorted(GOOD)
 
 
-# Scripts by hand.
+# Scripts written by hand.
 
 
 def by_hand() -> Iterator[Script]:
-    """The attacks that need to know their protocol."""
+    """Yield the attacks that depend on the protocol."""
     for dialect in dialects():
         for number, attack in enumerate(ATTACKS[dialect]):
             name = f"{dialect}: {attack.kind} ({number})"
@@ -501,7 +502,7 @@ def by_hand() -> Iterator[Script]:
 
 
 def endless(length: int = 1 << 18) -> Iterator[Script]:
-    """What never ends, in segments as a transport would deliver them."""
+    """Yield the scripts of data without end, in segments of 64 KiB."""
     for dialect in dialects():
         for number, each in enumerate(ENDLESS[dialect]):
             whole = each.again * (length // len(each.again))
@@ -514,17 +515,19 @@ def endless(length: int = 1 << 18) -> Iterator[Script]:
             yield Script(name, dialect, says, words=each.words)
 
 
-# Scripts made of the good transcripts.
+# Scripts generated from the good transcripts.
 
 
 def steps(dialect: str) -> Iterator[tuple[Said, ...]]:
-    """The good dialogue, ended after each step of it, and before all."""
+    """Yield the beginnings of the good dialogue, one for each number of steps."""
     says = tuple(parse(GOOD[dialect]))
     return (says[:number] for number in range(len(says) + 1))
 
 
 def stops(dialect: str) -> Iterator[tuple[Said, ...]]:
-    """The good dialogue, ended after each byte that the server says, and before all."""
+    """
+    Yield the beginnings of the good dialogue that end after each byte of the server.
+    """
     says = parse(GOOD[dialect])
     yield ()
     for number, said in enumerate(says):
@@ -536,7 +539,7 @@ def stops(dialect: str) -> Iterator[tuple[Said, ...]]:
 
 
 def stopped() -> Iterator[Script]:
-    """The server closes, resets or says nothing more, at each byte of the dialogue."""
+    """Yield scripts that close, reset or fall silent after each byte of the server."""
     for dialect in dialects():
         whole = _by_server(parse(GOOD[dialect]))
         for number, says in enumerate(stops(dialect)):
@@ -560,7 +563,7 @@ def _words_of_stop(agreed: bool, ending: Ending) -> str:
 
 
 def split() -> Iterator[Script]:
-    """The good dialogue, with each of the server's turns cut into two everywhere."""
+    """Yield good dialogues in which one turn of the server comes in two segments."""
     for dialect in dialects():
         every = turns(GOOD[dialect])
         for number, turn in enumerate(every):
@@ -584,7 +587,9 @@ def split() -> Iterator[Script]:
 
 
 def dripped() -> Iterator[Script]:
-    """The good dialogue byte by byte, a little faster and slower than it may be."""
+    """
+    Yield good dialogues byte by byte, a little faster and slower than the deadline.
+    """
     for dialect in dialects():
         says = [
             replace(said, data=piece)
@@ -603,12 +608,14 @@ def dripped() -> Iterator[Script]:
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """Single bytes, but for the tag, which only the client knows."""
+    """
+    Return the single bytes; the tag stays whole, as only the client knows its text.
+    """
     return re.findall(rb"\{tag\}|[\s\S]", data)
 
 
 def injections(dialect: str) -> Iterator[bytes]:
-    """What somebody may put behind the go-ahead."""
+    """Yield the data that an attacker may inject after the go-ahead."""
     yield from (bytes([byte]) for byte in range(256))
     yield from (said.data for said in parse(GOOD[dialect]) if said.by_server)
     yield from (ALERT, ALERT[:3], b"\x16\x03\x01\x00\x05hello", b"x" * 70000)
@@ -616,7 +623,7 @@ def injections(dialect: str) -> Iterator[bytes]:
 
 
 def injected() -> Iterator[Script]:
-    """Bytes in clear, in one segment with the last words that the server may say."""
+    """Yield dialogues with data injected in the segment of the server's last reply."""
     for dialect in dialects():
         says = tuple(parse(GOOD[dialect]))
         last = max(number for number, said in enumerate(says) if said.by_server)
@@ -628,7 +635,9 @@ def injected() -> Iterator[Script]:
 
 
 def injected_later() -> Iterator[Script]:
-    """Bytes in clear, in a segment of their own, once TLS has begun."""
+    """
+    Yield dialogues with data injected in a segment of its own after the ClientHello.
+    """
     for dialect in dialects():
         says = tuple(parse(GOOD[dialect]))
         for number, data in enumerate(injections(dialect)):
@@ -642,7 +651,7 @@ def injected_later() -> Iterator[Script]:
 
 
 def alerts() -> Iterator[Script]:
-    """An alert in clear in place of all that the server says, its hello included."""
+    """Yield dialogues with an alert in clear instead of a reply or of a ServerHello."""
     for dialect in dialects():
         says = tuple(parse(GOOD[dialect]))
         for number, said in enumerate(says):
@@ -664,7 +673,7 @@ def alerts() -> Iterator[Script]:
 
 
 def mangled() -> Iterator[Script]:
-    """The good dialogue with one byte changed, left out, or one put in, everywhere."""
+    """Yield good dialogues with one byte of the server changed, removed or added."""
     for dialect in dialects():
         says = tuple(parse(GOOD[dialect]))
         for number, said in enumerate(says):
@@ -686,7 +695,10 @@ def _mangled(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def replaced() -> Iterator[Script]:
-    """Each thing that a server says replaced: left out, doubled, someone else's."""
+    """
+    Yield good dialogues with one reply missing, repeated, altered or of another
+    protocol.
+    """
     every = {
         said.data
         for transcript in GOOD.values()

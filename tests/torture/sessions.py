@@ -1,6 +1,8 @@
 """
-Sessions of the command within the process of the tests: from argv to the exit status
-and the line on standard error, over real sockets, without the price of a process.
+Sessions of the command in the process of the tests.
+
+They go from argv to the exit status and the line on stderr, over real sockets, and do
+not spend time on starting a process.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.command.session import Session
 
-#: All ciphers that there are, and any key: it is the client who is to be choosy.
+#: An OpenSSL cipher list that allows all ciphers and key sizes: the client has to
+#: choose.
 ANYTHING = b"ALL:@SECLEVEL=0"
 
 
 @contextlib.contextmanager
 def overheard() -> Iterator[Callable[[], str]]:
-    """Listen to what is written to standard error, by whomever."""
+    """
+    Redirect file descriptor 2 to a file, and yield a function that returns its text.
+    """
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -42,9 +47,9 @@ def overheard() -> Iterator[Callable[[], str]]:
 
 async def session(*arguments: str) -> Outcome:
     """
-    Run the command with these arguments, and with a prog behind them.
+    Run the command with these arguments, and with `touch FILE` as prog.
 
-    The output is empty if prog was not run.
+    The output is b"prog" if prog was run, else empty.
     """
     with tempfile.TemporaryDirectory() as directory, overheard() as heard:
         touched = Path(directory) / "touched"
@@ -57,7 +62,7 @@ async def session(*arguments: str) -> Outcome:
 def context(
     identity: Identity | None, ciphers: bytes = ANYTHING, version: int = 0
 ) -> SSL.Context:
-    """Make a server that shows this, or nothing, and is content with anything."""
+    """Return a server context with this certificate, or with none."""
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
     made.set_cipher_list(ciphers)
     if version:
@@ -73,7 +78,7 @@ def context(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a server has seen of its client: in clear, and within TLS."""
+    """The bytes that a server has received in clear and over TLS."""
 
     clear: bytes
     secret: bytes
@@ -81,12 +86,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to TLS: what the command is told, and what is said in clear."""
+    """A way to begin TLS: the options of the command, and the dialogue in clear."""
 
     name: str
     options: tuple[str, ...]
     begin: Callable[[Peer], None]
-    #: What is said in clear, as a pattern.
+    #: A pattern for all that the client says in clear.
     clear: bytes
 
 
@@ -96,7 +101,9 @@ WAYS = (IMPLICIT, STARTTLS)
 
 
 def meeting(way: Way, tls: SSL.Context) -> Script:
-    """A server that says hello, and listens until it is left."""
+    """
+    Return a script that does the handshake and then reads until the client closes.
+    """
 
     def script(peer: Peer) -> Seen:
         way.begin(peer)
@@ -113,7 +120,9 @@ def meeting(way: Way, tls: SSL.Context) -> Script:
 async def meet(
     way: Way, tls: SSL.Context, *arguments: str, host: str = "127.0.0.1"
 ) -> tuple[Outcome, Seen]:
-    """Run the command against a server; return what both have seen."""
+    """
+    Run the command against a server; return the outcome and what the server received.
+    """
     with serving(meeting(way, tls)) as server:
         port = str(server.address[1])
         outcome = await session(*way.options, *arguments, host, port)
@@ -123,7 +132,7 @@ async def meet(
 async def meet_at_socket(
     way: Way, tls: SSL.Context, *arguments: str
 ) -> tuple[Outcome, Seen]:
-    """Run the command against a server at a UNIX socket."""
+    """Run the command against a server at a UNIX socket; return the same as `meet`."""
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/s"
         listener = socket.socket(socket.AF_UNIX)

@@ -1,9 +1,8 @@
 """
-Any bytes from a server, any command line, any endpoint string, any answer of ident, any
-certificate: what holds of them is in `tests.torture.targets`.
+Random input: bytes of servers, command lines, endpoint strings, ident and certificates.
 
-Here Hypothesis makes them up, and what the fuzzer has found worth keeping is gone
-through again.
+The properties are in `tests.torture.targets`. Hypothesis generates the input, and the
+inputs that the fuzzer has kept are tried again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tests.torture.targets import TARGETS, Monologue
 from tests.transcripts import GOOD
 from twisted_tcpclient.facts import Facts, TLSFacts, environment
 
-#: The same examples in each run of the share; others in each run of the whole.
+#: The share uses the same examples in each run; the whole draws new ones each time.
 examples = settings(
     deadline=None,
     max_examples=share(150, 4000),
@@ -32,7 +31,10 @@ examples = settings(
 
 
 def pieces(target: str) -> st.SearchStrategy[bytes]:
-    """Something out of the seeds of a target, or anything at all."""
+    """
+    Return a strategy of words and lines from the seeds of a target, and of random
+    bytes.
+    """
     seeds = {
         word
         for seed in TARGETS[target][1]()
@@ -44,13 +46,16 @@ def pieces(target: str) -> st.SearchStrategy[bytes]:
 
 
 def turns() -> st.SearchStrategy[tuple[bytes, ...]]:
-    """What a server says, each time that it is its turn."""
+    """Return a strategy of the turns of a server."""
     turn = st.lists(pieces("dialogue"), max_size=6).map(b"".join)
     return st.lists(turn, max_size=5).map(tuple)
 
 
 def after_good_beginnings() -> st.SearchStrategy[Monologue]:
-    """A good dialogue up to some turn of the server, and then anything."""
+    """
+    Return a strategy of good dialogues up to some turn of the server, then random
+    turns.
+    """
     good = [
         Monologue(dialect, tuple(said.turns[:count]))
         for dialect in sorted(GOOD)
@@ -69,58 +74,61 @@ def after_good_beginnings() -> st.SearchStrategy[Monologue]:
 
 
 def joined(target: str, separator: bytes) -> st.SearchStrategy[bytes]:
-    """Pieces of the seeds of a target, anew."""
+    """Return a strategy of joined pieces of a target's seeds."""
     return st.lists(pieces(target), max_size=8).map(separator.join)
 
 
 class AnyTests(SynchronousTestCase):
-    """What is made up."""
+    """Properties of generated input."""
 
     @examples
     @given(after_good_beginnings())
     def test_dialogue(self, monologue: Monologue) -> None:
         """
-        Whatever a server says, cut into whatever segments, ends in TLS, a known error
-        or waiting; and after an error nothing is said.
+        Any dialogue, in any segments, ends in TLS, in a known error or in waiting, and
+        the client sends nothing after an error.
         """
         targets.dialogue(monologue.serialize())
 
     @examples
     @given(st.sampled_from(sorted(GOOD)), st.lists(st.binary(max_size=60), max_size=4))
     def test_dialogue_of_bytes(self, dialect: str, said: list[bytes]) -> None:
-        """The same of bytes that mean nothing."""
+        """The same holds if the server says random bytes only."""
         targets.dialogue(Monologue(dialect, tuple(said)).serialize())
 
     @examples
     @given(st.one_of(joined("options", b"\0"), joined("options", b""), st.binary()))
     def test_options(self, argv: bytes) -> None:
-        """Any command line is settings that can be used, or an error in one line."""
+        """Any command line gives usable settings or a usage error of one line."""
         targets.options(argv)
 
     @examples
     @given(st.one_of(joined("strings", b":"), joined("strings", b""), st.binary()))
     def test_strings(self, text: bytes) -> None:
-        """Any endpoint string is an endpoint, or a ValueError that says why not."""
+        """Any endpoint string gives an endpoint or a ValueError with a reason."""
         targets.strings(text)
 
     @examples
     @given(st.one_of(joined("ident", b":"), joined("ident", b""), st.binary()))
     def test_ident(self, answer: bytes) -> None:
-        """Any answer of ident is a printable word, or none, however it is cut."""
+        """Any reply of ident gives a printable user name or none, in any segments."""
         targets.ident(answer)
 
     @examples
     @given(st.one_of(joined("certificate", b""), st.binary()))
     def test_certificate(self, data: bytes) -> None:
-        """Any certificate is shown in printable ASCII, and not at length."""
+        """Any certificate is shown as printable ASCII of bounded length."""
         targets.certificate(data)
 
 
 class VariableTests(SynchronousTestCase):
-    """What prog is told."""
+    """The environment of prog."""
 
     def test_execve(self) -> None:
-        """A program can be run with whatever was found out, and sees one word of it."""
+        """
+        A program can be executed with any facts in its environment, which are then
+        printable ASCII and one word each.
+        """
         evil = SPOOF.decode("latin-1") + "=\u202e\U0001f600\udcff"
         tls = TLSFacts(evil, evil, evil, evil, evil, evil)
         facts = Facts(evil, evil, 1, evil, evil, 2, evil, evil, tls)
@@ -134,10 +142,10 @@ class VariableTests(SynchronousTestCase):
 
 
 class CorpusTests(SynchronousTestCase):
-    """What the fuzzer begins with, and what it has found."""
+    """The seeds of the fuzzer, and the inputs that it has kept."""
 
     def replay(self, target: str) -> None:
-        """Go through it again."""
+        """Check all seeds and all kept inputs of a target."""
         check, seeds = TARGETS[target]
         kept = {path.name: path.read_bytes() for path in targets.kept(target)}
         self.assertGreater(len(kept), 0)
@@ -146,34 +154,34 @@ class CorpusTests(SynchronousTestCase):
             self.hold(check, name, data)
 
     def hold(self, check: Callable[[bytes], None], name: str, data: bytes) -> None:
-        """Check one input, and name it if it fails."""
+        """Check one input; name it in the error."""
         try:
             check(data)
         except Exception as error:
             raise AssertionError(f"{name}, {data!r}") from error
 
     def test_certificate(self) -> None:
-        """Certificates."""
+        """All kept certificates pass the check."""
         self.replay("certificate")
 
     def test_dialogue(self) -> None:
-        """What servers have said."""
+        """All kept dialogues pass the check."""
         self.replay("dialogue")
 
     def test_ident(self) -> None:
-        """Answers of ident."""
+        """All kept replies of ident pass the check."""
         self.replay("ident")
 
     def test_options(self) -> None:
-        """Command lines."""
+        """All kept command lines pass the check."""
         self.replay("options")
 
     def test_strings(self) -> None:
-        """Endpoint strings."""
+        """All kept endpoint strings pass the check."""
         self.replay("strings")
 
     def test_every_target(self) -> None:
-        """There is nothing in the corpus that nobody goes through."""
+        """Each folder of the corpus belongs to a target, and each target has a test."""
         folders = {path.name for path in targets.CORPUS.iterdir()}
         self.assertEqual(folders, set(TARGETS))
         for target in TARGETS:

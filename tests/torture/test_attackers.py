@@ -1,10 +1,10 @@
 """
-Attackers before TLS, for every dialect: what they do is in `tests.torture.scripts`.
+Attackers before TLS, for every dialect; the attacks are in `tests.torture.scripts`.
 
-Most of it happens in memory, with a whole session on the other side; the rest on
-sockets, against sessions in this process and against the command.  In all cases there
-is status 111, one printable line with the address in it, not a byte in clear after the
-decision, nothing for prog or stdout, and an end.
+Most attacks run in memory against a whole session; the others run on sockets, against
+sessions in this process and against the command.  In all cases the client exits with
+status 111, writes one printable line with the address, sends no byte in clear after its
+decision, and touches neither prog nor stdout.
 """
 
 from __future__ import annotations
@@ -61,21 +61,23 @@ PLACE = f"{PEER.host} port {PEER.port}: "
 
 
 class Attacks(SynchronousTestCase):
-    """Makes attacks, and says which of them did not end as they have to."""
+    """
+    A test case that runs attacks and reports each one that the client did not repel.
+    """
 
     def check(self, found: dict[str, list[str]], count: int) -> None:
-        """Fail with the first attacks that succeeded; there have to be some at all."""
+        """Fail with the first failures in `found`, or if there were no cases at all."""
         self.assertGreater(count, 0)
         if found:
             first = "\n".join(f"{what}: {why}" for what, why in [*found.items()][:10])
             self.fail(f"{len(found)} of {count} attacks:\n{first}")
 
     def attack(self, cases: Iterable[Script], part: int, whole: int = 1) -> None:
-        """Make one in so many attacks, in the share and in the whole."""
+        """Run every `part`-th attack in the share and every `whole`-th in the whole."""
         chosen = [*cases][every(part, whole)]
         found = {}
         for number, script in enumerate(chosen):
-            # With -v, and without.
+            # Alternate between without and with -v.
             outcome = in_memory(script, 1 + number % 2)
             if wrong := faults(script, outcome, PLACE):
                 found[script.name] = wrong
@@ -83,21 +85,21 @@ class Attacks(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """No dialect, and no kind of attack, is left out."""
+    """The tables cover each dialect and each kind of attack."""
 
     def test_every_dialect(self) -> None:
-        """A dialect has a transcript, from which attacks are made, and its own."""
+        """Each dialect has a good transcript, attacks of its own, and endless data."""
         for table in (GOOD, scripts.ATTACKS, scripts.ENDLESS):
             self.assertEqual(sorted(table), sorted(NAMES))
 
     def test_every_kind(self) -> None:
-        """What can be done to every dialect is done to every dialect."""
+        """Each dialect has attacks of all the kinds that apply to every dialect."""
         for dialect, attacks in scripts.ATTACKS.items():
             kinds = {attack.kind for attack in attacks}
             self.assertLessEqual(set(EVERYWHERE), kinds, dialect)
 
-    def test_good(self) -> None:
-        """A faultless server is no attacker: what is said to it is TLS."""
+    def test_good_dialogue(self) -> None:
+        """With a good dialogue the client goes on to TLS and no fault is found."""
         for dialect in NAMES:
             says = tuple(parse(GOOD[dialect]))
             script = Script(dialect, dialect, says, Ending.FIN, "TLS handshake failed")
@@ -106,7 +108,7 @@ class TableTests(SynchronousTestCase):
             self.assertIn(HELLO.data, outcome.clear)
 
     def test_faults_are_found(self) -> None:
-        """The judge of all this is awake."""
+        """The function `faults` reports each single fault in an outcome."""
         script = Script("x", "smtp", (), words="no")
         good = Outcome(111, [b"tcpclient: fatal: here: no\n"], b"", b"", False, ())
         self.assertEqual(faults(script, good, "here: "), [])
@@ -134,52 +136,73 @@ class TableTests(SynchronousTestCase):
 
 
 class MemoryTests(Attacks):
-    """A whole session, and a server in memory: thousands of cases in seconds."""
+    """Attacks in memory, against a whole session."""
 
     def test_by_hand(self) -> None:
         """
-        STARTTLS hidden, refused, with a farewell instead; PREAUTH; referrals; huge
-        literals; replies before their questions; what is not of the protocol at all.
+        The client repels the attacks that depend on the protocol: STARTTLS hidden,
+        refused or answered by a farewell, PREAUTH, referrals, huge literals, early
+        replies, and replies of other protocols.
         """
         self.attack(scripts.by_hand(), 1)
 
     def test_endless(self) -> None:
-        """Greetings, lines, lists and more that never end."""
+        """The client gives up on greetings, lines and lists that never end."""
         self.attack(scripts.endless(), 1)
 
     def test_stopped(self) -> None:
-        """FIN, RST, and silence until the deadline, after each byte of a dialogue."""
+        """
+        The client reports FIN, RST, and silence until the deadline, after each byte of
+        a dialogue.
+        """
         self.attack(scripts.stopped(), 7)
 
     def test_split(self) -> None:
-        """A good dialogue cut into two segments anywhere is a good dialogue."""
+        """
+        A good dialogue in which one turn comes in two segments is a good dialogue.
+        """
         self.attack(scripts.split(), 9)
 
     def test_injected(self) -> None:
-        """Anything in clear behind the go-ahead, in its segment: each single byte."""
+        """
+        The client refuses any data in the segment of the go-ahead, single bytes
+        included.
+        """
         self.attack(scripts.injected(), 7)
 
     def test_injected_later(self) -> None:
-        """The same in a segment of its own, once TLS has begun."""
+        """
+        The handshake fails if data in clear comes in a segment of its own after the
+        go-ahead.
+        """
         self.attack(scripts.injected_later(), 11)
 
     def test_alerts(self) -> None:
-        """Alerts in clear in place of any reply, and every one of them for a hello."""
+        """
+        The client treats an alert in clear as an error, instead of any reply or
+        ServerHello.
+        """
         self.attack(scripts.alerts(), 4)
 
     def test_replaced(self) -> None:
         """
-        Each thing that a server says left out, doubled, torn, too long, full of what
-        a terminal obeys, or taken from each other protocol.
+        The client repels replies that are missing, repeated, torn, too long, full of
+        terminal escapes, or of another protocol.
         """
         self.attack(scripts.replaced(), 7)
 
     def test_mangled(self) -> None:
-        """NUL, CR, ESC and more put in, or any byte left out or changed, anywhere."""
+        """
+        The client repels dialogues in which one byte of the server is added, removed or
+        changed.
+        """
         self.attack(scripts.mangled(), 151)
 
     def test_drip(self) -> None:
-        """However slowly a server drips, the deadline is one for the dialogue."""
+        """
+        The deadline holds for the dialogue as a whole, and is not extended by each
+        byte.
+        """
         self.attack(scripts.dripped(), 1)
 
 
@@ -187,10 +210,10 @@ Tampering = Callable[[bytes], bytes]
 
 
 class HandshakeTests(Attacks):
-    """The same, and then a TLS server that does not get to its end."""
+    """Attacks in memory, after a good dialogue, during the TLS handshake."""
 
     def setUp(self) -> None:
-        """Servers with the right certificate, by version."""
+        """Make server contexts with a valid certificate, one for each TLS version."""
         path = Path(self.mktemp())
         shared().authority.server((DOMAIN,)).save(path)
         self.contexts = {
@@ -202,7 +225,7 @@ class HandshakeTests(Attacks):
         }
 
     def tamper(self, cases: Iterable[tuple[str, Tampering, Ending]]) -> None:
-        """Tamper with the first flight of each server, in all these ways."""
+        """Tamper with the first flight of each server in each of these ways."""
         found, count = {}, 0
         for what, tampering, ending in cases:
             for version, context in self.contexts.items():
@@ -215,7 +238,10 @@ class HandshakeTests(Attacks):
         self.check(found, count)
 
     def test_stopped(self) -> None:
-        """FIN, RST, and silence until the deadline, at each byte of a handshake."""
+        """
+        The client reports FIN, RST, and silence until the deadline, anywhere in a
+        handshake.
+        """
 
         def stop(place: int, flight: bytes) -> bytes:
             return flight[: min(place, len(flight) - 1)]
@@ -227,7 +253,10 @@ class HandshakeTests(Attacks):
         )
 
     def test_alerts(self) -> None:
-        """An alert in clear, or any other word, between the records of a handshake."""
+        """
+        The handshake fails if an alert or other data in clear comes between its
+        records.
+        """
 
         def insert(place: int, data: bytes, flight: bytes) -> bytes:
             *most, _ = records(flight)
@@ -253,7 +282,7 @@ class HandshakeTests(Attacks):
 
 
 def records(flight: bytes) -> list[bytes]:
-    """The records of TLS in what a server says."""
+    """Return the TLS records of a flight."""
     result = []
     while flight:
         length = 5 + int.from_bytes(flight[3:5], "big")
@@ -263,7 +292,7 @@ def records(flight: bytes) -> list[bytes]:
 
 
 def steps(*endings: Ending) -> list[Script]:
-    """The good dialogues, ended after each step of theirs."""
+    """Return the good dialogues, ended after each step."""
     return [
         Script(f"{dialect}: {ending.value} after {number}", dialect, says, ending)
         for dialect in scripts.dialects()
@@ -273,13 +302,13 @@ def steps(*endings: Ending) -> list[Script]:
 
 
 class SocketTests(TestCase):
-    """Sessions in this process, and servers on loopback."""
+    """Attacks on sockets, against sessions in this process."""
 
     @inlineCallbacks
     def attack(
         self, cases: Sequence[Script], idle: float = 60
     ) -> Generator[Deferred[Any], Any, None]:
-        """Make these attacks, one by one."""
+        """Run these attacks one after the other."""
         found = {}
         for script in cases:
             outcome = Outcome()
@@ -295,31 +324,36 @@ class SocketTests(TestCase):
         self.assertGreater(len(cases), 0)
 
     def test_by_hand(self) -> Deferred[None]:
-        """STARTTLS hidden, refused and so on, over a real connection."""
+        """
+        The client repels attacks that depend on the protocol over a real connection.
+        """
         return self.attack([*scripts.by_hand()][every(2)])
 
     def test_endless(self) -> Deferred[None]:
-        """What never ends is not waited for."""
+        """The client gives up on data that never ends."""
         return self.attack([*scripts.endless()][every(5)])
 
     def test_stopped(self) -> Deferred[None]:
-        """FIN and RST after each step of the dialogue."""
+        """The client reports FIN and RST after each step of the dialogue."""
         return self.attack(steps(Ending.FIN, Ending.RST)[every(2)])
 
     def test_silent(self) -> Deferred[None]:
-        """A server that says nothing more is waited for as long as was allowed."""
+        """The client gives up on a silent server when the time of -a has passed."""
         return self.attack(steps(Ending.WAIT)[every(6)], idle=0.1)
 
     def test_alerts(self) -> Deferred[None]:
-        """Alerts in clear, before TLS and for an answer to its hello."""
+        """
+        The client treats alerts in clear as an error, before TLS and instead of a
+        ServerHello.
+        """
         return self.attack([*scripts.alerts()][every(41, 5)])
 
 
 class CommandTests(SynchronousTestCase):
-    """The command, in client mode and with prog, and servers on loopback."""
+    """Attacks on sockets, against the command in client mode and with prog."""
 
     def attack(self, cases: Iterable[Script]) -> None:
-        """Make these attacks, some at a time."""
+        """Run these attacks, some at the same time."""
         together(
             {
                 script.name: functools.partial(self.check, script, bool(number % 2))
@@ -328,7 +362,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def check(self, script: Script, prog: bool) -> None:
-        """Make one attack, with prog or in client mode."""
+        """Run one attack, with prog or in client mode."""
         with tempfile.TemporaryDirectory() as directory:
             touched = Path(directory) / "touched"
             command = ("touch", os.fspath(touched)) if prog else ()
@@ -345,21 +379,26 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(faults(script, outcome, f"{host} port {port}: "), [])
 
     def test_by_hand(self) -> None:
-        """STARTTLS hidden, refused and so on: one line, and nothing else."""
+        """
+        The command repels attacks that depend on the protocol, with one line on stderr.
+        """
         self.attack([*scripts.by_hand()][every(9, 2)])
 
     def test_stopped(self) -> None:
-        """FIN and RST after each step of the dialogue."""
+        """The command reports FIN and RST after each step of the dialogue."""
         self.attack(steps(Ending.FIN, Ending.RST)[every(17, 2)])
 
     def test_alerts(self) -> None:
-        """Alerts in clear, before TLS and for an answer to its hello."""
+        """
+        The command treats alerts in clear as an error, before and instead of a
+        ServerHello.
+        """
         alerts = [*scripts.alerts()]
         close_notify = [one for one in alerts if one.name.startswith("smtp: alert 1 0")]
         self.attack([*close_notify, *alerts[every(210, 50)]])
 
 
-#: Certificates that are not as they should be: what is put into one of ours.
+#: Fields of certificates that no CA would issue, put into a certificate of the tests.
 ODD = {
     "a country of many letters": {
         "subject": name([(b"\x55\x04\x06", 0x13, b"Disneyland")])
@@ -377,10 +416,12 @@ ODD = {
 
 
 class OddCertificateTests(SynchronousTestCase):
-    """Certificates that no CA would issue; anyone can make them."""
+    """Certificates that no CA would issue, but any attacker can make."""
 
     def check(self, folder: Path, odd: str) -> None:
-        """Meet one: verified, then not."""
+        """
+        Connect to a server with an odd certificate, with verification and with -k.
+        """
         ours = shared().server_identity
         der = rewritten(ours.certificate, **ODD[odd])
         path = folder / odd
@@ -393,7 +434,7 @@ class OddCertificateTests(SynchronousTestCase):
         context = server_context(certificate=path)
 
         def greet(peer: Peer) -> None:
-            # Whoever does not trust us says so.
+            # A client that does not trust the certificate sends an alert and closes.
             with contextlib.suppress(SSL.Error, Cut, OSError):
                 peer.secure(context)
                 peer.send(b"hello\r\n")
@@ -411,10 +452,10 @@ class OddCertificateTests(SynchronousTestCase):
         self.assertRegex(trusted.out[:-7], rb"\A[ -~\n]+\Z")
         self.assertIn(b"SSL_PEER_CERT_SUBJECT=", trusted.out)
 
-    def test_all(self) -> None:
+    def test_odd_certificates(self) -> None:
         """
-        They are refused in one line.  With -k, what is told of them on stderr and in
-        variables is printable, and nobody else has anything to say of them.
+        An odd certificate is refused in one line.  With -k, the lines on stderr and the
+        variables about it are printable, and nothing else is written to stderr.
         """
         folder = Path(self.mktemp())
         folder.mkdir()

@@ -1,8 +1,9 @@
 """
-Random dialogues with real servers: all that the server said arrives, and the status is
-0 exactly when the session was whole.
+Random dialogues with real servers.
 
-A case is made from the name of its server and its number alone: the same each time.
+All bytes of the server arrive, and the status is 0 exactly if the session was whole.  A
+case depends only on the name of its server and its number, so it is the same in each
+run.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from tests.dialogues import Dialogue, Piece, converse, get, post, recite
 from tests.services import Service
 from tests.torture import share
 
-#: The most bytes of an upload, and the longest pause in seconds.
+#: The largest upload in bytes, and the longest pause in seconds.
 LARGEST, LONGEST = 50_000_000, 4.0
 
-#: How many cases of one server run at the same time.
+#: The number of cases that run at the same time against one server.
 WORKERS = 16
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection is cut when the client has sent so many bytes: by RST or FIN."""
+    """A cut of the connection by RST or FIN after the client has sent `after` bytes."""
 
     after: int
     reset: bool
@@ -41,7 +42,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class Case:
-    """A dialogue, how it gets to stdin, and where the connection is cut, if it is."""
+    """
+    A dialogue, whether stdin is a file, and where the connection is cut, if at all.
+    """
 
     dialogue: Dialogue
     file: bool
@@ -55,7 +58,7 @@ class Case:
 
 
 def make_case(service: Service, number: int) -> Case:
-    """Return the case of a server with this number."""
+    """Return case `number` of a server."""
     chance = random.Random(f"{service.name} {number}")
     dialogue = make_dialogue(service, chance)
     file = service.pipelines and chance.random() < 0.5
@@ -65,16 +68,17 @@ def make_case(service: Service, number: int) -> Case:
         dialogue = replace(dialogue, pieces=tuple(paced(dialogue.pieces, chance)))
     cut = None
     if chance.random() < 0.2:
-        # TLS adds to what the client says: it is not all there, wherever this is.
+        # TLS sends more bytes than the dialogue has, so this place is before the end.
         after = chance.randint(1, len(dialogue.data))
-        # In clear, or where it is an orderly end of TLS, FIN alone tells of no cut.
+        # In clear, FIN alone does not show a cut; nor over TLS if FIN without
+        # close_notify counts as an orderly end.  There a RST is needed.
         orderly = service.secure and service.tells_end
         cut = Cut(after, reset=not orderly or chance.random() < 0.5)
     return Case(dialogue, file, cut)
 
 
 def make_dialogue(service: Service, chance: random.Random) -> Dialogue:
-    """Return a dialogue that a server takes."""
+    """Return a random dialogue that the server can answer."""
     sizes = [size(chance)]
     while chance.random() < 0.3:
         sizes.append(min(size(chance), LARGEST // 10))
@@ -83,18 +87,20 @@ def make_dialogue(service: Service, chance: random.Random) -> Dialogue:
     wait = chance.choice((0, 0, 1, 4))
     if chance.random() < 0.3:
         return get(sizes[0], wait)
-    # nginx ends a connection that it has kept by FIN alone.
+    # nginx ends a kept connection by FIN without close_notify.
     close = "nginx" in service.name or chance.random() < 0.9
     return post(*sizes, wait=wait, close=close)
 
 
 def size(chance: random.Random) -> int:
-    """Return a size in bytes; each order of magnitude is as likely as another."""
+    """
+    Return a random size in bytes, evenly distributed over the orders of magnitude.
+    """
     return round(math.exp(chance.uniform(0, math.log(LARGEST))))
 
 
 def paced(pieces: tuple[Piece, ...], chance: random.Random) -> Iterator[Piece]:
-    """Yield pieces with some of them torn in two, with a pause in between."""
+    """Yield the pieces, some of them torn in two with a pause between the parts."""
     for piece in pieces:
         if chance.random() < 2 / len(pieces):
             place = chance.randint(0, len(piece.data))
@@ -106,7 +112,7 @@ def paced(pieces: tuple[Piece, ...], chance: random.Random) -> Iterator[Piece]:
 
 @contextlib.contextmanager
 def cutting(port: int, cut: Cut) -> Iterator[int]:
-    """Lead from a port, which is returned, to another, until the cut."""
+    """Yield a port that forwards to `port` until the cut."""
 
     def lead(peer: Peer) -> None:
         left = cut.after
@@ -119,7 +125,7 @@ def cutting(port: int, cut: Cut) -> Iterator[int]:
                     left -= len(data)
                 if server in ready:
                     peer.socket.sendall(server.recv(CHUNK))
-                assert ready, "nothing moves any more"
+                assert ready, "no bytes arrive from either side"
         if cut.reset:
             peer.reset()
         else:
@@ -130,7 +136,7 @@ def cutting(port: int, cut: Cut) -> Iterator[int]:
 
 
 def play(case: Case, service: Service, port: int | None = None) -> None:
-    """Have the dialogue, and judge its end."""
+    """Run a case and check its output and exit status."""
     options = () if service.tells_end else ("--ignore-unexpected-eof",)
     arguments = (*options, *service.arguments(port))
     if case.file:
@@ -146,7 +152,7 @@ def play(case: Case, service: Service, port: int | None = None) -> None:
 
 
 def play_number(service: Service, number: int) -> None:
-    """Make a case and play it; its parts are told if it fails."""
+    """Run case `number` of a server; name the case in the error."""
     case = make_case(service, number)
     try:
         if case.cut is None:
@@ -162,9 +168,9 @@ class DialogueTests(SynchronousTestCase):
     """Random sessions with each server."""
 
     def check(self, name: str) -> None:
-        """Have all sessions with one server."""
+        """Run all cases of one server."""
         (service,) = (each for each in services.ALL if each.name == name)
-        # The server starts before there are clients, which begin at the same time.
+        # Start the server before the clients, which all begin at the same time.
         service.port()
         cases = {
             f"{name} {number}": partial(play_number, service, number)
@@ -173,57 +179,96 @@ class DialogueTests(SynchronousTestCase):
         together(cases, workers=WORKERS)
 
     def test_uvicorn(self) -> None:
-        """Whole sessions with uvicorn, and cut ones, end as they should."""
+        """
+        Sessions with uvicorn exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("uvicorn")
 
     def test_node_tls(self) -> None:
-        """Whole sessions with node, and cut ones, end as they should."""
+        """
+        Sessions with node exit with status 0 if they were whole, and with 111 if cut.
+        """
         self.check("node, TLS")
 
     def test_nginx(self) -> None:
-        """Whole sessions with nginx, and cut ones, end as they should."""
+        """
+        Sessions with nginx in clear exit with status 0 if they were whole, and with 111
+        if cut.
+        """
         self.check("nginx")
 
     def test_nginx_tls(self) -> None:
-        """Whole sessions with nginx, and cut ones, end as they should."""
+        """
+        Sessions with nginx over TLS exit with status 0 if they were whole, and with 111
+        if cut.
+        """
         self.check("nginx, TLS")
 
     def test_haproxy_tls(self) -> None:
-        """Whole sessions with HAProxy, and cut ones, end as they should."""
+        """
+        Sessions with HAProxy exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("HAProxy, TLS")
 
     def test_stunnel(self) -> None:
-        """Whole sessions with stunnel, and cut ones, end as they should."""
+        """
+        Sessions with stunnel exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("stunnel")
 
     def test_postfix(self) -> None:
-        """Whole sessions with Postfix, and cut ones, end as they should."""
+        """
+        Sessions with Postfix exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("Postfix")
 
     def test_exim(self) -> None:
-        """Whole sessions with Exim, and cut ones, end as they should."""
+        """
+        Sessions with Exim exit with status 0 if they were whole, and with 111 if cut.
+        """
         self.check("Exim")
 
     def test_aiosmtpd_starttls(self) -> None:
-        """Whole sessions with aiosmtpd, and cut ones, end as they should."""
+        """
+        Sessions with aiosmtpd exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("aiosmtpd, STARTTLS")
 
     def test_opensmtpd(self) -> None:
-        """Whole sessions with OpenSMTPD, and cut ones, end as they should."""
+        """
+        Sessions with OpenSMTPD exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("OpenSMTPD")
 
     def test_dovecot(self) -> None:
-        """Whole sessions with Dovecot, and cut ones, end as they should."""
+        """
+        Sessions with Dovecot exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("Dovecot")
 
     def test_cyrus(self) -> None:
-        """Whole sessions with Cyrus, and cut ones, end as they should."""
+        """
+        Sessions with Cyrus exit with status 0 if they were whole, and with 111 if cut.
+        """
         self.check("Cyrus")
 
     def test_pure_ftpd(self) -> None:
-        """Whole sessions with pure-ftpd, and cut ones, end as they should."""
+        """
+        Sessions with pure-ftpd exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("pure-ftpd")
 
     def test_ejabberd(self) -> None:
-        """Whole sessions with ejabberd, and cut ones, end as they should."""
+        """
+        Sessions with ejabberd exit with status 0 if they were whole, and with 111 if
+        cut.
+        """
         self.check("ejabberd")

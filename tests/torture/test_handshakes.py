@@ -1,6 +1,5 @@
 """
-Handshakes that fail, stall, crawl or make no sense, and what a server may do to a
-session after one.
+TLS handshakes that fail, stall or are malformed, and events of TLS after the handshake.
 """
 
 from __future__ import annotations
@@ -52,16 +51,19 @@ BOTH = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
 
 def good(version: int = 0, ciphers: bytes = ANYTHING) -> SSL.Context:
-    """A server that there is nothing to say against but its version and ciphers."""
+    """
+    Return a server context with a valid certificate, and this version and these
+    ciphers.
+    """
     return context(shared().server_identity, ciphers, version)
 
 
 async def served(script: Script, way: Way, *options: str) -> Outcome:
-    """Run the command against a server that does as it likes once TLS is to begin."""
+    """Run the command against a server that follows a script once TLS is to begin."""
 
     def begun(peer: Peer) -> Any:
         way.begin(peer)
-        # Whoever is annoyed hangs up.
+        # The client may close the connection at any step.
         with contextlib.suppress(OSError, Cut, SSL.Error):
             script(peer)
 
@@ -73,12 +75,14 @@ async def served(script: Script, way: Way, *options: str) -> Outcome:
 
 
 class Handshakes(TestCase):
-    """Makes handshakes that do not come about."""
+    """A test case for handshakes that fail."""
 
     timeout = 600
 
     def refused(self, outcome: Outcome, *reasons: str) -> str:
-        """The session failed as it should; return why."""
+        """
+        Check that the session failed before prog was run; return the error message.
+        """
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         complaint = outcome.complaint()
         self.assertRegex(complaint, r"\A127\.0\.0\.1 port \d+: ")
@@ -87,31 +91,32 @@ class Handshakes(TestCase):
 
 
 class ParameterTests(Handshakes):
-    """Versions and ciphers."""
+    """TLS versions and cipher suites."""
 
     async def refuses(
         self, tls: SSL.Context, options: Sequence[str], *reasons: str
     ) -> None:
-        """No common ground with a server, in either way."""
+        """Check that the handshake fails, with and without STARTTLS."""
         for way in WAYS:
             outcome, seen = await meet(way, tls, *trusting(), *options)
             self.refused(outcome, *reasons)
             self.assertEqual(seen.secret, b"")
 
     def test_old_versions(self) -> Deferred[None]:
-        """A server that has only TLS 1.0 or 1.1 is refused, whatever its ciphers."""
+        """A server that has only TLS 1.0 or 1.1 is refused, with any ciphers."""
 
         async def check() -> None:
             for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
                 for options in ((), ("-f", "ALL:@SECLEVEL=0")):
-                    # Either of the two may be the first to say so.
+                    # Either side may be the first to find that there is no common
+                    # version.
                     reasons = ("no common TLS version", "alert protocol version")
                     await self.refuses(good(version), options, *reasons)
 
         return Deferred.fromCoroutine(check())
 
-    def test_versions(self) -> Deferred[None]:
-        """So is one that has not the version that was asked for."""
+    def test_missing_version(self) -> Deferred[None]:
+        """A server that does not have the TLS version of -M is refused."""
 
         async def check() -> None:
             for offered, wanted in zip(BOTH, ("TLSv1_3", "TLSv1_2"), strict=True):
@@ -120,8 +125,8 @@ class ParameterTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def test_ciphers(self) -> Deferred[None]:
-        """So is one that has none of the ciphers that were asked for."""
+    def test_missing_cipher(self) -> Deferred[None]:
+        """A server that has none of the ciphers of -f is refused."""
 
         async def check() -> None:
             tls = good(SSL.TLS1_2_VERSION, b"ECDHE-ECDSA-AES128-GCM-SHA256")
@@ -135,7 +140,7 @@ class ParameterTests(Handshakes):
         return Deferred.fromCoroutine(check())
 
     def test_weak_ciphers(self) -> Deferred[None]:
-        """So is one that has only ciphers which nobody should have."""
+        """A server that has only weak or anonymous ciphers is refused."""
 
         async def check() -> None:
             for cipher in (b"NULL", b"EXPORT", b"RC4", b"DES", b"AECDH", b"ADH"):
@@ -147,16 +152,19 @@ class ParameterTests(Handshakes):
 
 
 class AnonymousTests(Handshakes):
-    """Ciphers without a certificate, for whoever lets them in."""
+    """Cipher suites without a certificate, which -f can allow."""
 
     LET_IN = ("-f", "ALL:@SECLEVEL=0")
 
     def anonymous(self) -> SSL.Context:
-        """A server without a certificate."""
+        """Return the context of a server without a certificate."""
         return context(None, b"AECDH:@SECLEVEL=0", SSL.TLS1_2_VERSION)
 
-    def test_refused(self) -> Deferred[None]:
-        """A server that shows no certificate is refused, in every way and place."""
+    def test_no_certificate(self) -> Deferred[None]:
+        """
+        A server that shows no certificate is refused, over TCP and at a UNIX socket,
+        with and without STARTTLS.
+        """
 
         async def check() -> None:
             for way in WAYS:
@@ -178,7 +186,7 @@ class AnonymousTests(Handshakes):
         return Deferred.fromCoroutine(check())
 
     def test_insecure(self) -> Deferred[None]:
-        """With -k it will do: nobody asks who answers."""
+        """With -k, a server that shows no certificate is accepted."""
 
         async def check() -> None:
             outcome, _ = await meet(IMPLICIT, self.anonymous(), "-k", *self.LET_IN)
@@ -188,10 +196,10 @@ class AnonymousTests(Handshakes):
 
 
 class PartTests(Handshakes):
-    """A server whose handshake comes in parts, or only in part."""
+    """Handshakes that come in parts, are cut short, or are changed."""
 
     def flight(self, peer: Peer, tls: SSL.Context) -> bytes:
-        """What a server says to a hello."""
+        """Return the first flight of a TLS server in answer to the ClientHello."""
         connection = SSL.Connection(tls, None)
         connection.set_accept_state()
         connection.bio_write(peer.socket.recv(1 << 16))
@@ -201,7 +209,7 @@ class PartTests(Handshakes):
         return said
 
     def test_dripped(self) -> Deferred[None]:
-        """Byte by byte it is the same handshake, good or bad."""
+        """A handshake that comes byte by byte has the same result as in one piece."""
 
         def drip(tls: SSL.Context, peer: Peer) -> None:
             peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -223,14 +231,16 @@ class PartTests(Handshakes):
     def cut(
         self, tls: SSL.Context, point: int, end: Callable[[Peer], None], peer: Peer
     ) -> None:
-        """Send so many thousandths, and no more."""
+        """Send `point` thousandths of the flight, then end the connection."""
         said = self.flight(peer, tls)
         peer.socket.sendall(said[: len(said) * point // 1000])
         end(peer)
         peer.gone()
 
     def change(self, tls: SSL.Context, point: int, peer: Peer) -> None:
-        """Send one bit otherwise, and then no more: it may be waited for."""
+        """
+        Flip one bit of the flight, send it, and close: the client may wait for more.
+        """
         said = bytearray(self.flight(peer, tls))
         said[len(said) * point // 1000] ^= 1 << point % 8
         peer.socket.sendall(said)
@@ -238,7 +248,7 @@ class PartTests(Handshakes):
         peer.gone()
 
     def test_cut(self) -> Deferred[None]:
-        """Wherever it is cut off, by a FIN or a reset, it has failed."""
+        """A handshake that is cut anywhere by FIN or RST fails with one error."""
 
         async def check() -> None:
             closed = ("TLS handshake failed: ",)
@@ -252,11 +262,11 @@ class PartTests(Handshakes):
         return Deferred.fromCoroutine(check())
 
     def points(self) -> list[int]:
-        """Where to cut a flight, or to change it, in thousandths: a share of them."""
+        """Return the places at which to cut or change a flight, in thousandths."""
         return sorted(random.Random(1).sample(range(1000), share(25, 1000)))
 
     def test_changed(self) -> Deferred[None]:
-        """Whatever byte of it is another, nothing comes of it."""
+        """A handshake with one bit flipped anywhere fails."""
 
         async def check() -> None:
             for version in BOTH:
@@ -270,14 +280,18 @@ class PartTests(Handshakes):
         return Deferred.fromCoroutine(check())
 
     def test_stalled(self) -> Deferred[None]:
-        """A server that stops in the middle of it is left after the time of -a."""
+        """
+        The client gives up on a server that stalls in the handshake after the time of
+        -a.
+        """
 
         def stall(length: int, peer: Peer) -> None:
             peer.socket.sendall(self.flight(peer, good())[:length])
             peer.gone()
 
         async def check() -> None:
-            # The dialogue before TLS has to be over in that time, too.
+            # With STARTTLS, the dialogue before TLS has the same time limit, so it is
+            # longer.
             for way, length, seconds in (
                 (IMPLICIT, 0, "1"),
                 (IMPLICIT, 700, "1"),
@@ -291,35 +305,35 @@ class PartTests(Handshakes):
 
 
 class Dripping:
-    """A socket that sends one byte at a time."""
+    """A wrapper of a socket that sends one byte at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
     def sendall(self, data: bytes) -> None:
-        """Send, slowly."""
+        """Send each byte by a system call of its own."""
         for number in range(len(data)):
             self._connection.sendall(data[number : number + 1])
 
     def __getattr__(self, name: str) -> Any:
-        """All the rest is the socket's own."""
+        """Delegate to the socket."""
         return getattr(self._connection, name)
 
 
 def record(kind: int, data: bytes, version: bytes = b"\3\3") -> bytes:
-    """Make a record of TLS (RFC 5246, 6.2.1)."""
+    """Return a TLS record (RFC 5246, section 6.2.1)."""
     return bytes((kind,)) + version + len(data).to_bytes(2, "big") + data
 
 
 def message(kind: int, data: bytes) -> bytes:
-    """Make a message of the handshake, in a record (RFC 5246, 7.4)."""
+    """Return a handshake message in a record (RFC 5246, section 7.4)."""
     return record(0x16, bytes((kind,)) + len(data).to_bytes(3, "big") + data)
 
 
 def hello(
     end: bytes = b"\x11" * 8, version: bytes = b"\3\3", cipher: int = 0xC02B
 ) -> bytes:
-    """Make a server's hello, of TLS 1.2."""
+    """Return a ServerHello of TLS 1.2."""
     extensions = b"\xff\1\0\1\0" + b"\0\x17\0\0"
     sizes = len(extensions).to_bytes(2, "big")
     return message(
@@ -336,17 +350,19 @@ def hello(
 
 
 def listed(*certificates: bytes) -> bytes:
-    """Make a message of certificates, which may be none at all."""
+    """Return a Certificate message with these certificates, or with none."""
     each = [len(data).to_bytes(3, "big") + data for data in certificates]
     inside = b"".join(each)
     return message(11, len(inside).to_bytes(3, "big") + inside)
 
 
 class NonsenseTests(Handshakes):
-    """Servers that say something else than the server's part."""
+    """Servers that answer the ClientHello with something else than their part."""
 
     async def answers(self, said: bytes, *reasons: str) -> None:
-        """Whoever answers a hello with that is refused, in either way."""
+        """
+        Check that the handshake fails after this answer, with and without STARTTLS.
+        """
 
         def script(peer: Peer) -> None:
             peer.socket.recv(1 << 16)
@@ -358,7 +374,7 @@ class NonsenseTests(Handshakes):
             self.refused(await served(script, way), *reasons)
 
     def hold(self, *cases: tuple[bytes, str]) -> Deferred[None]:
-        """All of these."""
+        """Check all cases: the answer of the server, and a text of the error."""
 
         async def check() -> None:
             for said, reason in cases:
@@ -366,8 +382,11 @@ class NonsenseTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def test_others(self) -> Deferred[None]:
-        """Another protocol is not TLS, and the error says so."""
+    def test_other_protocols(self) -> Deferred[None]:
+        """
+        If the server answers in another protocol, the error says that it does not speak
+        TLS.
+        """
         no_tls = "the server does not speak TLS here"
         return self.hold(
             (b"", "connection"),
@@ -380,7 +399,9 @@ class NonsenseTests(Handshakes):
         )
 
     def test_records(self) -> Deferred[None]:
-        """Records that nobody may send now are not taken for the handshake."""
+        """
+        The handshake fails if the first record is of another type or is malformed.
+        """
         failed = "TLS handshake failed: "
         return self.hold(
             (record(0x17, b"secret" * 10), failed),
@@ -396,21 +417,25 @@ class NonsenseTests(Handshakes):
             (message(254, b"x"), failed),
         )
 
-    def test_hellos(self) -> Deferred[None]:
-        """Nor is a hello that we have not asked for, or that was tampered with."""
+    def test_server_hellos(self) -> Deferred[None]:
+        """
+        The handshake fails if the ServerHello selects a version or cipher not offered,
+        or signals a downgrade.
+        """
         return self.hold(
             (hello(version=b"\3\0"), "no common TLS version"),
             (hello(version=b"\3\2"), "no common TLS version"),
             (hello(version=b"\3\5"), "TLS handshake failed: "),
             (hello(cipher=0x0000), "cipher returned"),
             (hello(cipher=0x0018), "cipher returned"),
-            # Someone has taken TLS 1.3 out of what we offer (RFC 8446, 4.1.3).
+            # An attacker has removed TLS 1.3 from the ClientHello (RFC 8446, section
+            # 4.1.3).
             (hello(b"DOWNGRD\1"), "inappropriate fallback"),
             (hello(b"DOWNGRD\0"), "inappropriate fallback"),
         )
 
-    def test_lists(self) -> Deferred[None]:
-        """Nor is a list of certificates that is none."""
+    def test_certificate_messages(self) -> Deferred[None]:
+        """The handshake fails if the Certificate message is empty or malformed."""
         failed = "TLS handshake failed: "
         leaf = shared().server_identity.certificate.public_bytes(Encoding.DER)
         return self.hold(
@@ -424,7 +449,7 @@ class NonsenseTests(Handshakes):
         )
 
     def test_alerts(self) -> Deferred[None]:
-        """An alert in clear, of whatever kind, ends it; nobody is believed."""
+        """An alert in clear of any level and description makes the handshake fail."""
         kinds = random.Random(2).sample(range(256), share(16, 256))
         return self.hold(
             *(
@@ -435,7 +460,7 @@ class NonsenseTests(Handshakes):
         )
 
     def test_random(self) -> Deferred[None]:
-        """Nor do any bytes do anything else."""
+        """Random records and random bytes make the handshake fail."""
         some = random.Random(3)
         return self.hold(
             *(
@@ -455,7 +480,7 @@ LOOPBACK = ("-accept", "127.0.0.1:0")
 
 
 class Printing:
-    """``openssl s_server``, which does what it is told on its standard input."""
+    """A process of ``openssl s_server``, which obeys commands on its stdin."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -467,37 +492,37 @@ class Printing:
         self.port = self.until(b"ACCEPT").rpartition(b":")[2].decode().strip()
 
     def until(self, words: bytes) -> bytes:
-        """Read on to a line with these words, and return it."""
+        """Read its output up to a line that contains these words; return the line."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if words in line:
                 return line
-        raise AssertionError(f"it has never said {words!r}")
+        raise AssertionError(f"s_server exited without printing {words!r}")
 
     def say(self, line: bytes) -> None:
-        """Type a line."""
+        """Write a line to its stdin."""
         assert self.process.stdin is not None
         self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
 
     def end(self) -> None:
-        """End it, and forget about it."""
+        """Kill the process and wait for it."""
         self.process.kill()
         self.process.communicate()
 
 
 class StreamTests(SynchronousTestCase):
-    """What a server may do to TLS after the handshake, while data goes both ways."""
+    """Events of TLS after the handshake, while data goes both ways."""
 
     def printing(self, *options: str) -> Printing:
-        """A server with a certificate, that ends with the test."""
+        """Start a server with a certificate; it is killed at the end of the test."""
         files = ("-cert", str(shared().server), "-key", str(shared().server))
         printing = Printing(*LOOPBACK, *files, *options)
         self.addCleanup(printing.end)
         return printing
 
     def client(self, server: Printing) -> subprocess.Popen[bytes]:
-        """The command, connected to it, and never out of input."""
+        """Start the command against the server, with a stdin that stays open."""
         options = ("--tls", *trusting(), "-a", f"{PATIENCE:.0f}")
         process = start(*options, "127.0.0.1", server.port)
         self.addCleanup(finish, process)
@@ -512,9 +537,9 @@ class StreamTests(SynchronousTestCase):
         before: bytes = b"",
     ) -> None:
         """
-        A line goes to the server, and another comes from it.
+        Send a line to the server and receive one from it.
 
-        What was typed at the server has been read by then, and this shown before.
+        The server has obeyed its earlier commands by then, and shown the text `before`.
         """
         assert client.stdin is not None and client.stdout is not None
         client.stdin.write(b"from " + word + b"\n")
@@ -526,17 +551,17 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(client.stdout.readline(), b"to " + word + b"\n")
 
     def test_key_updates(self) -> None:
-        """New keys, and more of them, change nothing (RFC 8446, 4.6.3)."""
+        """Key updates do not disturb the session (RFC 8446, section 4.6.3)."""
         server = self.printing("-tls1_3", "-msg")
         client = self.client(server)
         self.both_ways(server, client, b"begin")
         for number in range(share(4, 200)):
-            # With K it asks for new keys of ours, too.
+            # The command K also requests a key update from the client.
             server.say((b"k", b"K")[number % 2])
             self.both_ways(server, client, b"%d" % number, b">>> TLS 1.3, Handshake")
 
     def test_tickets(self) -> None:
-        """A hundred tickets, which nobody has asked for, change nothing."""
+        """A session continues with a hundred session tickets, and with none."""
         for options in (
             ("-tls1_3", "-num_tickets", "100"),
             ("-tls1_3", "-num_tickets", "0"),
@@ -546,8 +571,11 @@ class StreamTests(SynchronousTestCase):
             server = self.printing(*options)
             self.both_ways(server, self.client(server), b"end")
 
-    def test_protocols(self) -> None:
-        """A server that has protocols to choose from (ALPN) is asked for none."""
+    def test_no_alpn(self) -> None:
+        """
+        The client sends no ALPN extension, so a server with ALPN protocols selects
+        none.
+        """
         server = self.printing("-alpn", "h2,smtp")
         self.both_ways(server, self.client(server), b"end")
         asked: list[list[bytes]] = []
@@ -569,8 +597,9 @@ class StreamTests(SynchronousTestCase):
 
     def test_renegotiation(self) -> None:
         """
-        It is declined (RFC 5246, 7.2.2).  A server that goes on loses nothing by it;
-        with one that does not what had come is there, and the end is an error.
+        The client declines renegotiation (RFC 5246, section 7.2.2). If the server
+        accepts that, the session continues; if the server ends the connection, the data
+        received before is delivered and the status is 111.
         """
 
         def lenient(peer: Peer) -> None:
@@ -599,7 +628,7 @@ class StreamTests(SynchronousTestCase):
         self.assertIn("TLS failed: ", outcome.complaint())
 
     def asking(self, peer: Peer) -> SSL.Connection:
-        """A connection whose server has asked for another handshake."""
+        """Return a TLS connection on which the server has requested renegotiation."""
         connection = SSL.Connection(good(SSL.TLS1_2_VERSION), None)
         connection.set_accept_state()
         while True:
@@ -616,13 +645,16 @@ class StreamTests(SynchronousTestCase):
         return connection
 
     def flush(self, peer: Peer, connection: SSL.Connection) -> None:
-        """Send what is to be sent."""
+        """Send the TLS records that wait in memory."""
         with contextlib.suppress(SSL.WantReadError):
             while True:
                 peer.socket.sendall(connection.bio_read(1 << 16))
 
     def test_anonymous(self) -> None:
-        """A real server without a certificate is refused: TCP, and a UNIX socket."""
+        """
+        OpenSSL's server without a certificate is refused, over TCP and at a UNIX
+        socket.
+        """
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/s"
             for where in (LOOPBACK, ("-unix", path)):

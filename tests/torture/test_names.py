@@ -1,13 +1,12 @@
 """
-Whom a certificate is for (RFC 9525): names in certificates, and names that are looked
-for.
+The names that a certificate is valid for (RFC 9525), compared with reference names.
 
-Each case is a handshake, in memory.  OpenSSL's own check is asked as well, and where it
-comes to another verdict the case says why.
+Each case is a handshake in memory.  The same case is given to ``openssl verify``; where
+OpenSSL decides otherwise, the case says why.
 
-The cases of C2SP's x509-limbo that are about the name of a server are held, too.  No
-registry of packages has its data, so that the certificates are made here, after what
-https://x509-limbo.com/testcases/ says of each.
+The cases of C2SP's x509-limbo about server names are included.  Its data is in no
+package registry, so the certificates are made here, as
+https://x509-limbo.com/testcases/ describes them.
 """
 
 from __future__ import annotations
@@ -30,64 +29,67 @@ from twisted_tcpclient.errors import NameMismatch, SettingsError, VerificationFa
 from twisted_tcpclient.settings import TLSSettings, is_ip
 from twisted_tcpclient.tls import ConnectionCreator
 
-#: A name in a certificate as it stands there: its kind, and any bytes.
+#: A name as it is encoded in a certificate: its tag, and any bytes.
 Name = tuple[int, bytes]
 
-#: The kinds of names, by their tags (RFC 5280, 4.2.1.6).
+#: The tags of the kinds of names (RFC 5280, section 4.2.1.6).
 EMAIL, DNS, DIRECTORY, URI, IP = 0x81, 0x82, 0xA4, 0x86, 0x87
 
 Constraints = tuple[x509.NameConstraints, bool]
 
 
 def dns(*hosts: str) -> list[Name]:
-    """Make DNS names."""
+    """Return DNS names."""
     return [(DNS, host.encode()) for host in hosts]
 
 
 def ips(*addresses: str) -> list[Name]:
-    """Make IP addresses."""
+    """Return IP addresses."""
     return [(IP, ip_address(address).packed) for address in addresses]
 
 
 def other(kind: x509.OtherName) -> list[Name]:
-    """Make a name of a kind of its own, a short one."""
+    """Return a name of the kind otherName."""
     return [(0xA0, x509.SubjectAlternativeName([kind]).public_bytes()[4:])]
 
 
 def subtree(text: str) -> x509.GeneralName:
-    """Make a subtree of DNS names, or of addresses."""
+    """Return a subtree of DNS names or of IP addresses."""
     if "/" in text:
         return x509.IPAddress(ip_network(text))
     return x509.DNSName(text)
 
 
 def only(*subtrees: str) -> x509.NameConstraints:
-    """Constrain a CA to these."""
+    """Return constraints that permit only these subtrees."""
     return x509.NameConstraints([subtree(text) for text in subtrees], None)
 
 
 def but(*subtrees: str) -> x509.NameConstraints:
-    """Constrain a CA to all but these."""
+    """Return constraints that exclude these subtrees."""
     return x509.NameConstraints(None, [subtree(text) for text in subtrees])
 
 
 @dataclass(frozen=True)
 class Case:
     """
-    A certificate, and the name that is looked for.
+    A certificate, and the reference name that it is compared with.
 
-    :ivar good: whether that certificate is for that name.
-    :ivar cn: its CN.
-    :ivar given: whether the name was given by ``-m``.
-    :ivar constraints: of the CAs in the chain, from the first below the root.
-    :ivar differs: why OpenSSL's own check sees it otherwise; empty if it does not.
+    :ivar name: The reference name.
+    :ivar presented: The subject alternative names of the certificate.
+    :ivar good: Whether the certificate is valid for the reference name.
+    :ivar differs: Why ``openssl verify`` decides otherwise; empty if it does not.
+    :ivar cn: The CN of the certificate.
+    :ivar given: Whether the name was given by ``-m``.
+    :ivar constraints: Constraints of the CAs in the chain, beginning below the root.
+    :ivar critical: Whether the extension with the names is critical.
     """
 
     name: str
     presented: Sequence[Name]
     good: bool
     differs: str = ""
-    cn: str = "whoever"
+    cn: str = "unrelated"
     given: bool = False
     constraints: Sequence[x509.NameConstraints] = ()
     critical: bool = False
@@ -107,36 +109,36 @@ class Case:
 
 
 class Naming(SynchronousTestCase):
-    """Makes certificates, and shows them."""
+    """A test case that makes certificates and does handshakes with them."""
 
     def setUp(self) -> None:
-        """An authority, and a place for files."""
+        """Make a root CA, and a directory for files."""
         self.authority = Authority.root("Naming Root")
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.ca = self.authority.save(self.directory / "ca.pem")
 
     def hold(self, *cases: Case) -> None:
-        """All of these are as they say; otherwise fail with each that is not."""
+        """Check all cases; fail with a list of the wrong ones."""
         wrong = [f"{case}: {why}" for case in cases if (why := self.judge(case))]
         self.assertEqual(wrong, [])
 
     def judge(self, case: Case) -> str:
-        """What is wrong with our verdict, or with what the case says of OpenSSL's."""
+        """Return how the verdict of the package or of OpenSSL is wrong; else ""."""
         identity = case.certificate(self.authority)
         error = self.shake(identity, case)
         if (error is None) != case.good:
-            return f"we say {error}"
+            return f"the verdict is {error}"
         if error is not None and not str(error).isprintable():
             return f"not printable: {error}"
         if error is not None and len(str(error)) > 400:
             return f"{len(str(error))} characters"
         if (self.openssl(identity, case) != case.good) != bool(case.differs):
-            return "not what OpenSSL says"
+            return "OpenSSL does not decide as the case says"
         return ""
 
     def shake(self, identity: Identity, case: Case) -> VerificationFailed | None:
-        """Shake hands, and return why not."""
+        """Do the handshake; return the error of the verification, if any."""
         settings = TLSSettings(
             authorities=str(self.ca), name=case.name, common_name=case.given
         )
@@ -154,34 +156,37 @@ class Naming(SynchronousTestCase):
         return error
 
     def openssl(self, identity: Identity, case: Case) -> bool:
-        """Whether ``openssl verify`` takes the certificate for one of that name."""
+        """Tell whether ``openssl verify`` accepts the certificate for the name."""
         leaf = save_certificates(self.directory / "leaf.pem", identity.certificate)
         chain = save_certificates(
             self.directory / "chain.pem",
-            # It wants one in the file.
+            # The file of -untrusted must contain a certificate.
             *(identity.intermediates or [identity.certificate]),
         )
         kind = "-verify_ip" if is_ip(case.name) else "-verify_hostname"
         files = ["-CAfile", str(self.ca), "-untrusted", str(chain), str(leaf)]
-        # It knows no international names.
+        # OpenSSL does not convert international names.
         name = case.name if case.name.isascii() else case.name.encode("idna").decode()
         return verifies(kind, name, *files)
 
 
-_A_DOT = "to OpenSSL a dot at the end belongs to the name"
+_A_DOT = "OpenSSL takes a dot at the end as part of the name"
 _PART = "OpenSSL lets a wildcard stand for a part of a label unless told otherwise"
 _A_LABEL = "service_identity lets no wildcard stand for an international label"
 _UNDERSCORE = "OpenSSL lets no wildcard stand for a label with an underscore"
-_NOT_GIVEN = "OpenSSL takes the CN wherever there is no DNS name; we want it given"
-_UNHEARD = "OpenSSL looks at the wildcard, not at what it stands for"
-_BESIDE = "to OpenSSL only DNS names stand in the way of the CN"
+_NOT_GIVEN = "OpenSSL uses the CN if there is no DNS name, also without -m"
+_UNHEARD = "OpenSSL checks the wildcard against constraints, not the host"
+_BESIDE = "OpenSSL ignores the CN only beside DNS names"
 
 
 class HostTests(Naming):
-    """DNS names, letter for letter (RFC 9525, 6.3)."""
+    """DNS names without wildcards (RFC 9525, section 6.3)."""
 
     def test_exact(self) -> None:
-        """Every name is good, in any case, the dot of resolvers apart."""
+        """
+        A DNS name is valid for the same name, in upper or lower case, with or without a
+        dot at the end of the reference name.
+        """
         names = dns("mail.example.test", "b.test", "LOCALHOST", "under_score.test")
         self.hold(
             Case("mail.example.test", names, True),
@@ -195,7 +200,9 @@ class HostTests(Naming):
         )
 
     def test_others(self) -> None:
-        """What shares letters, or labels, is another name."""
+        """
+        A DNS name is not valid for a name that shares only letters or labels with it.
+        """
         names = dns("mail.example.test", "localhost")
         for name in (
             "example.test",
@@ -212,8 +219,8 @@ class HostTests(Naming):
         ):
             self.hold(Case(name, names, False))
 
-    def test_forms(self) -> None:
-        """A name in a certificate that is none is for nobody."""
+    def test_malformed(self) -> None:
+        """A malformed DNS name is valid for no host."""
         for name in (
             "localhost.",
             ".localhost",
@@ -230,7 +237,10 @@ class HostTests(Naming):
         self.hold(Case("localhost", dns("x" * 20000, long, *["y" * 60] * 99), False))
 
     def test_blanks(self) -> None:
-        """A blank belongs to a name, as it does where CAs are constrained."""
+        """
+        White space is part of a name: a DNS name with a blank is valid for no host.
+        Name constraints treat blanks in the same way.
+        """
         for name in (
             " localhost",
             "localhost ",
@@ -244,7 +254,7 @@ class HostTests(Naming):
             self.hold(Case("localhost", dns(name), False))
 
     def test_nul(self) -> None:
-        """A name does not end at a NUL."""
+        """A NUL does not end a name."""
         for name in (
             "localhost\0",
             "localhost\0.evil.test",
@@ -256,7 +266,10 @@ class HostTests(Naming):
             self.hold(Case("localhost", [], False, cn=name, given=True))
 
     def test_control_bytes(self) -> None:
-        """What is no name is shown, and does nothing to the terminal."""
+        """
+        A name with control characters is valid for no host, and the error shows it
+        escaped.
+        """
         for name in (
             "\x1b[2J",
             "\x07",
@@ -273,10 +286,10 @@ class HostTests(Naming):
 
 
 class WildcardTests(Naming):
-    """Wildcards (RFC 9525, 6.3; RFC 6125, 6.4.3)."""
+    """Wildcards (RFC 9525, section 6.3; RFC 6125, section 6.4.3)."""
 
     def test_one_label(self) -> None:
-        """One stands for one label, the leftmost."""
+        """A wildcard stands for exactly one label, the leftmost."""
         names = dns("*.example.test")
         self.hold(
             Case("mx.example.test", names, True),
@@ -292,8 +305,8 @@ class WildcardTests(Naming):
             Case("mx.example.com", names, False),
         )
 
-    def test_elsewhere(self) -> None:
-        """Nowhere else does it mean anything, nor does a part of a label."""
+    def test_other_places(self) -> None:
+        """A wildcard in another label, or for part of a label, is valid for no host."""
         name = "mail.mx.example.test"
         for wildcard, differs in (
             ("mail.*.example.test", ""),
@@ -319,18 +332,21 @@ class WildcardTests(Naming):
         ):
             self.hold(Case(name, dns(wildcard), False, differs))
 
-    def test_top(self) -> None:
-        """It stands for no name right below the top, nor for a host without a dot."""
+    def test_top_level(self) -> None:
+        """
+        A wildcard followed by only one label is valid for no host, and no wildcard is
+        valid for a host without a dot.
+        """
         self.hold(
             Case("example.test", dns("*.test"), False),
             Case("localhost", dns("*"), False),
             Case("localhost", dns("*.localhost"), False),
-            # Who may register what is not for us to know.
+            # The package has no public suffix list.
             Case("example.co.uk", dns("*.co.uk"), True),
         )
 
     def test_addresses(self) -> None:
-        """It stands for no address."""
+        """A wildcard is valid for no IP address."""
         self.hold(
             Case("127.0.0.1", dns("*.0.0.1"), False),
             Case("127.0.0.1", dns("*"), False),
@@ -339,7 +355,10 @@ class WildcardTests(Naming):
         )
 
     def test_international(self) -> None:
-        """It is no part of an international label, and stands for none."""
+        """
+        A wildcard inside an A-label is valid for no host, and a wildcard stands for no
+        A-label.
+        """
         self.hold(
             Case("a.xn--bcher-kva.test", dns("*.xn--bcher-kva.test"), True),
             Case("a.b\xfccher.test", dns("*.xn--bcher-kva.test"), True),
@@ -351,10 +370,10 @@ class WildcardTests(Naming):
 
 
 class InternationalTests(Naming):
-    """International names (RFC 5280, 7.2; RFC 5890)."""
+    """International names (RFC 5280, section 7.2; RFC 5890)."""
 
     def test_both_ways(self) -> None:
-        """U-label or A-label, in any case: it is the A-label that is compared."""
+        """U-labels and A-labels are compared as A-labels, in upper or lower case."""
         names = dns("xn--bcher-kva.test")
         self.hold(
             Case("b\xfccher.test", names, True),
@@ -364,14 +383,14 @@ class InternationalTests(Naming):
             Case("b\xfccher.test.", names, True, _A_DOT),
         )
 
-    def test_raw(self) -> None:
-        """A name in a certificate is ASCII; any other is for nobody."""
+    def test_not_ascii(self) -> None:
+        """A DNS name that is not ASCII is valid for no host."""
         for raw in ("b\xfccher.test".encode(), b"b\xfccher.test", b"\xff\xfe"):
             for name in ("b\xfccher.test", "xn--bcher-kva.test"):
                 self.hold(Case(name, [(DNS, raw)], False))
 
     def test_lookalikes(self) -> None:
-        """Letters that look the same are not."""
+        """Letters that look the same are different letters."""
         cyrillic = "ex\u0430mple.test"
         self.hold(
             Case("example.test", dns(cyrillic), False),
@@ -383,10 +402,12 @@ class InternationalTests(Naming):
 
 
 class AddressTests(Naming):
-    """IP addresses (RFC 9525, 6.4)."""
+    """IP addresses (RFC 9525, section 6.4)."""
 
     def test_exact(self) -> None:
-        """An address is good, however it is written; the zone is for the kernel."""
+        """
+        An IP address is valid for the same address in any notation; a zone is ignored.
+        """
         names = ips("127.0.0.1", "::1", "2001:db8::8a2e:370:7334")
         self.hold(
             Case("127.0.0.1", names, True),
@@ -397,14 +418,19 @@ class AddressTests(Naming):
         )
 
     def test_others(self) -> None:
-        """Another address is, and one in a network of that."""
+        """
+        An IP address is not valid for another address, nor is a network for its
+        addresses.
+        """
         names = [*ips("127.0.0.1", "::1"), (IP, bytes((10, 0, 0, 0, 255, 0, 0, 0)))]
         for name in ("127.0.0.2", "::2", "::ffff:127.0.0.1", "::7f00:1", "10.0.0.0"):
             self.hold(Case(name, names, False))
         self.hold(Case("127.0.0.1", ips("::ffff:127.0.0.1", "::127.0.0.1"), False))
 
-    def test_no_names(self) -> None:
-        """An address is no name, and a name no address."""
+    def test_names_and_addresses(self) -> None:
+        """
+        A DNS name is not valid for an IP address, nor an IP address for a DNS name.
+        """
         self.hold(
             Case("127.0.0.1", dns("127.0.0.1"), False),
             Case("::1", dns("::1"), False),
@@ -416,10 +442,13 @@ class AddressTests(Naming):
 
 
 class OtherKindTests(Naming):
-    """Names of other kinds are not for us."""
+    """Names of other kinds than DNS and IP."""
 
     def test_kinds(self) -> None:
-        """An address of mail, a URI, a service or a directory name is no host."""
+        """
+        An e-mail address, a URI, a service name and a directory name are valid for no
+        host.
+        """
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         service = x509.OtherName(
             x509.ObjectIdentifier("1.3.6.1.5.5.7.8.7"), der(0x16, b"_imap.localhost")
@@ -436,10 +465,13 @@ class OtherKindTests(Naming):
 
 
 class CommonNameTests(Naming):
-    """The CN, where the name was given and the certificate has none."""
+    """The CN, if -m gives the name and the certificate has no other names."""
 
     def test_given(self) -> None:
-        """It is good for the name that was given, read as that is read."""
+        """
+        With -m, a CN is valid if it equals the name of -m after the same conversion; a
+        wildcard in the CN is an ordinary character.
+        """
         for name, cn, differs in (
             ("old.example.test", "old.example.test", ""),
             ("OLD.example.test", "old.EXAMPLE.test", ""),
@@ -455,15 +487,15 @@ class CommonNameTests(Naming):
             self.hold(Case(name, [], True, differs, cn=cn, given=True))
 
     def test_wrong(self) -> None:
-        """Any other CN is somebody else."""
+        """With -m, a CN that differs from the name is refused."""
         for name, cn, differs in (
             ("old.example.test", "new.example.test", ""),
             ("old.example.test", "old.example.test.", ""),
-            ("old.example.test", "*.example.test", "OpenSSL knows wildcards there"),
+            ("old.example.test", "*.example.test", "OpenSSL allows a wildcard CN"),
             ("old.example.test", " old.example.test", ""),
             ("old.example.test", "old.example.test ", ""),
             ("old.example.test", "CN=old.example.test", ""),
-            # The sign for degrees Kelvin becomes an ordinary k in lower case.
+            # The Kelvin sign becomes an ASCII k when it is converted to lower case.
             ("mail.bank.test", "mail.ban\u212a.test", ""),
             ("strasse.test", "stra\xdfe.test", ""),
             ("192.0.2.1", "192.0.2.01", ""),
@@ -471,14 +503,17 @@ class CommonNameTests(Naming):
             self.hold(Case(name, [], False, differs, cn=cn, given=True))
 
     def test_not_given(self) -> None:
-        """It means nothing where the name is that of the host."""
+        """Without -m, the CN is ignored."""
         self.hold(
             Case("localhost", [], False, _NOT_GIVEN, cn="localhost"),
             Case("127.0.0.1", [], False, cn="127.0.0.1"),
         )
 
     def test_beside(self) -> None:
-        """Nor does it beside a DNS name or an address, were it one that is none."""
+        """
+        With -m, the CN is ignored beside a DNS name or an address, even a malformed
+        one.
+        """
         for presented, differs in (
             (dns("other.test"), ""),
             (dns(""), ""),
@@ -490,7 +525,7 @@ class CommonNameTests(Naming):
             self.hold(
                 Case("localhost", presented, False, differs, cn="localhost", given=True)
             )
-        # Decision: only these two kinds stand in its way.
+        # Only names of these two kinds make the CN irrelevant.
         self.hold(
             Case("localhost", [(EMAIL, b"a@b.test")], True, cn="localhost", given=True),
             Case("localhost", [(URI, b"sip:b.test")], True, cn="localhost", given=True),
@@ -498,10 +533,10 @@ class CommonNameTests(Naming):
 
 
 class ConstraintTests(Naming):
-    """Name constraints (RFC 5280, 4.2.1.10), also for names that stand for others."""
+    """Name constraints (RFC 5280, section 4.2.1.10), also for wildcards and the CN."""
 
     def test_presented(self) -> None:
-        """No name of a certificate may be one that its CA may not certify."""
+        """A certificate is refused if its CA may not certify one of its names."""
         for name, presented, good, *constraints in (
             ("a.test", dns("a.test"), True, only("a.test")),
             ("x.y.a.test", dns("x.y.a.test"), True, only("a.test")),
@@ -527,7 +562,7 @@ class ConstraintTests(Naming):
             self.hold(Case(name, presented, good, constraints=constraints))
 
     def test_blanks(self) -> None:
-        """A blank keeps no name from them."""
+        """White space in a name does not exempt it from name constraints."""
         for name in ("a.test ", "x.a.test\n", "a.test.", "*.a.test\t"):
             self.hold(
                 Case("a.test", dns(name), False, constraints=[but("a.test")]),
@@ -535,7 +570,7 @@ class ConstraintTests(Naming):
             )
 
     def test_wildcard(self) -> None:
-        """A wildcard does not stand for what its CA may not certify."""
+        """A wildcard is not valid for a host that its CA may not certify."""
         presented = dns("*.a.test")
         self.hold(
             Case("x.a.test", presented, True, constraints=[but("y.a.test")]),
@@ -555,7 +590,7 @@ class ConstraintTests(Naming):
         )
 
     def test_common_name(self) -> None:
-        """Nor is a CN for a name that its CA may not certify."""
+        """A CN is not valid for a name that its CA may not certify."""
         never = "OpenSSL compares addresses with addresses"
         for name, cn, good, differs, constraints in (
             ("a.test", "a.test", True, "", only("a.test")),
@@ -581,10 +616,13 @@ class ConstraintTests(Naming):
 
 
 class ReferenceTests(Naming):
-    """What is looked for is a name, or nothing is looked for at all."""
+    """Reference names that no certificate can contain."""
 
     def test_impossible(self) -> None:
-        """What no certificate can have is an error at once, in printable words."""
+        """
+        A reference name that no certificate can contain is a SettingsError in printable
+        ASCII.
+        """
         for name in (
             "",
             ".",
@@ -618,20 +656,20 @@ class Limbo:
     """
     A case of x509-limbo.
 
-    :ivar case: the same here, and what we say.
-    :ivar otherwise: why the suite says otherwise; empty if it does not.
+    :ivar case: The same case, with the verdict of the package.
+    :ivar otherwise: Why the verdict of x509-limbo differs; empty if it does not.
     """
 
     case: Case
     otherwise: str = ""
 
 
-_STRICT = "a rule for CAs, for which neither OpenSSL nor we turn a server away"
-_CN_RULE = "the CN is not looked at where there are names, whatever it says"
+_STRICT = "a rule for CAs, which neither OpenSSL nor the package enforces"
+_CN_RULE = "the CN is ignored if the certificate has other names"
 
 
 def _cn(name: str, presented: Sequence[Name], cn: str) -> Limbo:
-    """A CN that is not a copy of one of the names."""
+    """Return a case whose CN is not a copy of one of the names."""
     return Limbo(Case(name, presented, True, cn=cn), _CN_RULE)
 
 
@@ -645,11 +683,11 @@ def _nc(
     *constraints: x509.NameConstraints,
     differs: str = "",
 ) -> Limbo:
-    """A case of name constraints about which we are of one mind."""
+    """Return a case of name constraints in which the verdicts agree."""
     return Limbo(Case(name, presented, good, differs, constraints=constraints))
 
 
-#: By the names that they have there.
+#: The cases by their names in x509-limbo.
 LIMBO: Mapping[str, Limbo] = {
     "webpki::san::exact-dns-san": Limbo(Case("example.com", dns("example.com"), True)),
     "webpki::san::exact-localhost-ip-san": Limbo(
@@ -706,7 +744,7 @@ LIMBO: Mapping[str, Limbo] = {
     ),
     "rfc5280::san::underscore-dns": Limbo(
         Case("foo_bar.example.com", dns("foo_bar.example.com"), True),
-        "hosts with an underscore exist, whatever the rules for hosts say",
+        "hosts with an underscore exist, though the rules for hosts forbid it",
     ),
     "webpki::cn::cabf-cn-ipv4-hex-mismatch": _cn(
         "192.168.1.1", ips("192.168.1.1"), "0xC0A80101"
@@ -789,7 +827,7 @@ LIMBO: Mapping[str, Limbo] = {
             True,
             constraints=[only(".example.com")],
         ),
-        "OpenSSL reads the dot as it is read in a URI",
+        "OpenSSL treats a leading dot as in constraints on URIs",
     ),
     "rfc5280::nc::restrictive-permits-in-intermediates-narrows": _nc(
         "foo.example.com",
@@ -812,7 +850,7 @@ LIMBO: Mapping[str, Limbo] = {
             True,
             constraints=[only("example.com")],
         ),
-        "a name that is none does no harm beside the one that is looked for",
+        "a malformed name does no harm beside the right one",
     ),
     "rfc5280::nc::nc-permits-invalid-ip-san": _nc(
         "192.0.2.1",
@@ -854,14 +892,16 @@ LIMBO: Mapping[str, Limbo] = {
 
 
 class LimboTests(Naming):
-    """The cases of x509-limbo that are about the name of a server."""
+    """The cases of x509-limbo about server names."""
 
     def test_names(self) -> None:
-        """We come to the verdict of the suite, or the case says why not."""
+        """The verdict is that of x509-limbo, or the case says why it differs."""
         self.hold(*(limbo.case for limbo in LIMBO.values()))
 
     def test_differences(self) -> None:
-        """Wherever we say otherwise it is to let in what the suite would not."""
+        """
+        Where the verdict differs from x509-limbo, the package accepts the certificate.
+        """
         for name, limbo in LIMBO.items():
             if limbo.otherwise:
                 self.assertTrue(limbo.case.good, name)

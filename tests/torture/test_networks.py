@@ -1,4 +1,4 @@
-"""Networks that fail: what is sent comes through whole, or the session is an error."""
+"""Networks that fail: data is transferred whole, or the session is an error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from tests.torture.resolvers import (
     resolver,
 )
 
-#: Most cases wait: more of them than there are processors may do so side by side.
+#: Most cases wait, so more of them than there are processors run at the same time.
 WORKERS = 8
 
 #: A prog that sends its stdin and prints what it receives, both at the same time.
@@ -90,19 +90,21 @@ copy(6, 1, sending.join)
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to use the command: a kind of connection, and prog or none."""
+    """A way to use the command: the kind of connection, and prog, if any."""
 
     kind: Kind
     prog: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """In two words."""
+        """The kind of connection, and "prog" or "client"."""
         return f"{self.kind.name} {'prog' if self.prog else 'client'}"
 
     @property
     def becomes_prog(self) -> bool:
-        """Whether the end is prog's own, words and status."""
+        """
+        Whether the process becomes prog, so that messages and status are those of prog.
+        """
         return bool(self.prog) and not self.kind.secure
 
 
@@ -116,7 +118,7 @@ MODES = (
 
 
 def nursery(mtu: int = 1500) -> Nursery:
-    """Where the command is run at the near end of a path."""
+    """Return the nursery at the near end of a path."""
     return _made(path(mtu))
 
 
@@ -127,7 +129,14 @@ def _made(way: Path) -> Nursery:
 
 @dataclass
 class Far:
-    """What the far end of a transfer has sent and received, and how it ends."""
+    """
+    The server at the far end of a transfer.
+
+    :ivar down: The bytes that it sends.
+    :ivar size: The number of bytes that the client sends.
+    :ivar received: The bytes that it has received.
+    :ivar peers: Its connections.
+    """
 
     down: bytes
     size: int
@@ -135,26 +144,29 @@ class Far:
     peers: list[Peer] = field(default_factory=list)
 
     def follow(self, prepare: Callable[[Peer], object], peer: Peer) -> None:
-        """Send and receive all, and close."""
+        """Send and receive all data, then close."""
         self.peers.append(peer)
-        # What goes wrong here is what the test is about.
+        # The test checks the client; the errors of the server do not matter.
         with contextlib.suppress(OSError, Cut, SSL.Error, AssertionError):
             prepare(peer)
             self.received = peer.exchange(self.down)
             peer.finish()
 
     def give_up(self) -> None:
-        """End what still waits for somebody who is gone."""
+        """Shut down the connections of scripts that still wait for the client."""
         for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.socket.shutdown(socket.SHUT_RDWR)
 
 
 class Transfers(SynchronousTestCase):
-    """Transfers both ways, over a path on which things happen."""
+    """A test case for transfers in both directions over a faulty path."""
 
     def setUp(self) -> None:
-        """Have a path: what is made once must not be made by two at the same time."""
+        """
+        Make the path now, since `functools.cache` does not keep two threads from making
+        two.
+        """
         nursery()
 
     def transfer(
@@ -166,10 +178,11 @@ class Transfers(SynchronousTestCase):
         options: tuple[str, ...] = (),
         mtu: int = 1500,
     ) -> Outcome:
-        """Send and receive random bytes; what has status 0 is whole.
+        """
+        Send and receive random bytes, and check the outcome.
 
-        Anything else is an error, of which one line tells, and what did arrive is the
-        beginning of what was sent.
+        With status 0 the data is whole.  With any other status one line tells the
+        error, and stdout is a beginning of the data sent.
         """
         up, down = noise(size), noise(size + 1)
         far = Far(down, size)
@@ -187,12 +200,12 @@ class Transfers(SynchronousTestCase):
         return outcome
 
     def options(self, mode: Mode) -> tuple[str, ...]:
-        """What the command is told of the kind, and of no look-ups."""
+        """Return the options of the kind of connection, without look-ups for prog."""
         name = ("-m", "localhost") if mode.kind.secure else ()
         return (*QUICK, *AT_ONCE, *mode.kind.options(), *name)
 
     def check(self, mode: Mode, outcome: Outcome, far: Far, up: bytes) -> None:
-        """It is whole, or it is an error."""
+        """Check that the data is whole, or that there is an error."""
         if outcome.status == 0:
             self.assertEqual(outcome.err, "")
             self.assertTrue(same(outcome.out, far.down), len(outcome.out))
@@ -200,7 +213,7 @@ class Transfers(SynchronousTestCase):
             return
         self.assertTrue(far.down.startswith(outcome.out))
         if mode.becomes_prog and outcome.status == 3:
-            # By then we were gone.
+            # Prog has replaced the command, which can write no message.
             self.assertEqual(outcome.err, "")
             return
         self.assertTrue(outcome.complaint())
@@ -208,7 +221,7 @@ class Transfers(SynchronousTestCase):
 
 
 def weathers(dice: Random) -> dict[str, Treatment]:
-    """What may happen to packets, and is no reason to give up."""
+    """Return the faults that TCP recovers from, by name."""
     return {
         "loss": lossy(0.04, dice),
         "reordering": late(0.02, dice),
@@ -218,10 +231,12 @@ def weathers(dice: Random) -> dict[str, Treatment]:
 
 
 class WeatherTests(Transfers):
-    """What TCP is made for: all comes through whole."""
+    """Faults of the path that TCP recovers from: the transfer is whole."""
 
-    def test_weather(self) -> None:
-        """Loss, delay, reordering, duplicates and corruption are not noticed."""
+    def test_faulty_path(self) -> None:
+        """
+        The transfer is whole in spite of loss, reordering, duplicates and corruption.
+        """
 
         def check(mode: Mode, treatment: Treatment, host: str) -> None:
             outcome = self.transfer(mode, treatment, host=host)
@@ -239,8 +254,8 @@ class WeatherTests(Transfers):
                 WORKERS,
             )
 
-    def test_narrow(self) -> None:
-        """Nor is a path for small packets only."""
+    def test_small_mtu(self) -> None:
+        """The transfer is whole over a path with a small MTU."""
 
         def check(mode: Mode, mtu: int) -> None:
             outcome = self.transfer(mode, mtu=mtu, size=60_000)
@@ -251,7 +266,7 @@ class WeatherTests(Transfers):
             together({m.name: functools.partial(check, m, mtu) for m in MODES}, WORKERS)
 
     def test_pause(self) -> None:
-        """Nor is a link that is down for a moment in mid-transfer."""
+        """The transfer is whole if the link is down for a moment."""
 
         def check(mode: Mode) -> None:
             count = 0
@@ -259,7 +274,7 @@ class WeatherTests(Transfers):
             def treat(packet: paths.Packet) -> paths.Fate:
                 nonlocal count
                 count += 1
-                # Nothing comes through for a while, then all at once.
+                # Delay packets 21 to 39 by 0.4 s.
                 return [(0.4 if 20 < count < 40 else 0.0, packet)]
 
             outcome = self.transfer(mode, treat)
@@ -269,15 +284,18 @@ class WeatherTests(Transfers):
         together({m.name: functools.partial(check, m) for m in MODES[:3]}, WORKERS)
 
 
-#: About as many packets has a transfer of so many bytes each way, all told.
+#: The size of a small transfer in bytes each way, and about how many packets it takes.
 SMALL, PACKETS = 20_000, 100
 
 
 class BrokenTests(Transfers):
-    """A path that ends, after any number of packets."""
+    """Paths that fail after a number of packets."""
 
     def sweep(self, ends: Callable[[int], Treatment], step: int) -> None:
-        """End the path after each number of packets, or after some of them."""
+        """
+        Let the path fail after each number of packets, or after a share of these
+        numbers.
+        """
         failed = []
 
         def check(mode: Mode, number: int, host: str) -> None:
@@ -293,26 +311,26 @@ class BrokenTests(Transfers):
                     check, mode, number, FAR[number % 2]
                 )
                 for index, mode in enumerate(MODES)
-                # What has become prog is not ours to bound.
+                # -a does not bound a session once the process has become prog.
                 if not mode.becomes_prog or ends is broken
                 for number in range(0, PACKETS, step)
                 if WHOLE or (number + index) % 2
             },
             WORKERS,
         )
-        # It is no test if all fail, or none does.
+        # Some transfers have to fail and some to succeed, or the numbers are wrong.
         self.assertEqual(set(failed), {True, False})
 
     def test_blackhole(self) -> None:
-        """After that nothing arrives any more: an error within -T and -a."""
+        """If no packet arrives any more, the session is an error within -T and -a."""
         self.sweep(swallowed, share(11, 1))
 
     def test_reset(self) -> None:
-        """After that both ends are told that the connection is reset."""
+        """If both ends get a RST, the session is an error or was complete."""
         self.sweep(broken, share(7, 1))
 
-    def test_too_narrow(self) -> None:
-        """Big packets are lost, and nobody is told: an error within -a."""
+    def test_lost_large_packets(self) -> None:
+        """If large packets are lost without ICMP, the session is an error within -a."""
 
         def check(mode: Mode) -> None:
             outcome = self.transfer(mode, narrow(600), options=("-a", "1"))
@@ -329,10 +347,13 @@ class BrokenTests(Transfers):
 
 
 class AddressTests(Transfers):
-    """An end of the path that goes away in mid-transfer."""
+    """The near end loses its address or its route during a transfer."""
 
     def lose(self, *words: str, options: tuple[str, ...] = ()) -> None:
-        """The session is an error within -a if ip(8) does that at the near end."""
+        """
+        Check that the session ends with an error within -a if `ip` runs with these
+        words.
+        """
         count = 0
 
         def treat(packet: paths.Packet) -> paths.Fate:
@@ -350,36 +371,41 @@ class AddressTests(Transfers):
             path().near.ip(*[{"add": "del", "del": "add"}.get(w, w) for w in words])
 
     def test_address(self) -> None:
-        """An address of ours is taken away."""
+        """The session is an error within -a if its local address is removed."""
         ours = ("10.9.0.77/32", "dev", "path")
         path().near.ip("address", "add", *ours)
         self.lose("address", "del", *ours, options=("-i", "10.9.0.77"))
 
     def test_route(self) -> None:
-        """There is no way to the server any more, and nobody says so, or we do."""
+        """
+        The session is an error within -a if the route to the server disappears, whether
+        the kernel reports that (unreachable) or not (blackhole).
+        """
         for kind in ("blackhole", "unreachable"):
             self.lose("route", "add", kind, f"{FAR[0]}/32")
 
 
 class FamilyTests(Transfers):
-    """A name with an address of each family, one of which is dead."""
+    """Host names with an IPv4 and an IPv6 address, one of which does not work."""
 
     DEAD = {"silent": swallowed, "refuses": broken}
 
     def setUp(self) -> None:
-        """Have a name, and a way to say which family comes first."""
+        """Add a host name with both addresses to /etc/hosts of the near end."""
         super().setUp()
         names = "".join(f"{address} dual.test\n" for address in FAR)
         self.etc = _names(names)
 
     def first(self, family: int) -> None:
-        """Have the resolver prefer a family."""
+        """Let the resolver return the addresses of this family first."""
         text = "precedence ::ffff:0:0/96 100\nprecedence ::/0 40\n"
         (self.etc / "gai.conf").write_text(text if family == 4 else "")
 
     @contextlib.contextmanager
     def dual(self, script: Callable[[Peer], object]) -> Iterator[tuple[str, str]]:
-        """Serve on both addresses, and return the name and the port."""
+        """
+        Serve on both addresses with the same port; yield the host name and the port.
+        """
         place = path().far
         with contextlib.ExitStack() as stack:
             listeners = [place.listener(FAR[0])]
@@ -390,7 +416,7 @@ class FamilyTests(Transfers):
             yield "dual.test", str(port)
 
     def connect(self, treatment: Treatment, *options: str) -> Outcome:
-        """What becomes of it when that befalls the packets."""
+        """Run the command against both addresses, with a treatment of its packets."""
 
         def hello(peer: Peer) -> None:
             peer.send(b"hello from " + peer.socket.getsockname()[0].encode())
@@ -403,7 +429,7 @@ class FamilyTests(Transfers):
             return run_in(nursery(), *options, name, port)
 
     def test_one_is_dead(self) -> None:
-        """The other is used, whichever it is, and whichever comes first."""
+        """If one address is silent or refuses, the other is used, in either order."""
         for first in (4, 6):
             self.first(first)
 
@@ -423,14 +449,16 @@ class FamilyTests(Transfers):
             )
 
     def test_order(self) -> None:
-        """With both alive it is the first: the order is what the tests make of it."""
+        """
+        If both addresses work, the first is used; so `first` does decide the order.
+        """
         for family, address in zip((4, 6), FAR, strict=True):
             self.first(family)
             said = f"hello from {address}".encode()
             self.assertEqual(self.connect(passed), Outcome(0, said, ""))
 
     def test_both_are_dead(self) -> None:
-        """Each address is reported, with its own reason, within -T."""
+        """If both addresses fail, each is reported with its reason, within -T."""
         for first in (4, 6):
             self.first(first)
 
@@ -448,18 +476,18 @@ class FamilyTests(Transfers):
 
 @functools.cache
 def _names(hosts: str) -> Any:
-    """Put names into the near end of the path."""
+    """Mount files for the resolver at the near end of the path."""
     switch = "hosts: files\n"
     return path().near.cover(hosts=hosts, nsswitch_conf=switch, gai_conf="")
 
 
-#: A network of its own with a name server that says what the tests want it to.
+#: resolv.conf of the island: its name server is a thread of the test.
 RESOLV = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n"
 
 
 @functools.cache
 def _island() -> Place:
-    """Return a place with a loopback only, where names come from DNS."""
+    """Return a place with a loopback only, where host names come from DNS."""
     island = Place()
     hosts, switch = "127.0.0.1 localhost\n", "hosts: files dns\n"
     island.cover(hosts=hosts, nsswitch_conf=switch, resolv_conf=RESOLV)
@@ -468,24 +496,28 @@ def _island() -> Place:
 
 @functools.cache
 def islanders() -> Nursery:
-    """Where the command is run in there."""
+    """Return the nursery on the island."""
     return Nursery(environment(), _island().call)
 
 
 class Islands(SynchronousTestCase):
-    """Sessions with a greeter, where somebody else does not behave."""
+    """
+    A test case for sessions with a greeting server, and a faulty name or ident server.
+    """
 
     def setUp(self) -> None:
-        """Have a place."""
+        """Make the island and its nursery."""
         self.place = _island()
         islanders()
 
     def session(self, *arguments: str) -> Outcome:
-        """Return what becomes of a session, which is over soon."""
+        """Run the command to its end."""
         return run_in(islanders(), *arguments)
 
     def lines(self, outcome: Outcome) -> list[str]:
-        """Return the lines of a session that was in vain: all are as they should be."""
+        """
+        Check that a session failed in order; return its lines without their prefix.
+        """
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         *warnings, fatal = outcome.err.splitlines(keepends=True)
         for line in warnings:
@@ -496,20 +528,22 @@ class Islands(SynchronousTestCase):
 
 
 def greet(peer: Peer) -> None:
-    """Say hello and go."""
+    """Send a line and close."""
     peer.send(b"hello\n")
     peer.finish()
 
 
 def _wrong(question: Question) -> bytes:
-    """Answer with an address at which nobody is, under another number."""
+    """
+    Return a reply with a wrong query number, and with an address without a server.
+    """
     number = int.from_bytes(question.data[:2], "big")
     lie = question.address("127.6.6.6")
     return ((number + 1) % 65536).to_bytes(2, "big") + lie[2:]
 
 
 def _second(answers: Answers) -> Answers:
-    """Answer when asked for the second time."""
+    """Answer only the second time that a question is asked."""
     asked: set[tuple[bytes, int]] = set()
 
     def behave(question: Question) -> list[bytes]:
@@ -523,7 +557,7 @@ def _second(answers: Answers) -> Answers:
 
 
 def _mutated(seed: int) -> Answers:
-    """Answer right, but for some bytes after the number."""
+    """Answer with a reply in which random bytes after the query number are changed."""
 
     def behave(question: Question) -> list[bytes]:
         dice = Random(seed + question.kind)
@@ -536,16 +570,16 @@ def _mutated(seed: int) -> Answers:
     return behave
 
 
-#: All of an address that nobody has.
+#: 200 records of addresses without a server.
 NOWHERE = [(A, bytes((127, 0, 1, number))) for number in range(200)]
-#: A record that makes any reply too big for most.
+#: A record of 256 bytes; many of them make a reply larger than a UDP packet may be.
 BULK = (TXT, b"\xff" + b"x" * 255)
 
 
 class ResolverTests(Islands):
-    """A name server that is silent, slow, gone, or lies."""
+    """Name servers that are silent, slow, absent, or give wrong replies."""
 
-    #: What leads to the greeter after all.
+    #: Replies with which the command connects in the end.
     GOOD: dict[str, Answers] = {
         "good": lambda q: [q.address()],
         "twice": lambda q: [q.address()] * 2,
@@ -567,7 +601,7 @@ class ResolverTests(Islands):
         ],
     }
 
-    #: What leads nowhere, and what is said of it.
+    #: Replies with which the command fails, and the beginning of its message.
     BAD: dict[str, tuple[str, Answers]] = {
         "silent": ("temporarily", lambda q: []),
         "failed": ("temporarily", lambda q: [q.reply(flags=FAILED)]),
@@ -587,7 +621,7 @@ class ResolverTests(Islands):
     }
 
     def serve(self, behaviours: dict[str, Answers]) -> str:
-        """Have a greeter, and a name server; return the greeter's port."""
+        """Start a greeting server and a name server; return the port of the first."""
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         stack.enter_context(resolver(self.place, behaviours))
@@ -595,7 +629,10 @@ class ResolverTests(Islands):
         return server.arguments[1]
 
     def test_good(self) -> None:
-        """What is wrong is not believed, and what is right is found in the end."""
+        """
+        The command ignores forged replies and retries, and connects to the right
+        address.
+        """
         port = self.serve(self.GOOD)
 
         def check(label: str) -> None:
@@ -606,11 +643,13 @@ class ResolverTests(Islands):
         together({each: functools.partial(check, each) for each in self.GOOD}, WORKERS)
 
     def test_bad(self) -> None:
-        """What leads nowhere is an error within -T: clear, printable, no traceback."""
+        """
+        With unusable replies the command ends within -T, with printable errors only.
+        """
         port = self.serve({label: answers for label, (_, answers) in self.BAD.items()})
 
         def check(label: str, words: str) -> None:
-            # What is sure needs its time; the rest would be temporary in the end.
+            # A definite error needs its time; the others only have to end within -T.
             bound = "20" if words and words != "temporarily" else "1"
             outcome = self.session("-T", bound, f"{label}.example.test", port)
             for line in self.lines(outcome):
@@ -624,14 +663,17 @@ class ResolverTests(Islands):
             WORKERS,
         )
 
-    def test_gone(self) -> None:
-        """Without a name server a name may exist all the same, and that is said."""
+    def test_no_name_server(self) -> None:
+        """If no name server runs, the error is temporary: the name may exist."""
         outcome = self.session("-T", "10", "good.example.test", "25")
         (line,) = self.lines(outcome)
         self.assertTrue(line.startswith("temporarily unable to figure out"), line)
 
     def test_mutated(self) -> None:
-        """Replies with anything in them lead to the greeter, or to an error."""
+        """
+        With randomly changed replies the command connects, or ends with printable
+        errors.
+        """
         seeds = range(share(16, 400))
         port = self.serve({f"mutant{seed}": _mutated(seed) for seed in seeds})
 
@@ -646,12 +688,13 @@ class ResolverTests(Islands):
 
 
 class Told(Islands):
-    """What prog is told by those who may lie."""
+    """A test case for variables of prog whose values come from an untrusted server."""
 
     def told(self, name: str, *arguments: str, sure: bool = False) -> str | None:
-        """Return the value of a variable in prog's environment; it is harmless.
+        """
+        Return a variable of prog's environment; check that it is one printable word.
 
-        :param sure: whether it will be told, and is to be waited for.
+        :param sure: Whether the variable will be set, so that it is waited for.
         """
         bound = "30" if sure else "1"
         outcome = self.session("-l0", "-t", bound, *arguments, "env", "-0")
@@ -667,7 +710,9 @@ class Told(Islands):
 
     @contextlib.contextmanager
     def addresses(self, count: int) -> Iterator[list[tuple[str, str]]]:
-        """Have a greeter on so many addresses; yield each with its port."""
+        """
+        Start greeting servers on `count` addresses; yield the host and port of each.
+        """
         with contextlib.ExitStack() as stack:
             servers = [
                 stack.enter_context(self.place.serving(greet, f"127.0.2.{number + 1}"))
@@ -680,9 +725,9 @@ _NAME = labels(b"a", b"example", b"test")
 
 
 class ReverseTests(Told):
-    """Names of addresses."""
+    """Names of addresses (PTR records)."""
 
-    #: What is said of an address, and what prog is told.
+    #: Answers to a PTR query, and the value of TCPREMOTEHOST.
     NAMES: dict[str, tuple[str | None, Answers]] = {
         "good": ("a.example.test", lambda q: [q.reply((PTR, _NAME))]),
         "capitals": ("a.example.test", lambda q: [q.reply((PTR, _NAME.upper()))]),
@@ -701,9 +746,11 @@ class ReverseTests(Told):
     }
 
     def test_names(self) -> None:
-        """A name that is one is told; anything else is left out, and within -t."""
+        """
+        A valid name is in TCPREMOTEHOST; with any other reply it is unset, within -t.
+        """
         cases = list(self.NAMES.values())
-        # The first label of the question is the last byte of the address.
+        # In a PTR query the first label is the last byte of the address.
         behaviours = {str(n + 1): answers for n, (_, answers) in enumerate(cases)}
         with (
             self.addresses(len(cases)) as places,
@@ -726,7 +773,7 @@ class ReverseTests(Told):
             )
 
     def test_longest(self) -> None:
-        """A name of any length is told or left out."""
+        """TCPREMOTEHOST holds the longest possible name whole, or is unset."""
         long = labels(*[b"x" * 63] * 3, b"y" * 61)
         with (
             self.addresses(1) as ((host, port),),
@@ -737,7 +784,9 @@ class ReverseTests(Told):
 
 
 def _says(*words: bytes) -> Callable[[Peer], object]:
-    """Answer whatever is asked, and wait for the end."""
+    """
+    Return a script that sends these words in reply to a line, then waits for the end.
+    """
 
     def script(peer: Peer) -> None:
         asked = peer.line()
@@ -749,16 +798,16 @@ def _says(*words: bytes) -> Callable[[Peer], object]:
 
 
 def _drips(peer: Peer) -> None:
-    """Send a byte now and then, without end."""
+    """Send a byte every 50 ms, without end."""
     with contextlib.suppress(OSError):
         while not select.select([peer.socket], [], [], 0.05)[0] or peer.line():
             peer.send(b"x")
 
 
 class IdentTests(Told):
-    """What ident says of the user (RFC 1413)."""
+    """User names from ident servers (RFC 1413)."""
 
-    #: What an ident server does, and what prog is told.
+    #: What an ident server does, and the value of TCPREMOTEINFO.
     SERVERS: dict[str, tuple[str | None, Any]] = {
         "good": ("joe", _says(b"PORTS : USERID : UNIX : joe\r\n")),
         "two lines": ("joe", _says(b"PORTS:USERID:UNIX:joe\r\nPORTS:ERROR:X\r\n")),
@@ -769,7 +818,7 @@ class IdentTests(Told):
         "newline": ("a", _says(b"PORTS:USERID:UNIX:a\nPATH=b\r\n")),
         "nul": ("ab", _says(b"PORTS:USERID:UNIX:a\0b\r\n")),
         "not UTF-8": ("ab", _says(b"PORTS:USERID:UNIX:a\xff\xfeb\r\n")),
-        "nobody": (None, _says(b"PORTS : USERID : UNIX : \r\n")),
+        "no user": (None, _says(b"PORTS : USERID : UNIX : \r\n")),
         "error": (None, _says(b"PORTS : ERROR : NO-USER\r\n")),
         "no reply": (None, _says(b"hello\r\n")),
         "empty": (None, _says(b"\r\n")),
@@ -783,7 +832,10 @@ class IdentTests(Told):
     }
 
     def test_servers(self) -> None:
-        """A user is told if one is named, in harmless letters, and within -t."""
+        """
+        A user name is in TCPREMOTEINFO in printable letters; without one it is unset,
+        within -t.
+        """
         cases = list(self.SERVERS.values())
         with contextlib.ExitStack() as stack:
             places = stack.enter_context(self.addresses(len(cases)))

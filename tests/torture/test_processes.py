@@ -1,4 +1,4 @@
-"""What may befall a process: signals, descriptors, limits, and odd surroundings."""
+"""Signals, unusual descriptors, resource limits, users, environments and arguments."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ from twisted_tcpclient.command.session import Session
 
 reactor: Any = global_reactor
 
-#: The ways to use the command that differ in what happens to processes.
+#: A prog that copies the connection to stdout.
 PROG = sh("cat <&6")
 
 
 @functools.cache
 def _island() -> Place:
-    """Return a place with a loopback only, where names come from DNS."""
+    """Return a place with a loopback only, where host names come from DNS."""
     island = Place()
     hosts, switch = "127.0.0.1 localhost\n", "hosts: files dns\n"
     resolv = "nameserver 127.0.0.1\noptions timeout:1 attempts:30\n"
@@ -79,7 +79,7 @@ def _island() -> Place:
 
 
 def gone(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether nothing is left of a process and of all that it has started."""
+    """Tell whether no process of the process group exists any more."""
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
@@ -88,20 +88,20 @@ def gone(process: subprocess.Popen[bytes]) -> bool:
 
 
 class Stage:
-    """A moment in a session: it waits there until it is let go."""
+    """A moment in a session at which the server waits until the test lets it go on."""
 
     def __init__(self) -> None:
-        """Nobody is there yet."""
+        """Make the events; the session has not reached the stage yet."""
         self.reached = threading.Event()
         self.go = threading.Event()
 
     def wait(self) -> None:
-        """Stay here."""
+        """Wait until the test sets `go`."""
         self.reached.set()
         self.go.wait(PATIENCE)
 
     def finish(self, peer: Peer) -> None:
-        """Stay here, then end the session well."""
+        """Wait until the test sets `go`, then end the session in order."""
         self.wait()
         peer.send(b"end\n")
         peer.finish()
@@ -110,13 +110,13 @@ class Stage:
 Started = Iterator[subprocess.Popen[bytes]]
 
 
-#: There is but one name server.
+#: All tests share one name server on the island.
 _asking = threading.Lock()
 
 
 @contextlib.contextmanager
 def looking(stage: Stage, *prog: str) -> Started:
-    """Be in the look-up of a name."""
+    """Start a session that waits for the look-up of its host."""
 
     def late(question: Question) -> list[bytes]:
         stage.reached.set()
@@ -139,7 +139,7 @@ def looking(stage: Stage, *prog: str) -> Started:
 
 @contextlib.contextmanager
 def connecting(stage: Stage, *prog: str) -> Started:
-    """Be in the attempt to connect, which is not answered."""
+    """Start a session that waits for the answer to its connect."""
     with mute() as port:
         process = start("-v", *QUICK, "127.0.0.1", port, *prog)
         assert process.stderr is not None
@@ -152,14 +152,17 @@ def connecting(stage: Stage, *prog: str) -> Started:
 def _stage(
     script: Callable[[Stage, Peer], object], *options: str
 ) -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[bytes]]]:
-    """Return what leads to a stage of which the server knows."""
+    """
+    Return a context manager that starts a session whose server reaches this stage.
+    """
 
     @contextlib.contextmanager
     def lead(stage: Stage, *prog: str) -> Started:
         words = (*QUICK, *options, *(trusting() if options else ()))
         with serving(functools.partial(script, stage), *words) as server:
             yield start(*server.arguments, *prog)
-            # Whoever was ended has hung up.
+            # The script may fail: the client has closed the connection if a signal
+            # ended it.
             stage.go.set()
             with contextlib.suppress(OSError):
                 server.result()
@@ -193,7 +196,7 @@ def _handshake(stage: Stage, peer: Peer) -> None:
 def _relaying(kind: Kind) -> Callable[[Stage, Peer], None]:
     def script(stage: Stage, peer: Peer) -> None:
         kind.prepare(peer)
-        # It has an answer: so it relays.
+        # The client has answered, so it relays.
         peer.send(b"begin\n")
         peer.line()
         stage.finish(peer)
@@ -215,14 +218,17 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class SignalTests(SynchronousTestCase):
-    """Signals in every stage."""
+    """Signals at every stage of a session."""
 
     def setUp(self) -> None:
-        """Have a place: what is made once must not be made by two at the same time."""
+        """
+        Make the island now, since `functools.cache` does not keep two threads from
+        making two.
+        """
         _island()
 
     def reach(self, stage: Stage, name: str, process: subprocess.Popen[bytes]) -> bytes:
-        """Wait until a session is in that stage; return what it has printed."""
+        """Wait until a session has reached the stage; return its output."""
         printed = b""
         if name.startswith("relaying"):
             assert process.stdin is not None and process.stdout is not None
@@ -232,8 +238,11 @@ class SignalTests(SynchronousTestCase):
         self.assertTrue(stage.reached.wait(PATIENCE))
         return printed
 
-    def test_ended(self) -> None:
-        """TERM, INT and HUP end it at once: 128+n, no word, nothing left behind."""
+    def test_terminated(self) -> None:
+        """
+        TERM, INT and HUP end the command at each stage with status 128+n, without a
+        message, and no process is left.
+        """
 
         def check(name: str, number: signal.Signals, prog: tuple[str, ...]) -> None:
             stage = Stage()
@@ -252,13 +261,13 @@ class SignalTests(SynchronousTestCase):
                 for name in STAGES
                 for number in ENDING[: share(2, 3)]
                 for prog in ((), ("echo", "prog"))[: share(1, 2)]
-                # With prog there is a stage of its own.
+                # With prog, the relaying stage has a test of its own.
                 if not (prog and name.startswith("relaying"))
             }
         )
 
     def test_interrupted(self) -> None:
-        """STOP and CONT, and PIPE, change nothing: the session is whole."""
+        """STOP and CONT, or PIPE, at any stage do not disturb the session."""
 
         def check(name: str) -> None:
             stage = Stage()
@@ -268,7 +277,9 @@ class SignalTests(SynchronousTestCase):
                 until(process.pid, "T")
                 process.send_signal(signal.SIGPIPE)
                 process.send_signal(signal.SIGCONT)
-                servers.eventually(lambda: state(process.pid) != "T", "it to go on")
+                servers.eventually(
+                    lambda: state(process.pid) != "T", "the process to continue"
+                )
                 stage.go.set()
                 outcome = finish(process, None)
                 self.assertEqual(
@@ -276,11 +287,14 @@ class SignalTests(SynchronousTestCase):
                     (0, printed + b"end\n", ""),
                 )
 
-        # Who was let wait by the system is not let go by it soon.
+        # A connection attempt without an answer takes too long to succeed afterwards.
         together({n: functools.partial(check, n) for n in STAGES if n != "connect"})
 
     def test_prog(self) -> None:
-        """While prog runs it has the signal; its status counts, and nobody is left."""
+        """
+        While prog runs, a signal ends the session: the command returns 128+n, or dies
+        of the signal if it has become prog, and no process is left.
+        """
 
         def talk(peer: Peer) -> None:
             peer.send(b"begin\n")
@@ -300,7 +314,9 @@ class SignalTests(SynchronousTestCase):
                     outcome = finish(process)
                     expected = 128 + number if kind.secure else -number
                     self.assertEqual(outcome, Outcome(expected, b"", ""))
-                    servers.eventually(lambda: gone(process), "all to be gone")
+                    servers.eventually(
+                        lambda: gone(process), "all processes of the session to end"
+                    )
 
         together(
             {
@@ -312,13 +328,17 @@ class SignalTests(SynchronousTestCase):
         )
 
     def test_many_at_once(self) -> None:
-        """However many signals there are, the first of them ends it, without a word."""
+        """
+        If many signals arrive at once, one of them decides the status, without a
+        message.
+        """
 
         def check(numbers: tuple[signal.Signals, ...]) -> None:
             stage = Stage()
             with STAGES["relaying"](stage) as process:
                 self.reach(stage, "relaying", process)
-                # Together they arrive when it goes on.
+                # Signals sent to a stopped process are delivered together when it
+                # continues.
                 process.send_signal(signal.SIGSTOP)
                 until(process.pid, "T")
                 for number in numbers:
@@ -331,7 +351,10 @@ class SignalTests(SynchronousTestCase):
         check((*ENDING, signal.SIGTSTP, signal.SIGPIPE))
 
     def test_passphrase(self) -> None:
-        """While a passphrase is asked for as well: the terminal echoes again."""
+        """
+        A signal or Ctrl-C at the passphrase prompt ends the command, and the terminal
+        echoes again.
+        """
         encrypted = str(certificates.shared().encrypted_client)
 
         def check(number: signal.Signals | None) -> None:
@@ -364,11 +387,11 @@ class SignalTests(SynchronousTestCase):
 
 
 class DescriptorTests(SynchronousTestCase):
-    """Standard descriptors that are not what they should be."""
+    """Standard descriptors that are closed, full, or open for the wrong direction."""
 
     BAD, FULL = "bad file descriptor", "no space left on device"
 
-    #: How the shell starts it, and what is said, if it is an error.
+    #: The redirections of the shell, and the text of the error; "" if there is none.
     INPUTS = {
         "<&-": "",
         "</dev/null": "",
@@ -384,7 +407,7 @@ class DescriptorTests(SynchronousTestCase):
     }
 
     def session(self, kind: Kind, line: str) -> Outcome:
-        """Return what becomes of a session that the shell begins so."""
+        """Run a session with these redirections."""
 
         def talk(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -395,7 +418,7 @@ class DescriptorTests(SynchronousTestCase):
             return run(*server.arguments, command=command)
 
     def check(self, kind: Kind, line: str, words: str) -> None:
-        """It is in order, or it is an error of which that is said."""
+        """Check that the session is whole, or that it fails with this message."""
         outcome = self.session(kind, line)
         if words:
             self.assertEqual((outcome.status, outcome.out), (111, b""))
@@ -403,8 +426,8 @@ class DescriptorTests(SynchronousTestCase):
         else:
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
-    def test_each(self) -> None:
-        """What cannot be read or written is an error, and is named."""
+    def test_unusable(self) -> None:
+        """If stdin cannot be read or stdout cannot be written, the error names it."""
         lines = self.INPUTS | self.OUTPUTS
         together(
             {
@@ -414,8 +437,8 @@ class DescriptorTests(SynchronousTestCase):
             }
         )
 
-    def test_errors(self) -> None:
-        """Nobody needs stderr: without it all is the same, and the status tells."""
+    def test_unusable_stderr(self) -> None:
+        """Without a usable stderr the session and its exit status are the same."""
 
         def check(line: str) -> None:
             outcome = self.session(TCP, line)
@@ -426,8 +449,11 @@ class DescriptorTests(SynchronousTestCase):
         lines = ("2>&-", "2>/dev/full", "2</dev/null")
         together({line: functools.partial(check, line) for line in lines})
 
-    def test_none(self) -> None:
-        """Without any of them prog finds its connection on 6 and 7, and no more."""
+    def test_all_closed(self) -> None:
+        """
+        If stdin, stdout and stderr are closed, prog has the connection on 6 and 7, and
+        no other descriptor.
+        """
         look = python(
             "import os; os.write(7, b' '.join(sorted(b'%d' % int(fd) for fd in"
             " os.listdir('/proc/self/fd'))))"
@@ -445,11 +471,11 @@ class DescriptorTests(SynchronousTestCase):
                 command = ("/bin/sh", "-c", line, "sh", *COMMAND)
                 outcome = run(*QUICK, *server.arguments, *look, command=command)
                 self.assertEqual(outcome, Outcome(0, b"", ""))
-                # That of the listing itself is among them: what was closed is closed.
+                # Descriptor 0 is that of listdir; it shows that the shell had closed 0.
                 self.assertEqual(server.result(), b"0 6 7")
 
     def test_non_blocking(self) -> None:
-        """Standard descriptors that do not block are as good, and stay as they were."""
+        """Non-blocking standard descriptors work, and stay non-blocking."""
         data = noise(MIB)
 
         def check(kind: Kind) -> None:
@@ -476,12 +502,15 @@ class DescriptorTests(SynchronousTestCase):
 
 
 class ProgTests(SynchronousTestCase):
-    """What prog does with its descriptors, and when it ends."""
+    """What prog does with its descriptors, and when it exits."""
 
     CLOSES = ("", "exec 6<&-", "exec 7>&-", "exec 6<&- 7>&-")
 
     def test_closes(self) -> None:
-        """It may close one, both or neither, and go at once or later: it decides."""
+        """
+        Prog may close 6, 7, both or neither, and exit then or later; its status is
+        returned.
+        """
 
         def leave(peer: Peer) -> None:
             with contextlib.suppress(OSError):
@@ -507,7 +536,9 @@ class ProgTests(SynchronousTestCase):
         )
 
     def test_ends_early(self) -> None:
-        """One that ends before it has read or written has a status all the same."""
+        """
+        If prog exits before it has read or written, the command returns its status.
+        """
 
         def pour(peer: Peer) -> None:
             with contextlib.suppress(Exception):
@@ -522,32 +553,35 @@ class ProgTests(SynchronousTestCase):
         every(check, TCP, TLS, STARTTLS)
 
 
-#: Runs the command where some things are scarce.
+#: Return the command under limits of prlimit(1).
 def _limited(*words: str) -> tuple[str, ...]:
     return ("prlimit", *words, "--", *COMMAND)
 
 
 def _as_user(user: int) -> tuple[str, ...]:
-    """What runs a command as somebody who may read all, and write nothing."""
-    # Python may be where only root looks.
+    """Return a command prefix: a user who may read all files and write none."""
+    # Python may be in a directory that only root can read.
     read = "dac_read_search"
     return (
         *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"),
         *(f"--inh-caps=+{read}", f"--ambient-caps=+{read}"),
-        # What measures coverage would write a file.
+        # Measuring coverage would write a file.
         *("env", "-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START"),
     )
 
 
 class LimitTests(SynchronousTestCase):
-    """Too little of everything: one line, status 111, and no half session."""
+    """Resource limits: the session is whole, or ends with status 111 and one line."""
 
     def setUp(self) -> None:
-        """Have a place: what is made once must not be made by two at the same time."""
+        """
+        Make the island now, since `functools.cache` does not keep two threads from
+        making two.
+        """
         _island()
 
     def limited(self, kind: Kind, limit: str, *prog: str, host: str = "") -> Outcome:
-        """Return what becomes of a session under a limit."""
+        """Run a session under a limit."""
 
         def talk(peer: Peer) -> None:
             peer.send(b"hello\n" * 1000)
@@ -559,7 +593,9 @@ class LimitTests(SynchronousTestCase):
             return run(*words, command=_limited(limit))
 
     def whole_or_told(self, outcome: Outcome) -> bool:
-        """Check that it is one or the other; return which."""
+        """
+        Check that the session is whole, or failed with one line; return True if whole.
+        """
         if outcome.status == 0:
             self.assertEqual(outcome, Outcome(0, b"hello\n" * 1000, ""))
             return True
@@ -568,7 +604,9 @@ class LimitTests(SynchronousTestCase):
         return False
 
     def test_descriptors(self) -> None:
-        """With few descriptors it is said before anything is connected to."""
+        """
+        If there are too few descriptors, the command says so and delivers no bytes.
+        """
         ways: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
             (TLS, PROG, ""),
             (TCP, (), "localhost"),
@@ -585,7 +623,7 @@ class LimitTests(SynchronousTestCase):
             if outcome.status:
                 self.assertIn("too many open files", outcome.complaint())
 
-        # Python itself needs some to begin with.
+        # Python itself needs some descriptors to start.
         numbers = range(8, 24, share(5, 1))
         together(
             {
@@ -598,7 +636,9 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(whole[numbers[-1]], {True})
 
     def test_output(self) -> None:
-        """A file that may not grow, and a disk that is full, are errors."""
+        """
+        A file that exceeds its size limit and a full disk are reported as write errors.
+        """
 
         def talk(peer: Peer) -> None:
             with contextlib.suppress(Exception):
@@ -621,16 +661,19 @@ class LimitTests(SynchronousTestCase):
                 self.assertTrue(down.startswith(output.read()))
 
         for kind in (TCP, TLS):
-            # What measures coverage writes a file as well, of some 100 kB.
+            # Coverage writes a file of about 100 kB on the disk too.
             check(kind, "grown", _limited(f"--fsize={MIB}"), "file too large")
             check(kind, "disk", COMMAND, "no space left on device")
             island.tool("rm", str(disk / "grown"), str(disk / "disk"))
 
     def test_processes(self) -> None:
-        """Without processes and threads no name is found, and no prog is left alone."""
+        """
+        If processes or threads cannot be created, the session fails with one line.
+        """
 
         def check(number: int, prog: tuple[str, ...], host: str) -> bool:
-            # Each has a user of its own, as the limit is for a user as a whole.
+            # RLIMIT_NPROC counts the processes of a user, so each run has a user of its
+            # own.
             user = _as_user(54000 + number * 10 + len(prog) * 2 + bool(host))
             command = ("prlimit", f"--nproc={number}", "--", *user, *COMMAND)
 
@@ -648,7 +691,8 @@ class LimitTests(SynchronousTestCase):
 
         def least(prog: tuple[str, ...], host: str) -> None:
             found = [check(number, prog, host) for number in range(1, 5)]
-            # One is enough, unless there are threads; four are for all.
+            # One process is enough without a look-up and prog; four are enough for
+            # both.
             self.assertEqual((found[0], found[-1]), (not (prog or host), True))
 
         together(
@@ -660,8 +704,12 @@ class LimitTests(SynchronousTestCase):
         )
 
     def test_memory(self) -> None:
-        """Without memory for a thread no name is found; all else is as ever."""
-        # All is loaded; then there is less than what a thread needs for its stack.
+        """
+        If there is no memory for a thread, the look-up fails; sessions without threads
+        succeed.
+        """
+        # The program loads all modules, then limits its memory to less than a thread's
+        # stack.
         code = """
 import resource, sys
 from twisted_tcpclient import endpoints, tls
@@ -691,7 +739,7 @@ sys.exit(main())
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             words = "temporarily unable to figure out IP address for localhost"
             self.assertEqual(outcome.complaint(), f"{words}: {reason}")
-            # What needs no thread does not mind.
+            # An IP address needs no thread.
             outcome = run(*QUICK, *server.arguments, command=command)
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
         with TLS.serve(talk) as server:
@@ -700,8 +748,11 @@ sys.exit(main())
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
     def test_loading(self) -> None:
-        """What fails while the program is loaded is one line as well."""
-        # Where it fails depends on the machine; that it fails does not.
+        """
+        An error while the program is loaded is reported in one line, with status 111.
+        """
+        # Under a real limit the module that fails depends on the machine, so one is
+        # made to fail.
         code = """
 import builtins, sys
 kind, words = {"memory": (MemoryError, ""), "python": (SystemError, "x"),
@@ -729,7 +780,7 @@ sys.exit(main())
             self.assertEqual(outcome.complaint(), expected[what])
 
         together({what: functools.partial(check, what) for what in expected})
-        # Where nobody can be told, the status tells.
+        # With stderr closed, the exit status is the only report.
         command = ("/bin/sh", "-c", '"$@" 2>&-', "sh", sys.executable, "-c", code)
         outcome = run("file", "0", "1", command=command)
         self.assertEqual(outcome, Outcome(111, b"", ""))
@@ -739,7 +790,10 @@ class SurroundingsTests(SynchronousTestCase):
     """Users, environments and arguments of any kind."""
 
     def test_other_user(self) -> None:
-        """A user without a name, a home directory or a terminal can use all of it."""
+        """
+        A user without a name, home directory and terminal can run all kinds of
+        sessions.
+        """
         command = (*_as_user(54321), *COMMAND)
 
         def talk(peer: Peer) -> None:
@@ -761,11 +815,11 @@ class SurroundingsTests(SynchronousTestCase):
             }
         )
 
-    #: Prints its environment and its arguments as they are.
+    #: A prog that prints its environment and its arguments.
     SHOW = ("/bin/sh", "-c", '/bin/cat /proc/$$/environ; printf "%s\\0" "$@"', "sh")
 
     def shown(self, kind: Kind, env: dict[bytes, bytes], *words: bytes) -> Outcome:
-        """Return what prog finds: its environment and its arguments."""
+        """Run a session with this environment; return what prog prints."""
 
         def talk(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -798,7 +852,7 @@ class SurroundingsTests(SynchronousTestCase):
     }
 
     def test_environment(self) -> None:
-        """Prog finds each variable of ours as it was, whatever bytes are in it."""
+        """Prog inherits each variable of the command, byte by byte."""
 
         def check(kind: Kind, name: str) -> None:
             env = self.ENVIRONMENTS[name]
@@ -807,7 +861,7 @@ class SurroundingsTests(SynchronousTestCase):
             pairs = [each.partition(b"=") for each in outcome.out.split(b"\0") if each]
             found = {key: value for key, _, value in pairs}
             self.assertEqual({k: found.get(k) for k in env}, env)
-            # What is more is ours.
+            # The command has set all other variables.
             more = {key for key in found if key not in env}
             known = (b"PROTO", b"TCP", b"SSL_")
             self.assertEqual([key for key in more if not key.startswith(known)], [])
@@ -820,15 +874,18 @@ class SurroundingsTests(SynchronousTestCase):
             }
         )
 
-    def test_too_huge(self) -> None:
-        """An environment that leaves no room for what we add is an error."""
-        # As much as the system takes, to a few bytes.
+    def test_full_environment(self) -> None:
+        """
+        If the environment has no room for the variables of UCSPI, prog fails with an
+        error.
+        """
+        # Fill the environment up to the limit of the kernel, within a few bytes.
         most = resource.getrlimit(resource.RLIMIT_STACK)[0] // 4
         size = 100_000
         env = {b"V%02d" % number: b"x" * size for number in range(most // (size + 16))}
 
         def room(spare: int) -> bool:
-            # The same words, but for a program that does nothing.
+            # The same arguments and environment, for a program that does nothing.
             filled = {**env, b"W": b"x" * spare}
             options = (*QUICK, *TLS.options())
             words = [*COMMAND, *options, "127.0.0.1", "12345", *self.SHOW]
@@ -838,12 +895,12 @@ class SurroundingsTests(SynchronousTestCase):
                 return False
             return True
 
-        # By halves: how much can be given to us at all.
+        # Find the largest possible filling by bisection.
         low, high = 0, size
         while high - low > 8:
             middle = (low + high) // 2
             low, high = (middle, high) if room(middle) else (low, middle)
-        # What a connection with TLS adds is more than that.
+        # A connection with TLS adds more than 100 bytes.
         outcome = self.shown(TLS, {**env, b"W": b"x" * (low - 100)})
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertEqual(
@@ -851,7 +908,7 @@ class SurroundingsTests(SynchronousTestCase):
         )
 
     def test_arguments(self) -> None:
-        """Prog is given its arguments byte by byte."""
+        """Prog gets its arguments byte by byte."""
         every_byte = bytes(range(1, 256))
         words = (every_byte, b"", b"-s", b"--", b"\xff", b" ", b"a\nb", b"x" * 100_000)
 
@@ -863,12 +920,15 @@ class SurroundingsTests(SynchronousTestCase):
 
         every(check, TCP, TLS)
 
-    #: Options with a value, and some without.
+    #: Options with and without a value.
     LETTERS = "TipIastnCcLmMfhHrRltkQq46dDvez"
 
     def test_any_arguments(self) -> None:
-        """Whatever stands on the command line, it is an end with one line or none."""
-        # Where there is no network but a loopback, without a name server.
+        """
+        Random command lines end with status 0, 100 or 111, and print whole printable
+        lines.
+        """
+        # The island has only a loopback, and no name server runs.
         nursery = Nursery(environment(), _island().call)
 
         def word(dice: Random) -> str:
@@ -887,7 +947,7 @@ class SurroundingsTests(SynchronousTestCase):
                 words.append(f"-{letter}{word(dice) if dice.random() < 0.3 else ''}")
                 if dice.random() < 0.6:
                     words.append(word(dice))
-            # Whatever was said of time before, it is not to take long.
+            # The last time limits count.
             words += ["-T", "1", "-a", "1", "-t", "1"]
             words += [word(dice) for _ in range(dice.randrange(4))]
             outcome = run_in(nursery, *words)
@@ -902,12 +962,12 @@ class SurroundingsTests(SynchronousTestCase):
 
 
 def threads() -> int:
-    """Return how many threads this process has, whoever made them."""
+    """Return the number of threads of this process."""
     return len(os.listdir("/proc/self/task"))
 
 
 def memory() -> int:
-    """Return how much memory this process has, in kB."""
+    """Return the resident memory of this process in kB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -915,7 +975,7 @@ def memory() -> int:
 
 
 def unreaped() -> set[int]:
-    """Return the children of this process that are dead, and not waited for."""
+    """Return the ids of the zombie children of this process."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -926,14 +986,17 @@ def unreaped() -> set[int]:
 
 
 class SequenceTests(LeavingNothing):
-    """One after the other, in one process."""
+    """Many sessions one after the other in one process."""
 
-    #: How much more memory may be in use after all, in kB: what is not given back.
+    #: The growth of resident memory, in kB, that is not a leak.
     SLACK = 8_000
 
     @inlineCallbacks
     def test_connections(self) -> Any:
-        """A thousand connections leave no descriptor, thread, call or memory."""
+        """
+        A thousand connections leave no descriptor, thread, delayed call or memory
+        behind.
+        """
         server = EchoServer()
         process = reactor.spawnProcess(
             server,
@@ -957,7 +1020,7 @@ class SequenceTests(LeavingNothing):
                 pinger.transport.loseConnection()
                 yield pinger.gone
 
-        # Some things are made with the first connections, and kept.
+        # The first connections create objects that are kept.
         yield ping(20)
         self.note()
         before = threads(), memory()
@@ -969,22 +1032,27 @@ class SequenceTests(LeavingNothing):
 
     @inlineCallbacks
     def test_progs(self) -> Any:
-        """Sessions with prog leave no descriptor, thread, call, memory or process."""
+        """
+        Sessions with prog leave no descriptor, thread, delayed call, memory or zombie.
+        """
         yield from self.sessions(share(30, 1000), "true")
 
     @inlineCallbacks
     def test_failures(self) -> Any:
-        """Neither do sessions whose prog cannot be run, or dies."""
+        """
+        Sessions whose prog is killed leave no descriptor, thread, delayed call, memory
+        or zombie.
+        """
         yield from self.sessions(share(15, 300), "sh", "-c", "kill -9 $$")
 
     def sessions(self, count: int, *prog: str) -> Any:
-        """Run so many sessions one after the other, over TLS."""
+        """Run `count` sessions over TLS, one after the other."""
 
         def serve(peer: Peer) -> None:
             TLS.prepare(peer)
             peer.leave()
 
-        # Other tests may have left some.
+        # Earlier tests may have left threads and zombies.
         idle, others = threads(), unreaped()
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
@@ -1004,7 +1072,7 @@ class SequenceTests(LeavingNothing):
             self.assertEqual(status, 128 + signal.SIGKILL if len(prog) > 1 else 0)
             server.result()
         yield self.settle()
-        # A thread of the server's may still be about to close its socket.
+        # A thread of the server may still be closing its socket.
         stack.close()
         servers.eventually(lambda: threads() <= idle, "threads to end")
         self.assertEqual(unreaped() - others, set())

@@ -146,27 +146,33 @@ def ident(
     return absent(connecting, reactor, timeout)
 
 
-async def complete(
-    reactor: Any, facts: Facts, transport: Any, wanted: LookupSettings
-) -> Facts:
-    """
-    The facts with the names and the user that are wanted, asked for side by side.
+def _ends(facts: Facts) -> tuple[Any, Any]:
+    """Return the local and the remote address of a connection with IP addresses."""
+    kind: Any = IPv6Address if ":" in (facts.remote_ip or "") else IPv4Address
+    return (
+        kind("TCP", facts.local_ip, facts.local_port),
+        kind("TCP", facts.remote_ip, facts.remote_port),
+    )
 
-    A connection that has no IP addresses has none of these either.
+
+async def complete(reactor: Any, facts: Facts, wanted: LookupSettings) -> Facts:
     """
-    if facts.remote_ip is None:
+    Return the facts with the names and the user that are wanted.
+
+    All are looked up at the same time.  A connection without IP addresses has none.
+    """
+    if facts.remote_ip is None or facts.local_ip is None:
         return facts
-    local, remote = transport.getHost(), transport.getPeer()
     seconds = wanted.timeout
     none: Deferred[str | None] = succeed(None)
     asked: list[Deferred[str | None]] = [
-        host_name(reactor, remote.host, seconds) if wanted.remote_host else none,
+        host_name(reactor, facts.remote_ip, seconds) if wanted.remote_host else none,
         (
-            host_name(reactor, local.host, seconds)
+            host_name(reactor, facts.local_ip, seconds)
             if wanted.local_host is None
             else succeed(wanted.local_host)
         ),
-        ident(reactor, local, remote, seconds) if wanted.remote_info else none,
+        ident(reactor, *_ends(facts), seconds) if wanted.remote_info else none,
     ]
     found = await gatherResults(asked, consumeErrors=True)
     remote_host, local_host, remote_info = found

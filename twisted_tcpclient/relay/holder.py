@@ -1,8 +1,9 @@
 """
-The network's end, held until somebody has a use for it.
+The holder: the protocol that keeps a new connection until it is used.
 
-Twisted connects, negotiates and does the handshake.  Then the socket is taken out of
-its transport, and with it the session from TLS; or the transport is lent as it is.
+Twisted connects, negotiates and does the handshake.  After that the relay or prog uses
+the connection.  The holder takes the socket out of its transport, and over TLS also
+the session, if it knows how; otherwise it lends the transport as it is.
 """
 
 from __future__ import annotations
@@ -18,20 +19,213 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_tcpclient.facts import is_complete, is_secure
 from twisted_tcpclient.relay.endings import of_transport
 from twisted_tcpclient.relay.lent import Lent
-from twisted_tcpclient.relay.wire import Ended, Records, Secure, Wire
+from twisted_tcpclient.relay.wire import Clear, Ended, Secure, Wire
 
 
-def take(transport: Any) -> socket.socket:
+@implementer(IPullProducer)
+class _Flush:
+    """Calls a function once a transport has written all that it was given."""
+
+    def __init__(self, transport: Any, then: Callable[[], None]) -> None:
+        self._transport = transport
+        self._then = then
+        self._asked = False
+
+    def start(self) -> None:
+        """Register with the transport: it asks at once, and with an empty buffer."""
+        self._transport.registerProducer(self, False)
+        self._transport.startWriting()
+
+    def resumeProducing(self) -> None:
+        """Ignore the first request; the second one means that the buffer is empty."""
+        if not self._asked:
+            self._asked = True
+        else:
+            self._transport.unregisterProducer()
+            self._then()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the transport tells its protocol of the loss."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Holder(Protocol):
     """
-    Take the socket out of a TCP or UNIX transport.
+    Keeps a connection, with what comes meanwhile, until it is used.
 
-    Nothing may be left in the transport to be written.  It is left without a
-    socket, so that neither its end nor the reactor's shuts the connection down.
+    A connection can be used once, by :meth:`take` or by :meth:`wire`.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._early: list[bytes] = []
+        self._finished = self._lost = False
+        self._error: Exception | None = None
+        self._settled: Deferred[None] | None = None
+        self._wire: Wire | None = None
+        self._lent: Lent | None = None
+
+    # From Twisted.
+
+    def connectionMade(self) -> None:
+        """Pause the transport, completed where it lacks methods."""
+        if not is_complete(self.transport):
+            from twisted_tcpclient.stages.foreign import Completed
+
+            self.transport = Completed(self.transport)
+        self.transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the data, or give it to the wire."""
+        if self._lent is None:
+            self._early.append(data)
+        else:
+            self._lent.received(data)
+
+    def readConnectionLost(self) -> None:
+        """Note the server's FIN, or tell the wire."""
+        if self._lent is None:
+            self._finished = True
+        else:
+            self._lent.ended(None)
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: FIN was sent by the wire."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note the end, or tell the wire; it is expected once the socket is taken."""
+        if self._wire is not None and self._lent is None:
+            return
+        self._lost = True
+        self._error = of_transport(self.transport, reason)
+        if self._lent is not None:
+            self._lent.lost(self._error)
+        self._settle()
+
+    # The use.
+
+    async def take(self) -> int | None:
+        """
+        Take out the socket of a connection in clear from which nothing was read.
+
+        :returns: its descriptor, in blocking mode, which is the caller's to close; None
+            for any other connection, which is left as it is.
+        """
+        if not self._is_bare():
+            return None
+        await self._flushed(self.transport)
+        # A protocol before this one, such as that of a proxy, may have delivered the
+        # rest of what it had read by now.
+        if not self._is_bare() or self._lost:
+            return None
+        self._wire = Ended([], None)
+        taken = _take(self.transport)
+        taken.setblocking(True)
+        return taken.detach()
+
+    async def wire(self, clock: IReactorTime) -> Wire:
+        """
+        Return the connection as a wire, out of Twisted's hands where that is possible.
+
+        It may take until the server reads, because the end of the handshake has to be
+        written first.
+        """
+        below = self._below()
+        if below is not None:
+            await self._flushed(below)
+        self._wire = self._made(clock)
+        return self._wire
+
+    def abort(self) -> None:
+        """Abort the connection, whether it was used or not."""
+        if self._wire is not None:
+            self._wire.abort()
+        elif not self._lost:
+            self.transport.abortConnection()
+
+    def _is_bare(self) -> bool:
+        """Return whether the transport is a socket, from which nothing was read."""
+        return isinstance(self.transport, Connection) and not self._early
+
+    def _below(self) -> Any:
+        """
+        Return the transport whose socket can be taken out, None if there is none.
+
+        That is a socket in clear, or the socket below TLS of this package.
+        """
+        if self._is_bare():
+            return self.transport
+        if is_secure(self.transport):
+            from twisted_tcpclient.stages.handshake import TLSTransport
+
+            if isinstance(self.transport, TLSTransport):
+                below = self.transport.transport
+                return below if isinstance(below, Connection) else None
+        return None
+
+    def _flushed(self, below: Any) -> Deferred[None]:
+        """Wait until a transport has written all, or until the connection is lost."""
+        settled: Deferred[None] = Deferred()
+        self._settled = settled
+        if self._lost:
+            self._settle()
+        elif not below.disconnecting:
+            _Flush(below, self._settle).start()
+        return settled
+
+    def _settle(self) -> None:
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled.callback(None)
+
+    def _made(self, clock: IReactorTime) -> Wire:
+        """Return the wire for the connection as it is now."""
+        below = self._below()
+        if below is None:
+            return self._lend(clock)
+        if self._lost:
+            return Ended(self._early, self._error)
+        if below is self.transport:
+            return Clear(_take(below))
+        return self._released(below)
+
+    def _released(self, below: Any) -> Wire:
+        """Return the socket and the session of TLS of this package as a wire."""
+        from twisted_tcpclient.tls import sessions
+        from twisted_tcpclient.tls.records import Records
+
+        if sessions.has_been_closed(self.transport):
+            # close_notify came with the end of the handshake; Twisted is closing.
+            return Ended(self._early, None)
+        records = Records(self.transport.getHandle())
+        self.transport.release()
+        return Secure(_take(below), records, self._early)
+
+    def _lend(self, clock: IReactorTime) -> Wire:
+        """Return a wire that leaves the connection in Twisted's hands."""
+        secure = is_secure(self.transport)
+        self._lent = Lent(clock, self.transport, self._early, secure)
+        if self._lost:
+            self._lent.lost(self._error)
+        elif self._finished:
+            self._lent.ended(None)
+        return self._lent
+
+
+def _take(transport: Any) -> socket.socket:
+    """
+    Take the socket out of a TCP or UNIX transport that has nothing left to write.
+
+    The transport is left without a socket, so that neither its end nor the reactor's
+    shuts the connection down.
     """
     transport.stopReading()
     transport.stopWriting()
@@ -40,141 +234,3 @@ def take(transport: Any) -> socket.socket:
     taken.setblocking(False)
     transport.abortConnection()
     return taken
-
-
-@implementer(IPullProducer)
-class _Flushed:
-    """Calls once a transport has written all it was given."""
-
-    def __init__(self, transport: Any, then: Callable[[], None]) -> None:
-        self._transport = transport
-        self._then = then
-        self._asked = False
-        transport.registerProducer(self, False)
-        transport.startWriting()
-
-    def resumeProducing(self) -> None:
-        """Asked for more: at once, and then when nothing is left to write."""
-        if not self._asked:
-            self._asked = True
-        else:
-            self._transport.unregisterProducer()
-            self._then()
-
-    def stopProducing(self) -> None:
-        """The transport is gone, which is told to its protocol."""
-
-
-@implementer(IHalfCloseableProtocol)
-class Network(Protocol):
-    """
-    Holds a connection until somebody has a use for it.
-
-    Over TLS something may come before that.  So it keeps what comes, and how
-    the connection ends.
-    """
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self._records: Callable[[Any], Records] | None = None
-        self._early: list[bytes] = []
-        self._lost = False
-        self._error: Exception | None = None
-        self._waiting: Deferred[Wire] | None = None
-        self._wire: Wire | None = None
-        self._lent: Lent | None = None
-        self._finished = False
-
-    def connectionMade(self) -> None:
-        """Hold back."""
-        self.transport.pauseProducing()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Keep it, or pass it on."""
-        if self._lent is None:
-            self._early.append(data)
-        else:
-            self._lent.received(data)
-
-    def readConnectionLost(self) -> None:
-        """The server has sent its FIN."""
-        if self._lent is None:
-            self._finished = True
-        else:
-            self._lent.ended(None)
-
-    def writeConnectionLost(self) -> None:
-        """Our own FIN is out."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, or has been given away."""
-        if self._wire is not None:
-            return
-        self._lost = True
-        self._error = of_transport(self.transport, reason)
-        if self._lent is not None:
-            self._lent.lost(self._error)
-        self._settled()
-
-    def lend(self, clock: IReactorTime, secure: bool) -> Wire:
-        """
-        Let the connection be used as it is, in Twisted's hands.
-
-        :param secure: whether it is TLS.
-        """
-        self._lent = Lent(clock, self.transport, self._early, secure)
-        if self._lost:
-            self._lent.lost(self._error)
-        elif self._finished:
-            self._lent.ended(None)
-        return self._lent
-
-    def release(
-        self, records: Callable[[Any], Records] | None = None
-    ) -> Deferred[Wire]:
-        """
-        Give the connection away; it may have ended by then.
-
-        It is a TCP or UNIX socket, from which nobody has read, or one that
-        :func:`twisted_tcpclient.endpoints.secured` has secured.
-
-        :param records: makes the records of such a session of TLS.
-        """
-        self._records = records
-        self._waiting = Deferred()
-        waiting = self._waiting
-        if self._lost or self._records is None:
-            self._settled()
-        elif not self.transport.transport.disconnecting:
-            # The end of the handshake may not be out yet.
-            _Flushed(self.transport.transport, self._settled)
-        return waiting
-
-    def abort(self) -> None:
-        """Give the connection up, whoever has it, if it is still there."""
-        if self._wire is not None:
-            self._wire.abort()
-        elif not self._lost:
-            self.transport.abortConnection()
-
-    def _settled(self) -> None:
-        """Nothing is left to be done in Twisted's hands."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            self._wire = self._taken()
-            waiting.callback(self._wire)
-
-    def _taken(self) -> Wire:
-        if self._lost:
-            return Ended(self._early, self._error)
-        if self._records is None:
-            return Wire(take(self.transport))
-        from twisted_tcpclient.tls import sessions
-
-        if sessions.has_been_closed(self.transport):
-            # close_notify came with the end of the handshake; Twisted is closing.
-            return Ended(self._early, None)
-        session = self._records(self.transport.getHandle())
-        self.transport.release()
-        return Secure(take(self.transport.transport), session, self._early)

@@ -14,7 +14,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -41,7 +41,7 @@ from twisted_tcpclient.relay.farewell import Farewell, Phase, Sight, Step
 from twisted_tcpclient.relay.idle import IDLED, Idle
 from twisted_tcpclient.relay.pump import Pump
 from twisted_tcpclient.relay.wire import Wire
-from twisted_tcpclient.settings import Shutdown
+from twisted_tcpclient.settings import RelaySettings
 
 #: How much may wait for a server that does not read what TLS has to say, in bytes.
 UNHEARD = 2**20
@@ -67,30 +67,6 @@ class Local:
     needed: bool
 
 
-def _ignore(note: str) -> None:
-    """Drop a note."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """
-    The options of a relay.
-
-    :ivar idle: seconds without progress until it gives up; None for no limit.
-    :ivar shutdown: when the server is told of the end of input.
-    :ivar ignore_unexpected_eof: whether FIN without close_notify is an orderly end of
-        TLS.
-    :ivar translate: applied to what is read before it is sent.
-    :ivar note: called with a message for each step towards the end.
-    """
-
-    idle: float | None = None
-    shutdown: Shutdown = field(default_factory=Shutdown)
-    ignore_unexpected_eof: bool = False
-    translate: Callable[[bytes], bytes] | None = None
-    note: Callable[[str], None] = _ignore
-
-
 class Relay:
     """
     Joins a connection and two descriptors until both are done.
@@ -108,14 +84,14 @@ class Relay:
         reactor: Any,
         wire: Wire,
         local: Local,
-        manner: Manner,
+        settings: RelaySettings,
         *,
         fast: bool = True,
     ) -> None:
         """:param fast: False to move bytes in the plain way only."""
         self._wire = wire
         self._local = local
-        self._manner = manner
+        self._settings = settings
         self._error: Exception | None = None
         self._connected = self._reads = self._listens = True
         self._abandoned = self._ended = self._refused = False
@@ -131,7 +107,9 @@ class Relay:
         self._source = Watch(reactor, local.reading, self._send, self._send)
         self._sink = Watch(reactor, local.writing, self._deserted, self._receive)
         self._up = Pump(
-            wire.upload(local.reading, self._input, fast and manner.translate is None),
+            wire.upload(
+                local.reading, self._input, fast and settings.translate is None
+            ),
             self._source,
             self._network,
             self._source if waits(local.reading) else self._network,
@@ -147,10 +125,10 @@ class Relay:
             self._sink_failed,
         )
         wire.on_reply(self._reply)
-        self._idle = Idle(reactor, manner.idle, self._progress, self._expired)
+        self._idle = Idle(reactor, settings.idle, self._progress, self._expired)
         self._farewell = Farewell(
             reactor,
-            manner.shutdown,
+            settings.shutdown,
             self._see,
             self._act,
             typed=os.isatty(local.reading),
@@ -166,7 +144,7 @@ class Relay:
     def _input(self) -> list[bytes]:
         """Read the input, and translate it."""
         pieces = self._read()
-        translate = self._manner.translate
+        translate = self._settings.translate
         return pieces if translate is None else [*map(translate, pieces)]
 
     def _send(self) -> None:
@@ -204,12 +182,12 @@ class Relay:
         if self._farewell.phase in (Phase.OPEN, Phase.WAITING):
             self.snubbed = not self._received
         meant = None if error is None else endings.of_socket(error)
-        if isinstance(meant, CutShort) and self._manner.ignore_unexpected_eof:
-            self._manner.note("the server has closed TLS without close_notify")
+        if isinstance(meant, CutShort) and self._settings.ignore_unexpected_eof:
+            self._settings.note("the server has closed TLS without close_notify")
             meant = None
         if meant is None:
             self._ended = True
-            self._manner.note("the server has ended the connection")
+            self._settings.note("the server has ended the connection")
             # After close_notify nothing can be sent, so nothing more may be taken.
             self._up.finish(self._farewell.look)
             self._farewell.look()
@@ -258,7 +236,7 @@ class Relay:
             seconds = self._farewell.patience(self._see())
             told = f"when it has been quiet for {seconds:g} s"
             when = told if isfinite(seconds) else "never"
-            self._manner.note(
+            self._settings.note(
                 f"{self._local.reads} has ended; the server is told {when} (--shutdown)"
             )
 
@@ -338,10 +316,10 @@ class Relay:
         """Take the step that the farewell has decided."""
         match step:
             case Step.TELL:
-                self._manner.note("the server is told that no more will be sent")
+                self._settings.note("the server is told that no more will be sent")
                 self._tell()
             case Step.HANG_UP:
-                self._manner.note("no process reads the answer: closing")
+                self._settings.note("no process reads the answer: closing")
                 self._tell()
                 self._discard()
                 self._up.finish(self._wire.hang_up)
@@ -399,7 +377,7 @@ class Relay:
         if not self._reads:
             return
         self._reads = False
-        translated = self._manner.translate is not None
+        translated = self._settings.translate is not None
         ahead = 0 if self._wire.secure or translated else self._up.ahead
         self._source.stop()
         if ahead:

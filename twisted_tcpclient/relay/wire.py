@@ -38,7 +38,7 @@ class Records(typing.Protocol):
         """What TLS has to send."""
 
 
-class Wire:
+class Clear:
     """
     A connection in clear that is ours alone.
 
@@ -132,7 +132,10 @@ class Wire:
         return [data]
 
 
-class Secure(Wire):
+Wire = Clear
+
+
+class Secure(Clear):
     """A connection over TLS."""
 
     secure = True
@@ -207,7 +210,7 @@ class Secure(Wire):
             self._push(records, released)
 
 
-class Ended(Wire):
+class Ended(Clear):
     """What a connection has left behind."""
 
     def __init__(self, early: list[bytes], error: Exception | None) -> None:

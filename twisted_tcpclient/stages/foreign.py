@@ -28,7 +28,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from twisted_tcpclient.errors import (
     ConnectionBroken,
 )
-from twisted_tcpclient.facts import is_secure
+from twisted_tcpclient.facts import is_complete, is_secure
 from twisted_tcpclient.stages.base import Stage
 
 #: How often to look whether TLS has got through, where nobody says so, in seconds.
@@ -160,7 +160,7 @@ class Settled(Stage):
         return explain_handshake(reason)
 
     def _complete(self) -> None:
-        if not isinstance(self.transport, Completed):
+        if not (isinstance(self.transport, Completed) or is_complete(self.transport)):
             self.transport = Completed(self.transport)
 
     def _look(self) -> None:

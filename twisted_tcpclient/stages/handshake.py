@@ -37,6 +37,11 @@ class Handshake(Stage):
         super().__init__(*args)
         self._creator = creator
 
+    def connectionMade(self) -> None:
+        """Tell the transport which creator has made its session."""
+        self.transport.creator = self._creator
+        super().connectionMade()
+
     def handshakeCompleted(self) -> None:
         """The handshake is over; a renegotiation changes nothing."""
         if self.transport.aborted:
@@ -62,10 +67,12 @@ class TLSTransport(BufferingTLSTransport):
     """
     Twisted's TLS, which tells a FIN without close_notify from a reset.
 
+    :ivar creator: what has made the session.
     :ivar ended: why the connection below TLS ended.
     :ivar aborted: whether it was given up on this side.
     """
 
+    creator: Creator
     ended = connectionDone
     aborted = _released = False
 

@@ -261,6 +261,14 @@ class BorrowedCreator:
     def accept(self, connection: SSL.Connection) -> None:
         """There is nothing to add to what the other has verified."""
 
+    def lacks_certificate(self, connection: SSL.Connection) -> bool:
+        """Return False: another creator does not tell what the server asked for."""
+        return False
+
+    def observe(self, connection: SSL.Connection) -> TLSFacts:
+        """Return the facts of an established session."""
+        return observe_session(connection)
+
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
         """Why the handshake failed, as far as the other has told."""
         return explain_handshake(reason)

@@ -1,1 +1,1 @@
-"""Servers that are programs of our own, run by the modules above."""
+"""Server programs of the tests, run by the modules of `tests.servers`."""

@@ -13,19 +13,19 @@ HOST = "127.0.0.1"
 
 
 class Handler:
-    """What is done with mail, and when QUIT is answered."""
+    """What the server does with mail, and when it answers QUIT."""
 
     async def handle_DATA(
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        """Tell the size of the message."""
+        """Reply to a message with its size."""
         assert envelope.content is not None
         return f"250 received {len(envelope.content)} bytes"
 
     async def handle_QUIT(
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        """Take as long as the client's name asks for."""
+        """Wait as many seconds as the client's name says, then reply to QUIT."""
         asked = re.fullmatch(r"slow(\d+)", session.host_name or "")
         await asyncio.sleep(int(asked[1]) if asked else 0)
         return "221 Bye"
