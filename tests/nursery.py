@@ -30,11 +30,12 @@ LARGEST_REQUEST = 50_000
 #: process id goes and, when the child has exited, its status.
 _NURSERY = """
 import json, os, select, socket, sys
+from twisted.internet import epollreactor
 from twisted_tcpclient import __main__, endpoints, tls
 from twisted_tcpclient.command import console
 from twisted_tcpclient.names import resolver, reverse
 from twisted_tcpclient.stages import handshake, negotiation
-from twisted_tcpclient.tls import creator
+from twisted_tcpclient.tls import creator, records
 channel = socket.socket(fileno=int(sys.argv[1]))
 running = {}
 while True:
