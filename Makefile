@@ -27,6 +27,7 @@ help:
 	@echo "make torture   run the tests of hard use in full; make test runs a share"
 	@echo "make fuzz      run random input, SECONDS=60 for each kind"
 	@echo "make lint      check style and types"
+	@echo "make man       write the list of options into doc/tcpclient.1.rst"
 	@echo "make docs      make pages of the Python API, in build/api"
 	@echo "make bench     compare the speed with other programs, for doc/performance.rst"
 	@echo "               (a quarter of an hour; bench-quick takes two minutes)"
@@ -52,6 +53,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+man: $(VENV)/.run
+	$(BIN)/python -m twisted_tcpclient.command.manual
 
 docs: $(VENV)/.doc build/twisted/objects.inv
 	$(BIN)/pydoctor
@@ -111,7 +115,8 @@ $(VENV)/pyvenv.cfg:
 	    exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-.PHONY: help demo test servers torture fuzz lint docs coverage clean bench bench-quick
+.PHONY: help demo test servers torture fuzz lint man docs coverage clean bench \
+    bench-quick
 # Remove an environment that could not be completed.
 .DELETE_ON_ERROR:
 # Two runs of pip must not share an environment.

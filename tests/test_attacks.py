@@ -1,7 +1,7 @@
-"""What attackers do to STARTTLS, and that it does them no good.
+"""Attacks on STARTTLS, against the command.
 
-The classes are those of "Why TLS Is Better Without STARTTLS" (USENIX Security 2021).
-A server under an attacker's control is any server until its certificate is verified.
+The letters are those of "Why TLS Is Better Without STARTTLS" (USENIX Security 2021).
+Until its certificate is verified, any server may be under an attacker's control.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from tests.command import (
     trusting,
 )
 
-Talk = Callable[[Peer], None]
+Speech = Callable[[Peer], None]
 
 
 class Hostile:
-    """A server that speaks a protocol well, but for what it is told otherwise."""
+    """A server that follows the protocol except for some of its texts."""
 
     def __init__(self, protocol: str, **changes: bytes) -> None:
         self.protocol = protocol
         self.changes = changes
 
     def say(self, peer: Peer, name: str, usual: bytes, **parts: bytes) -> None:
-        """Say something, or what is said in its place."""
+        """Send a text, or the text that replaces it."""
         text = self.changes.get(name, usual)
         for key, value in parts.items():
             text = text.replace(b"<" + key.encode() + b">", value)
         peer.send(text)
 
     def talk(self, peer: Peer) -> None:
-        """Speak up to the point where TLS begins."""
+        """Hold the dialogue up to the point at which TLS begins."""
         getattr(self, self.protocol)(peer)
 
     def smtp(self, peer: Peer) -> None:
-        """RFC 3207."""
+        """Hold the dialogue of RFC 3207."""
         self.say(peer, "greeting", b"220 mail.example.test\r\n")
         peer.line()
         self.say(peer, "offer", b"250-mail.example.test\r\n250 STARTTLS\r\n")
@@ -58,7 +58,7 @@ class Hostile:
         self.say(peer, "go", b"220 go ahead\r\n")
 
     def pop3(self, peer: Peer) -> None:
-        """RFC 2595."""
+        """Hold the dialogue of RFC 2595."""
         self.say(peer, "greeting", b"+OK ready\r\n")
         peer.line()
         self.say(peer, "offer", b"+OK\r\nUSER\r\nSTLS\r\n.\r\n")
@@ -66,7 +66,7 @@ class Hostile:
         self.say(peer, "go", b"+OK begin\r\n")
 
     def imap(self, peer: Peer) -> None:
-        """RFC 9051."""
+        """Hold the dialogue of RFC 9051."""
         self.say(peer, "greeting", b"* OK ready\r\n")
         tag = peer.line().split(b" ")[0]
         self.say(
@@ -88,7 +88,7 @@ INNOCENT = {
 
 
 def innocent(protocol: str, clear: bytes) -> bool:
-    """Tell whether what was said in clear is the dialogue and nothing more."""
+    """Return whether bytes in clear are those of the dialogue and no more."""
     position = 1 if protocol == "imap" else 0
     words = [line.split()[position] for line in clear.split(b"\r\n")[:-1]]
     expected = list(INNOCENT[protocol][: len(words)])
@@ -96,20 +96,23 @@ def innocent(protocol: str, clear: bytes) -> bool:
 
 
 class AttackTests(SynchronousTestCase):
-    """Status 111, one line, no byte in clear after the decision, nothing for prog."""
+    """
+    Each attack ends with status 111 and one line; no byte is sent in clear after it,
+    and prog is not run.
+    """
 
     def attack(
         self,
         protocol: str,
-        talk: Talk,
+        talk: Speech,
         words: str,
         *options: str,
         prog: bool = False,
     ) -> bytes:
-        """Attack once, with prog or in client mode; return what was sent in clear."""
+        """Attack once, with prog or in client mode; return the bytes sent in clear."""
 
         def script(peer: Peer) -> bytes:
-            # Whoever is attacked hangs up.
+            # The client closes the connection.
             with contextlib.suppress(OSError, Cut, SSL.Error):
                 talk(peer)
                 peer.rest()
@@ -126,11 +129,13 @@ class AttackTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.out), (111, b""), outcome)
         self.assertIn(words, outcome.complaint())
         self.assertNotIn(b"secret", clear)
-        # A ClientHello after the decision would be a byte too many as well.
+        # A ClientHello would be among these bytes, too.
         self.assertTrue(innocent(protocol, clear), clear)
         return clear
 
-    def both(self, protocol: str, talk: Talk, words: str, *options: str) -> list[bytes]:
+    def both(
+        self, protocol: str, talk: Speech, words: str, *options: str
+    ) -> list[bytes]:
         """Attack in client mode, then with prog."""
         modes = (False, True)
         return [
@@ -138,9 +143,10 @@ class AttackTests(SynchronousTestCase):
         ]
 
     def attacks(self, cases: Mapping[str, tuple[Hostile, str]]) -> None:
-        """Make attacks side by side, by turns in client mode and with prog.
+        """
+        Attack side by side, in client mode and with prog by turns.
 
-        The text is what the command has to say.
+        :param cases: for each name a server, and the words of the command's message.
         """
         together(
             {
@@ -156,7 +162,7 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_stripping(self) -> None:
-        """D_*: where STARTTLS was taken out of what is offered, nothing is sent."""
+        """D_*: the client stops if STARTTLS is removed from the offer."""
         self.attacks(
             {
                 "smtp": (
@@ -189,7 +195,7 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_refusal(self) -> None:
-        """O_1 to O_4: no is no, in whatever way it is said."""
+        """O_1 to O_4: the client stops at each reply that is no go-ahead."""
         refused = "refused STARTTLS"
         cases = {
             text: (Hostile("smtp", go=text.encode() + b"\r\n"), refused)
@@ -203,7 +209,7 @@ class AttackTests(SynchronousTestCase):
         self.attacks(cases)
 
     def test_response_injection(self) -> None:
-        """B_1: what follows the go-ahead in clear is refused, not dropped."""
+        """B_1: bytes behind the go-ahead in clear end the connection."""
         injected = "sent data in clear after agreeing"
         self.attacks(
             {
@@ -222,7 +228,7 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_injected_alert(self) -> None:
-        """B_2, B_3: an alert or a BYE around the switch ends it."""
+        """B_2, B_3: an alert or a BYE around the go-ahead ends the connection."""
         self.attacks(
             {
                 "alert": (
@@ -241,11 +247,11 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_late_injection(self) -> None:
-        """B_1 in a segment of its own: it is no TLS, and the handshake fails."""
+        """B_1: bytes in clear after the ClientHello fail the handshake."""
 
         def talk(peer: Peer) -> None:
             Hostile("smtp").talk(peer)
-            # Only once the ClientHello is here: we are past the decision.
+            # By the ClientHello the client has accepted the go-ahead.
             hello = peer.socket.recv(65536)
             hellos.append(hello[:1])
             peer.send(b"250 injected\r\n")
@@ -255,7 +261,7 @@ class AttackTests(SynchronousTestCase):
         self.assertEqual(hellos, [b"\x16", b"\x16"])
 
     def test_preauth(self) -> None:
-        """P_*: who says that we are logged in gets nothing at all."""
+        """P_*: the client sends nothing to a server that claims a login."""
         for greeting in (
             b"* PREAUTH ready\r\n",
             b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n",
@@ -266,7 +272,7 @@ class AttackTests(SynchronousTestCase):
             self.assertEqual(clear, [b"", b""])
 
     def test_referral(self) -> None:
-        """L_1, M_*: nobody is followed to another server."""
+        """L_1, M_*: the client follows no referral to another server."""
         self.attacks(
             {
                 "login": (
@@ -281,7 +287,9 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_tampering(self) -> None:
-        """Mailbox data in clear reaches neither stdout nor prog; TLS then decides."""
+        """
+        Mailbox data in clear reaches neither stdout nor prog, before TLS or after.
+        """
         data = (
             b'* LIST () "/" evil\r\n* LSUB () "/" evil\r\n* STATUS x (MESSAGES 9)\r\n'
             b"* SEARCH 1 2\r\n* FLAGS (\\Evil)\r\n* 9 EXISTS\r\n* 9 RECENT\r\n"
@@ -301,10 +309,7 @@ class AttackTests(SynchronousTestCase):
             self.assertEqual((with_prog.out, with_prog.err), (b"inside\r\n", ""))
 
     def test_spoofing(self) -> None:
-        """
-        A server's text before TLS is not shown, or only escaped and labelled, with the
-        code of its reply.
-        """
+        """A server's words before TLS are shown with -v only, escaped and labelled."""
         text = b"\x1b]0;evil\x07 [ALERT] your password, please"
         cases = {
             "smtp": Hostile("smtp", greeting=b"554 " + text + b"\r\n"),
@@ -327,7 +332,7 @@ class AttackTests(SynchronousTestCase):
         together({name: functools.partial(check, name, h) for name, h in cases.items()})
 
     def test_certificates(self) -> None:
-        """T_1 to T_4: a certificate that is not to be trusted ends it, mail or not."""
+        """T_1 to T_4: a certificate that cannot be verified ends the connection."""
         shared = certificates.shared()
         other, directory = Authority.root("Evil Root"), shared.directory
         names = (("localhost",), ("127.0.0.1",))
@@ -352,7 +357,7 @@ class AttackTests(SynchronousTestCase):
                 Hostile(protocol).talk(peer)
                 clear = peer.clear
                 peer.secure(server_context(certificate=path))
-                # Nothing is said inside either, but for the alert.
+                # In TLS the client sends an alert and no data.
                 said.append(peer.rest())
                 peer.clear = clear
 
@@ -373,7 +378,7 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_pre_emptive_reply(self) -> None:
-        """A reply that is there before its command was sent is refused."""
+        """A reply that comes before its command ends the connection."""
         before = "sent data before it was asked"
         self.attacks(
             {
@@ -400,11 +405,11 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_ignored_status(self) -> None:
-        """CVE-2016-0772: a refusal is not taken for a go-ahead, TLS or not."""
+        """CVE-2016-0772: a refusal is no go-ahead, even if TLS follows it."""
 
         def talk(peer: Peer) -> None:
             Hostile("smtp", go=b"454 no\r\n").talk(peer)
-            # It would work, if anybody tried.
+            # TLS would succeed if the client began it.
             hellos.append(peer.socket.recv(10))
 
         hellos: list[bytes] = []
@@ -412,7 +417,7 @@ class AttackTests(SynchronousTestCase):
         self.assertEqual(b"".join(hellos), b"")
 
     def test_resources(self) -> None:
-        """Lines without end, replies without end, slow drips: all are bounded."""
+        """Lines and replies without end, and slow drips, are bounded."""
         drip = Hostile("smtp", greeting=b"2")
         self.attacks(
             {
@@ -438,7 +443,7 @@ class AttackTests(SynchronousTestCase):
         self.attack("smtp", drip.talk, "timed out waiting for STARTTLS", "-a", "1")
 
     def test_greetings(self) -> None:
-        """A greeting that is none is an error, and is not answered."""
+        """The client does not answer a greeting of another protocol."""
         refused = "refused the connection"
         greetings = {
             ("smtp", b"221 bye\r\n"): refused,
@@ -466,7 +471,7 @@ class AttackTests(SynchronousTestCase):
         )
 
     def test_hanging_up(self) -> None:
-        """A server that hangs up in the middle is an error at every point."""
+        """A server that closes the connection at any point is an error."""
 
         def check(protocol: str, lines: int) -> None:
             hostile = Hostile(protocol)

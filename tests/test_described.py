@@ -1,4 +1,4 @@
-"""-E: whatever Twisted can describe, joined to stdio or given to prog."""
+"""-E: endpoints of descriptions, joined to stdio or given to prog."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from tests.test_client_mode import finishing, noise, same
 from tests.test_command import refusing
 from tests.test_prog import LOOK, QUICK, python, sh
 from tests.test_twist import TWIST, errors
-from twisted_tcpclient.command.described import parse
+from twisted_tcpclient.command.described import endpoint_from
 from twisted_tcpclient.errors import DescriptionError
 
-#: Endpoints of another package, with the habits of some that there are.
+#: Endpoints of another package, with habits that such packages have.
 DROP_IN = """
 from zope.interface import implementer
 from twisted.internet.defer import Deferred
@@ -69,7 +69,7 @@ class Parser:
         self.parseStreamClient = parse
 
 
-# Hides from what is above it all that Twisted says of a handshake.
+# Does not forward handshakeCompleted.
 class Hiding:
     def __init__(self, endpoint):
         self.endpoint = endpoint
@@ -81,8 +81,7 @@ class Hiding:
         return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
 
-# Says something itself, and takes a line for itself, on a socket that it then
-# passes on as it is.
+# Writes a line, and reads one, before it connects another protocol to the socket.
 class Preface(Protocol):
     above = None
 
@@ -111,8 +110,8 @@ class Preface(Protocol):
             self.above.connectionLost(reason)
 
 
-# What WebSocket packages do: connected comes before there is a connection, with a
-# protocol of their own; the transport can do the least; nobody says makeConnection.
+# As WebSocket packages do: connect fires with a protocol of the package before there
+# is a connection; the transport has few methods; makeConnection is not called.
 class Narrow(Protocol):
     def __init__(self, above):
         self.above = above
@@ -203,9 +202,10 @@ def connect(
 
 @dataclass(frozen=True)
 class Way:
-    """A description, and what its server does first.
+    """
+    A description, and the first steps of its server.
 
-    :ivar form: with PORT, or PATH where it is that of a UNIX socket.
+    :ivar form: the description, with PORT or PATH for the address.
     """
 
     name: str
@@ -215,7 +215,9 @@ class Way:
 
     @contextlib.contextmanager
     def serve(self, script: Script) -> Iterator[tuple[Server, str]]:
-        """Follow a script with every connection; the server, and how to describe it."""
+        """
+        Follow a script with each connection; yield the server and its description.
+        """
 
         def prepared(peer: Peer) -> object:
             self.prepare(peer)
@@ -252,7 +254,7 @@ WAYS = (
 )
 
 
-#: What prog can have no part in is tried in client mode alone.
+#: Ways that are tried in client mode only, as prog makes no difference to them.
 ALIKE = ("unix", "tcpclient", "tcpclient tls", "starttls", "tls nested", "hiding tcp")
 
 
@@ -269,10 +271,10 @@ def with_package() -> dict[str, str]:
 
 
 class ClientModeTests(SynchronousTestCase):
-    """Stdin and stdout, joined to what is described."""
+    """The connection, joined to stdin and stdout."""
 
     def test_session(self) -> None:
-        """Both directions are complete; the end of stdin is a half-close."""
+        """Both directions are complete; EOF on stdin is a half-close."""
         question, reply = noise(100_000), noise(120_000)
 
         def answer(peer: Peer) -> bytes:
@@ -312,7 +314,7 @@ class ClientModeTests(SynchronousTestCase):
             )
 
     def test_mail(self) -> None:
-        """Postfix and Dovecot, whichever way TLS begins."""
+        """Postfix and Dovecot, with TLS and with STARTTLS."""
         postfix, dovecot = servers.postfix(), servers.dovecot()
         cases = {
             f"tls:localhost:{postfix.smtps}": (b"220 ", b"QUIT\r\n", b"221 "),
@@ -336,7 +338,7 @@ class ClientModeTests(SynchronousTestCase):
         together({each: functools.partial(check, each) for each in cases})
 
     def test_tcpserver(self) -> None:
-        """What cat sends back under tcpserver, and unixserver, is complete."""
+        """Cat under tcpserver and unixserver sends all bytes back."""
         tcp, unix = servers.tcpserver("cat"), servers.unixserver("cat")
         data = noise(1_000_000)
 
@@ -349,7 +351,7 @@ class ClientModeTests(SynchronousTestCase):
         together({each: functools.partial(check, each) for each in descriptions})
 
     def test_crlf(self) -> None:
-        """--crlf, -a and -v mean what they mean elsewhere."""
+        """--crlf, -a and -v work with -E."""
         with TLS.serve(lambda peer: finishing(peer, peer.line())) as (server, what):
             outcome = run(
                 *("-v", "-a", "20", "--crlf", "-E", what), data=b"hi\n", env=trusted()
@@ -390,10 +392,10 @@ def openssl(*options: str) -> Iterator[int]:
 
 
 class ProgTests(SynchronousTestCase):
-    """Prog, on what is described."""
+    """The connection, given to prog."""
 
     def test_dialogue(self) -> None:
-        """Prog reads 6, writes 7, and its status is ours."""
+        """Prog reads 6 and writes 7, and its exit status is that of the command."""
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"who is there\n")
@@ -410,7 +412,7 @@ class ProgTests(SynchronousTestCase):
         every(check, *(way for way in WAYS if way.name not in ALIKE))
 
     def test_environment(self) -> None:
-        """Prog is told what is known of the connection, and nothing stale."""
+        """Prog's environment has the facts of the connection, and no stale ones."""
         stale = {"TCPREMOTEIP": "192.0.2.1", "SSL_PROTOCOL": "SSLv2", "PROTO": "x"}
         tcp = {"PROTO": "TCP", "TCPREMOTEIP": "127.0.0.1", "TCPLOCALHOST": "0"}
         tls = {
@@ -449,7 +451,10 @@ class ProgTests(SynchronousTestCase):
         every(check, *(way for way in WAYS if way.name in expected))
 
     def test_socket(self) -> None:
-        """A socket that nobody else has used is handed over whole, by becoming prog."""
+        """
+        A socket that only Twisted has used is given to prog, which replaces the
+        command.
+        """
 
         def check(way: Way) -> None:
             with way.serve(Peer.leave) as (_, description):
@@ -462,13 +467,13 @@ class ProgTests(SynchronousTestCase):
         every(check, TCP, UNIX, WAYS[4])
 
     def test_status(self) -> None:
-        """Prog killed by a signal, over TLS: 128 and the signal."""
+        """A prog that a signal kills over TLS gives 128 plus the signal."""
         with TLS.serve(Peer.leave) as (_, description):
             outcome = connect(description, *sh("kill -KILL $$"))
         self.assertEqual((outcome.status, outcome.err), (137, ""))
 
     def test_prog_first(self) -> None:
-        """A prog that does not exist is found out before anything is connected to."""
+        """A prog that does not exist is an error before connecting."""
         with refusing() as port:
             outcome = connect(f"tcp:127.0.0.1:{port}", "nosuchprog")
         self.assertEqual(outcome.status, 111)
@@ -476,16 +481,16 @@ class ProgTests(SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    """One line, 111, and nothing on stdout; prog is not started."""
+    """Failures: one line, status 111, empty stdout, prog not run."""
 
     def check(self, words: str, description: str, *options: str, **how: Any) -> None:
-        """It fails with these words."""
+        """Check that the command fails with these words."""
         outcome = connect(description, *options, "echo", "started", data=None, **how)
         self.assertEqual((outcome.status, outcome.out), (111, b""), outcome.err)
         self.assertIn(words, outcome.complaint())
 
     def test_refused(self) -> None:
-        """The message has the description, or the address that we have tried."""
+        """The message has the description, or the address that was tried."""
         with refusing("127.0.0.1") as port:
             address = f"127.0.0.1:{port}"
             reasons = {
@@ -504,7 +509,7 @@ class FailureTests(SynchronousTestCase):
             )
 
     def test_bad_certificate(self) -> None:
-        """A bad certificate is an error before anything is shown or started."""
+        """A bad certificate is an error before stdout or prog receive a byte."""
         shared = certificates.shared()
         own = shared.authority.server(("localhost",), valid=EXPIRED)
         expired = own.save(Path(self.mktemp()).absolute())
@@ -542,8 +547,8 @@ class FailureTests(SynchronousTestCase):
 
     def test_hidden(self) -> None:
         """
-        Where nobody tells of the handshake, a wrong name is found out all the same,
-        and a right one is right, however early the server closes.
+        Behind a wrapper that hides the handshake, a wrong name is an error, and a right
+        one is accepted although the server closes at once.
         """
 
         def check(name: str, script: Script) -> None:
@@ -566,7 +571,7 @@ class FailureTests(SynchronousTestCase):
         )
 
     def test_no_tls(self) -> None:
-        """A server that does not speak TLS, and one that says nothing at all."""
+        """A server without TLS, and a silent one, are errors."""
 
         def talk(peer: Peer) -> None:
             peer.send(b"220 hello\r\n" * 10)
@@ -589,7 +594,7 @@ class FailureTests(SynchronousTestCase):
             )
 
     def test_cut_short(self) -> None:
-        """The end of TLS without close_notify is an error, after what was received."""
+        """The end of TLS without close_notify is an error, after the data."""
 
         def cut(peer: Peer) -> None:
             peer.send(b"half of it\n")
@@ -609,7 +614,7 @@ class FailureTests(SynchronousTestCase):
         every(check, TLS, STARTTLS, WAYS[9])
 
     def test_reset(self) -> None:
-        """A connection in clear that is reset is an error, too."""
+        """RST on a connection in clear is an error."""
 
         def reset(peer: Peer) -> None:
             peer.send(b"hello\n")
@@ -625,7 +630,7 @@ class FailureTests(SynchronousTestCase):
         every(check, TCP, WAYS[8])
 
     def test_timed_out(self) -> None:
-        """-a bounds how long connecting may take."""
+        """-a bounds the time of connecting."""
         with serving(Peer.gone) as silent:
             port = silent.arguments[-1]
             self.check(
@@ -651,10 +656,10 @@ class FailureTests(SynchronousTestCase):
 
 
 class DescriptionTests(SynchronousTestCase):
-    """A description that is none is a usage error which names the wrong part."""
+    """Malformed descriptions are usage errors that name the wrong part."""
 
     def test_wrong(self) -> None:
-        """Each is refused with a reason and status 100, on one printable line."""
+        """Each has a reason in one printable line."""
         wrong = {
             "nosuch:x": "Unknown endpoint type: 'nosuch'",
             "tcp:localhost": "'port'",
@@ -664,20 +669,20 @@ class DescriptionTests(SynchronousTestCase):
             "tls:localhost:1:certificate=/no/file": "/no/file",
             "tls:localhost:1:trustRoots=/no/folder": "/no/folder",
             "tcp:localhost\\": "there is nothing behind the last backslash",
-            "starttls:gopher:localhost": "there is no 'gopher'",
+            "starttls:gopher:localhost": "no such protocol: 'gopher'",
             "starttls:irc:localhost:greeting=yes": "greeting: irc has none",
         }
 
         for description, words in wrong.items():
             error = self.assertRaises(
-                DescriptionError, parse, MemoryReactorClock(), description
+                DescriptionError, endpoint_from, MemoryReactorClock(), description
             )
             begin = f"unable to make an endpoint of {description}: "
             self.assertTrue(str(error).startswith(begin), error)
             self.assertIn(words, str(error))
 
     def test_status(self) -> None:
-        """The command says so on one printable line, and prog is not started."""
+        """The command exits with status 100, and does not run prog."""
         wrong = {
             "\x1b[2J\n:x": r"\x1b[2J\n:x: Unknown endpoint type: '\x1b[2j\n'",
             "raising:nothing": "raising:nothing: Exception",
@@ -696,10 +701,10 @@ class DescriptionTests(SynchronousTestCase):
 
 
 class OnTopTests(SynchronousTestCase):
-    """TLS of ours, or STARTTLS, over what is described."""
+    """TLS or STARTTLS of the command over a description."""
 
     def test_tls(self) -> None:
-        """It is verified as -m says, whatever there is below it."""
+        """The name of -m is verified, over any endpoint."""
 
         def both(peer: Peer) -> None:
             agree(peer)
@@ -716,7 +721,7 @@ class OnTopTests(SynchronousTestCase):
                 self.assertEqual("is not for other.test" in outcome.err, status == 111)
 
     def test_inherited(self) -> None:
-        """A connection that another tcpclient has made is secured afterwards."""
+        """A connection of another tcpclient is secured afterwards."""
         port = str(servers.postfix().smtp)
         inner = (*("-E", "ucspi:", "-s", "smtp", "-m", "localhost"), *trusting())
         command = (sys.executable, "-m", "twisted_tcpclient")
@@ -725,7 +730,7 @@ class OnTopTests(SynchronousTestCase):
         self.assertTrue(outcome.out.startswith(b"221 "))
 
     def test_not_inherited(self) -> None:
-        """Where 6 and 7 were not given, nothing of ours is taken for them."""
+        """If 6 and 7 were not inherited, no file of the process is taken for them."""
         for given in ("6<&- 7<&-", "6<&- 7</dev/null", "6</dev/null 7<&-"):
             for prog in ("", "true"):
                 outcome = shell(f"tcpclient -E ucspi: {prog} {given}")
@@ -737,10 +742,13 @@ class OnTopTests(SynchronousTestCase):
 
 
 class PluginTests(SynchronousTestCase):
-    """Endpoints of other packages, with habits of their own."""
+    """Endpoints of other packages, with habits that such packages have."""
 
     def test_preface(self) -> None:
-        """What a plugin has said and taken on a socket is neither lost nor prog's."""
+        """
+        Data that a plugin has read from its socket is not lost, and the socket is not
+        given to prog.
+        """
 
         def script(peer: Peer) -> tuple[bytes, bytes, bytes]:
             first = peer.line()
@@ -765,7 +773,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(outcome, Outcome(0, out, ""))
 
     def test_gone(self) -> None:
-        """When prog has ended, so has the connection, even if the server goes on."""
+        """The end of prog ends the connection, although the server goes on."""
 
         def script(peer: Peer) -> bytes:
             peer.line()
@@ -780,7 +788,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(0, b"", ""))
 
     def test_narrow(self) -> None:
-        """A transport that can do next to nothing will do."""
+        """A transport with write and loseConnection only is enough."""
 
         def script(peer: Peer) -> bytes:
             peer.send(b"open\nhello\n")
@@ -797,7 +805,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(outcome, Outcome(0, out, ""))
 
     def test_narrow_closed(self) -> None:
-        """One that ends before it has begun is an error, and nothing hangs."""
+        """Such a connection that ends before it is made is an error."""
         with serving(Peer.finish) as server:
             description = f"narrow:{server.arguments[-1]}"
             outcome = connect(description, data=None, env=with_package())
@@ -807,7 +815,7 @@ class PluginTests(SynchronousTestCase):
         )
 
     def test_child(self) -> None:
-        """A program as the other end: it has no address; its failure is ours."""
+        """A process as the peer has no address; its failure is an error."""
         environ = with_package()
         outcome = connect("child:/bin/cat", data=b"hello\n", env=environ)
         self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
@@ -844,7 +852,9 @@ class TwistTests(SynchronousTestCase):
         every(check, TCP, TLS)
 
     def test_failure(self) -> None:
-        """A wrong description is 100, a bad certificate 111; neither a traceback."""
+        """
+        A malformed description is 100, a bad certificate 111, without a traceback.
+        """
         with TLS.serve(Peer.gone) as (_, description):
             for what, status in (("nosuch:x", 100), (description, 111)):
                 outcome = run(

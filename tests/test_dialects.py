@@ -1,5 +1,5 @@
 """
-Dialects: what each protocol says before TLS, and what it makes of the answers.
+The built-in dialects: what each sends before TLS, and how it takes each reply.
 """
 
 from __future__ import annotations
@@ -33,12 +33,9 @@ from tests.transcripts import (
     TLS_NAMESPACE,
     XMPP,
     XMPP_SERVER,
-    Conversation,
-    Talk,
-    answers,
-    parse,
+    Exchange,
     patient,
-    turns,
+    talk_in,
 )
 from twisted_tcpclient import dialects
 from twisted_tcpclient.dialects import Parameters, Send
@@ -51,16 +48,17 @@ from twisted_tcpclient.errors import (
     Refused,
 )
 from twisted_tcpclient.stages.negotiation import negotiated
+from twisted_tcpclient.testing import client_bytes, join_turns, parse_transcript
 
 
 class Dialogues(SynchronousTestCase):
-    """Holds dialogues in one dialect."""
+    """Helpers that hold dialogues in one dialect."""
 
     dialect = ""
 
     def agrees(self, transcript: str) -> None:
-        """The dialogue ends in the point where TLS begins."""
-        talk = Talk(self.dialect)
+        """Check that a dialogue ends at the point at which TLS begins."""
+        talk = talk_in(self.dialect)
         talk.play(transcript)
         self.assertTrue(talk.agreed, talk.error)
         self.assertEqual(talk.unread, b"")
@@ -69,11 +67,11 @@ class Dialogues(SynchronousTestCase):
         self, transcript: str, error: type[NegotiationFailed], said: bytes = b""
     ) -> NegotiationFailed:
         """
-        The last line is too much: it ends the dialogue with that very error.
+        Check that the last line of a transcript ends the dialogue with an error.
 
-        :param said: what the error has to quote of the server.
+        :param said: a part of the server_text of the error.
         """
-        talk = Talk(self.dialect)
+        talk = talk_in(self.dialect)
         talk.play(transcript)
         self.assertIs(type(talk.error), error)
         assert talk.error is not None
@@ -87,11 +85,11 @@ class SMTPTests(Dialogues):
     dialect = "smtp"
 
     def test_rfc(self) -> None:
-        """EHLO with our address, then STARTTLS, then TLS."""
+        """The client sends EHLO with its address, then STARTTLS."""
         self.agrees(SMTP)
 
     def test_long_greeting(self) -> None:
-        """A greeting of several lines is waited for to its end."""
+        """A greeting may have several lines."""
         self.agrees("""
             S: 220-mx.example.org ESMTP
             S: 220-You are being watched
@@ -105,15 +103,15 @@ class SMTPTests(Dialogues):
         """)
 
     def test_long_agreement(self) -> None:
-        """The reply to STARTTLS may have several lines: TLS waits for the last."""
-        talk = Talk(self.dialect)
+        """A go-ahead may have several lines; TLS waits for the last one."""
+        talk = talk_in(self.dialect)
         talk.play(SMTP.replace("220 Go", "220-Go"))
         self.assertFalse(talk.over)
         talk.play("S: 220 now")
         self.assertTrue(talk.agreed)
 
     def test_bare_codes(self) -> None:
-        """Replies without a text are replies."""
+        """A reply needs no text."""
         self.agrees("""
             S: 220
             C: EHLO [192.0.2.1]
@@ -124,18 +122,18 @@ class SMTPTests(Dialogues):
         """)
 
     def test_keyword_in_any_case(self) -> None:
-        """Keywords are compared without regard to case, and blanks at the end."""
+        """The keyword may be in any case, with blanks behind it."""
         for keyword in ("starttls", "StartTLS", "STARTTLS  "):
             self.agrees(SMTP.replace("250-STARTTLS", f"250-{keyword}"))
 
     def test_refusing_greeting(self) -> None:
-        """Only 220 is a welcome."""
+        """A greeting other than 220 is a refusal."""
         for code in (554, 421, 221, 354, 250, 200, 500):
             line = f"{code} mx.example.org says no"
             self.fails(f"S: {line}", Refused, b"says no")
 
     def test_no_smtp(self) -> None:
-        """What is no reply is an error, wherever it comes."""
+        """A line that is no reply is an error at each step."""
         for line in (
             "",
             "22",
@@ -157,7 +155,7 @@ class SMTPTests(Dialogues):
             self.fails(SMTP.replace("S: 220 Go ahead", f"S: {line}"), BadReply)
 
     def test_mixed_codes(self) -> None:
-        """The lines of a reply have one code (RFC 5321, 4.2.1)."""
+        """Lines of one reply with several codes are an error (RFC 5321, 4.2.1)."""
         self.fails("S: 220-hello\nS: 250 world", BadReply)
         self.fails("S: 220-hello\nS: 554-world", BadReply)
         self.fails(
@@ -172,7 +170,7 @@ class SMTPTests(Dialogues):
         self.fails(SMTP.replace("220 Go", "220-Go") + "S: 454 no", BadReply)
 
     def test_ehlo_refused(self) -> None:
-        """Without EHLO there is no STARTTLS, and no HELO is tried."""
+        """A refusal of EHLO is an error; HELO is not tried."""
         for code in (421, 454, 500, 502, 503, 220, 251):
             self.fails(
                 f"S: 220 hello\nC: EHLO [192.0.2.1]\nS: {code} no EHLO",
@@ -181,12 +179,12 @@ class SMTPTests(Dialogues):
             )
 
     def test_hidden(self) -> None:
-        """A server that does not list STARTTLS is not asked for it."""
+        """Without STARTTLS in the list it is not sent."""
         self.fails(SMTP.partition("S: 250-STARTTLS")[0] + "S: 250 SIZE", NotOffered)
         self.fails("S: 220 a\nC: EHLO [192.0.2.1]\nS: 250 mx", NotOffered)
 
     def test_not_the_keyword(self) -> None:
-        """Only a line of its own that is the keyword offers STARTTLS."""
+        """Only a line that is the keyword offers STARTTLS."""
         for line in (
             "X-STARTTLS",
             "STARTTLSX",
@@ -200,7 +198,7 @@ class SMTPTests(Dialogues):
             self.fails(offer, NotOffered)
 
     def test_name_of_the_server(self) -> None:
-        """The first line after EHLO is the server's name, whatever it looks like."""
+        """The first line after EHLO is the server's name, and offers nothing."""
         self.fails(
             """
             S: 220 hello
@@ -212,13 +210,13 @@ class SMTPTests(Dialogues):
         )
 
     def test_refused(self) -> None:
-        """Only 220 is a go-ahead."""
+        """A reply other than 220 is no go-ahead."""
         for code in (454, 501, 502, 503, 554, 421, 221, 250, 354):
             refusal = SMTP.replace("220 Go ahead", f"{code} not now")
             self.fails(refusal, Refused, b"not now")
 
     def test_refused_at_length(self) -> None:
-        """All lines of a refusal are kept apart from the message."""
+        """All lines of a refusal are in server_text, and in no message."""
         error = self.fails(
             SMTP.replace("220 Go ahead", "454-not now") + "S: 454 perhaps later",
             Refused,
@@ -227,7 +225,7 @@ class SMTPTests(Dialogues):
         self.assertNotIn("later", str(error))
 
     def test_temporary(self) -> None:
-        """A code that begins with 4 is kept, and told as a temporary refusal."""
+        """A code from 400 to 499 is reported as a temporary refusal."""
         hello = "S: 220 a\nC: EHLO [192.0.2.1]\n"
         for transcript, error, message in (
             ("S: {} x", Refused, "the server refused the connection"),
@@ -248,7 +246,7 @@ class SMTPTests(Dialogues):
                 self.assertEqual(failure.server_text, b"%d x" % code)
 
     def test_blank_line(self) -> None:
-        """What a broken server says behind its greeting is named."""
+        """Data behind the greeting is quoted in the message."""
         for line, words in (("", r'"\r\n"'), ("hello", r'"hello\r\n"')):
             error = self.fails(f"S: 220 mx\nS+ {line}", InjectedData)
             expected = f"the server sent data before it was asked: {words}"
@@ -261,11 +259,11 @@ class POP3Tests(Dialogues):
     dialect = "pop3"
 
     def test_rfc(self) -> None:
-        """CAPA, STLS, TLS."""
+        """The client sends CAPA, then STLS."""
         self.agrees(POP3)
 
     def test_any_case(self) -> None:
-        """Indicators and capabilities are compared without regard to case."""
+        """Indicators and capabilities may be in any case."""
         self.agrees(
             POP3.replace("+OK", "+ok").replace("S: STLS", "S: stls").replace("B", "b")
         )
@@ -283,7 +281,7 @@ class POP3Tests(Dialogues):
         """)
 
     def test_without_capa(self) -> None:
-        """A server that knows no CAPA may know STLS."""
+        """STLS is sent to a server that does not know CAPA."""
         self.agrees("""
             S: +OK ready
             C: CAPA
@@ -293,7 +291,7 @@ class POP3Tests(Dialogues):
         """)
 
     def test_neither_capa_nor_stls(self) -> None:
-        """A server that knows no CAPA and refuses STLS has refused it."""
+        """A server that knows neither CAPA nor STLS has refused STLS."""
         self.fails(
             """
             S: +OK ready
@@ -307,12 +305,12 @@ class POP3Tests(Dialogues):
         )
 
     def test_refusing_greeting(self) -> None:
-        """-ERR for a greeting is a refusal of the connection."""
+        """-ERR as a greeting is a refusal of the connection."""
         self.fails("S: -ERR too busy", Refused, b"too busy")
         self.fails("S: -err", Refused)
 
     def test_no_pop3(self) -> None:
-        """What is neither +OK nor -ERR is an error, wherever a status is due."""
+        """A line that is neither +OK nor -ERR is an error at each step."""
         for line in (
             "",
             "OK",
@@ -329,7 +327,7 @@ class POP3Tests(Dialogues):
             self.fails(POP3.replace("S: +OK Begin", f"S: {line} Begin"), BadReply)
 
     def test_hidden(self) -> None:
-        """A server that does not list STLS is not asked for it."""
+        """Without STLS in the list it is not sent."""
         self.fails(POP3.partition("S: STLS")[0] + "S: .", NotOffered)
         self.fails("S: +OK\nC: CAPA\nS: +OK\nS: .", NotOffered)
 
@@ -339,11 +337,11 @@ class POP3Tests(Dialogues):
             self.fails(f"S: +OK\nC: CAPA\nS: +OK\nS: {line}\nS: .", NotOffered)
 
     def test_dots(self) -> None:
-        """Only a lone dot ends the list."""
+        """Only a line of one dot ends the list."""
         self.agrees(POP3.replace("S: TOP", "S: ..\nS: .TOP\nS: . ."))
 
     def test_refused(self) -> None:
-        """Only +OK is a go-ahead."""
+        """A reply other than +OK is no go-ahead."""
         refusal = POP3.replace("+OK Begin", "-ERR do not begin")
         self.fails(refusal, Refused, b"-ERR do not begin")
 
@@ -354,11 +352,11 @@ class IMAPTests(Dialogues):
     dialect = "imap"
 
     def test_rfc(self) -> None:
-        """CAPABILITY, STARTTLS, TLS, with a tag for each."""
+        """The client sends CAPABILITY, then STARTTLS, each with a tag."""
         self.agrees(IMAP)
 
     def test_greeted_with_capabilities(self) -> None:
-        """Capabilities in the greeting need not be asked for."""
+        """CAPABILITY is not sent if the greeting has the capabilities."""
         self.agrees("""
             S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] ready
             C: {tag}2 STARTTLS
@@ -366,7 +364,7 @@ class IMAPTests(Dialogues):
         """)
 
     def test_any_case(self) -> None:
-        """Everything but the tag is compared without regard to case."""
+        """All words but the tag may be in any case."""
         self.agrees("""
             S: * ok Ready
             C: {tag}1 CAPABILITY
@@ -382,11 +380,11 @@ class IMAPTests(Dialogues):
         """)
 
     def test_other_code_in_greeting(self) -> None:
-        """Another code in the greeting says nothing of capabilities."""
+        """Another response code in the greeting has no capabilities."""
         self.agrees(IMAP.replace("* OK", "* OK [ALERT] CAPABILITY STARTTLS"))
 
     def test_untagged_lines(self) -> None:
-        """Untagged lines before the reply are passed over."""
+        """Untagged lines before a reply are skipped."""
         junk = """
             S: * OK [ALERT] you have won
             S: * 42 EXISTS
@@ -403,7 +401,7 @@ class IMAPTests(Dialogues):
         )
 
     def test_unilateral_lines(self) -> None:
-        """Behind the greeting, in its segment, untagged lines are passed over, too."""
+        """Untagged lines in the segment of the greeting are skipped, but for BYE."""
         waiting = "S+ * OK Waiting for authentication process to respond.."
         ready = "S+ * OK [CAPABILITY IMAP4rev1 STARTTLS] Dovecot ready."
         start = IMAP.partition("C: {tag}1")[0]
@@ -418,11 +416,11 @@ class IMAPTests(Dialogues):
             self.agrees(IMAP.replace("S: {tag}2", f"S: {line}\nS: {{tag}}2"))
 
     def test_capabilities_before_the_reply(self) -> None:
-        """Capabilities beside the reply to STARTTLS change nothing."""
+        """Capabilities before the go-ahead change nothing."""
         self.agrees(IMAP.replace("S: {tag}2", "S: * CAPABILITY IMAP4rev1\nS: {tag}2"))
 
     def test_last_capabilities_count(self) -> None:
-        """Of several lists the last one counts."""
+        """The last of several lists of capabilities counts."""
         self.fails(
             IMAP.partition("S: {tag}1 OK")[0]
             + "S: * CAPABILITY IMAP4rev2\nS: {tag}1 OK done",
@@ -430,7 +428,7 @@ class IMAPTests(Dialogues):
         )
 
     def test_preauthenticated(self) -> None:
-        """PREAUTH is refused, with or without an offer of STARTTLS."""
+        """PREAUTH is an error, with or without an offer of STARTTLS."""
         for line in (
             "* PREAUTH welcome home",
             "* preauth",
@@ -439,7 +437,7 @@ class IMAPTests(Dialogues):
             self.fails(f"S: {line}", Preauthenticated, line.encode())
 
     def test_bye(self) -> None:
-        """BYE is the end, at every point."""
+        """BYE is a refusal at each step."""
         self.fails("S: * BYE go away", Refused, b"go away")
         self.fails("S: * bye", Refused)
         for tag in ("{tag}1 OK", "{tag}2 OK"):
@@ -447,7 +445,7 @@ class IMAPTests(Dialogues):
             self.fails(f"{start}S: * BYE go away", Refused, b"go away")
 
     def test_no_imap(self) -> None:
-        """Only ``* OK``, ``* PREAUTH`` and ``* BYE`` are greetings."""
+        """A greeting other than ``* OK``, ``* PREAUTH`` and ``* BYE`` is an error."""
         for line in (
             "",
             "*",
@@ -467,7 +465,7 @@ class IMAPTests(Dialogues):
             self.fails(f"S: {line}", BadReply, line.encode("latin-1"))
 
     def test_capability_refused(self) -> None:
-        """Without CAPABILITY nobody knows of STARTTLS."""
+        """A refusal of CAPABILITY is an error."""
         for condition in ("NO", "BAD", "PREAUTH", ""):
             self.fails(
                 f"S: * OK\nC: {{tag}}1 CAPABILITY\nS: {{tag}}1 {condition} sorry",
@@ -476,7 +474,7 @@ class IMAPTests(Dialogues):
             )
 
     def test_hidden(self) -> None:
-        """A server that does not list STARTTLS is not asked for it."""
+        """Without STARTTLS in the list it is not sent."""
         self.fails("S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED]", NotOffered)
         for line in ("S: * CAPABILITY IMAP4rev1", "S: * OK", ""):
             self.fails(
@@ -484,7 +482,7 @@ class IMAPTests(Dialogues):
             )
 
     def test_not_the_keyword(self) -> None:
-        """Only the keyword offers STARTTLS."""
+        """Only a word that is the keyword offers STARTTLS."""
         for word in ("XSTARTTLS", "STARTTLSX", "AUTH=STARTTLS", '"STARTTLS"', "STLS"):
             self.fails(f"S: * OK [CAPABILITY {word}] hello", NotOffered)
         capabilities = IMAP.partition("S: {tag}1 OK")[0].replace(
@@ -493,7 +491,7 @@ class IMAPTests(Dialogues):
         self.fails(capabilities + "S: {tag}1 OK", NotOffered)
 
     def test_refused(self) -> None:
-        """Only OK is a go-ahead."""
+        """A condition other than OK is no go-ahead."""
         for condition in (
             "NO",
             "BAD",
@@ -510,8 +508,7 @@ class IMAPTests(Dialogues):
 
     def test_unasked(self) -> None:
         """
-        Neither another tag, nor a continuation request, nor a literal, nor an
-        empty line has a place in the dialogue.
+        Another tag, a continuation request, a literal and an empty line are errors.
         """
         for line in (
             "+ continue",
@@ -536,11 +533,11 @@ class LMTPTests(Dialogues):
     dialect = "lmtp"
 
     def test_rfc(self) -> None:
-        """LHLO with our address, then STARTTLS, then TLS."""
+        """The client sends LHLO with its address, then STARTTLS."""
         self.agrees(LMTP)
 
     def test_as_smtp(self) -> None:
-        """All the rest is that of SMTP."""
+        """The rest of the dialogue is that of SMTP."""
         self.fails("S: 421 busy", Refused, b"busy")
         self.fails("S: 220-a\nS: 421 b", BadReply)
         self.fails("S: 220 a\nC: LHLO [192.0.2.1]\nS: 250 a", NotOffered)
@@ -555,40 +552,40 @@ class FTPTests(Dialogues):
     dialect = "ftp"
 
     def test_rfc(self) -> None:
-        """AUTH TLS after the greeting, and nothing else."""
+        """The client sends AUTH TLS after the greeting."""
         self.agrees(FTP)
         self.agrees("S: 220\nC: AUTH TLS\nS: 234")
 
     def test_inner_lines(self) -> None:
-        """Any line may be inside a reply, even one with another code."""
+        """Any line may be inside a reply, also one with another code."""
         for line in ("", "hello", "230-x", "230 x", " 220 x", "22", "2200 x", "220-x"):
             self.agrees(f"S: 220-a\nS: {line}\nS: 220 b\nC: AUTH TLS\nS: 234 ok")
             self.agrees(f"S: 220 a\nC: AUTH TLS\nS: 234-a\nS: {line}\nS: 234 b")
 
     def test_not_ready(self) -> None:
-        """120 is followed by the greeting proper (RFC 959, 5.4)."""
+        """220 is waited for after 120 (RFC 959, 5.4)."""
         self.agrees(f"S: 120 in 5 minutes\n{FTP}")
         self.fails("S: 120-wait\nS: 120 5 minutes\nS: 421 sorry", Refused, b"sorry")
         self.fails("S: 120 wait\nS: 120 wait", Refused)
 
     def test_refusing_greeting(self) -> None:
-        """Only 220 is a welcome."""
+        """A greeting other than 220 is a refusal."""
         for code in (421, 221, 234, 500, 530):
             self.fails(f"S: {code} no", Refused, b"no")
 
     def test_no_ftp(self) -> None:
-        """What is no reply is an error, wherever it comes."""
+        """A line that is no reply is an error at each step."""
         for line in ("", "SSH-2.0-x", "+OK", "* OK", "22", "220x", "\x16\x03\x01"):
             self.fails(f"S: {line}", BadReply, line.encode("latin-1"))
             self.fails(f"S: 220 hi\nC: AUTH TLS\nS: {line}", BadReply)
 
     def test_unknown(self) -> None:
-        """A server that knows no AUTH, or no AUTH TLS, does not offer it."""
+        """A server that does not know AUTH TLS does not offer it."""
         for code in (500, 502, 504):
             self.fails(f"S: 220 hi\nC: AUTH TLS\nS: {code} what?", NotOffered, b"what?")
 
     def test_refused(self) -> None:
-        """Only 234 is a go-ahead; 334 asks for more than TLS does."""
+        """A reply other than 234 is no go-ahead, 334 included."""
         for code in (334, 421, 431, 530, 534, 535, 220, 200):
             text = b"%d no" % code
             error = self.fails(f"S: 220 hi\nC: AUTH TLS\nS: {code} no", Refused, text)
@@ -602,38 +599,38 @@ class NNTPTests(Dialogues):
     dialect = "nntp"
 
     def test_rfc(self) -> None:
-        """CAPABILITIES, STARTTLS, TLS."""
+        """The client sends CAPABILITIES, then STARTTLS."""
         self.agrees(NNTP)
         self.agrees(NNTP.replace("S: 201", "S: 200").replace("STARTTLS", "starttls", 1))
 
     def test_without_capabilities(self) -> None:
-        """A server that knows no CAPABILITIES may know STARTTLS."""
+        """STARTTLS is sent to a server that does not know CAPABILITIES."""
         for code in (500, 480, 502):
             start = f"S: 200 hi\nC: CAPABILITIES\nS: {code} what?\nC: STARTTLS\n"
             self.agrees(start + "S: 382 go")
             self.fails(start + "S: 500 what?", Refused, b"what?")
 
     def test_refusing_greeting(self) -> None:
-        """Only 200 and 201 are welcomes."""
+        """A greeting other than 200 and 201 is a refusal."""
         for code in (400, 502, 202, 101, 382):
             self.fails(f"S: {code} no", Refused, b"no")
 
     def test_no_nntp(self) -> None:
-        """What is no reply of one line is an error, wherever it comes."""
+        """A line that is no reply of one line is an error at each step."""
         for line in ("", "+OK", "* OK", "20", "200-hello", "200x", "\x16\x03\x01"):
             self.fails(f"S: {line}", BadReply, line.encode("latin-1"))
             self.fails(f"S: 200 hi\nC: CAPABILITIES\nS: {line}", BadReply)
             self.fails(NNTP.replace("S: 382 Go ahead", f"S: {line}"), BadReply)
 
     def test_hidden(self) -> None:
-        """A server that does not list STARTTLS is not asked for it."""
+        """Without STARTTLS in the list it is not sent."""
         start = "S: 200 hi\nC: CAPABILITIES\nS: 101 list\nS: VERSION 2\n"
         self.fails(start + "S: .", NotOffered)
         for line in ("XSTARTTLS", "STARTTLS X", "AUTHINFO STARTTLS", "..", "STLS"):
             self.fails(f"{start}S: {line}\nS: .", NotOffered)
 
     def test_refused(self) -> None:
-        """Only 382 is a go-ahead."""
+        """A reply other than 382 is no go-ahead."""
         for code in (400, 483, 502, 580, 381, 200):
             text = b"%d no" % code
             error = self.fails(NNTP.replace("382 Go", f"{code} no"), Refused, text)
@@ -641,8 +638,8 @@ class NNTPTests(Dialogues):
 
     def test_mode_reader(self) -> None:
         """
-        A server of two modes is asked for that of readers, once: where it lists
-        MODE-READER and no STARTTLS, and where it answers STARTTLS by 401.
+        MODE READER is sent once, if a server lists MODE-READER without STARTTLS or
+        answers STARTTLS with 401.
         """
         transit = "S: 201 hi\nC: CAPABILITIES\nS: 101 a\nS: mode-reader\nS: .\n"
         both = transit.replace("S: .", "S: STARTTLS\nS: .")
@@ -660,7 +657,7 @@ class NNTPTests(Dialogues):
                 asked = f"{beginning}C: MODE READER\nS: {code} no"
                 error = self.fails(asked, Refused, b"%d no" % code)
                 self.assertIn("refused MODE READER", str(error))
-        # What is listed beside STARTTLS does not matter while STARTTLS works.
+        # MODE-READER beside STARTTLS changes nothing while STARTTLS works.
         self.agrees(both + "C: STARTTLS\nS: 382 go")
 
 
@@ -670,15 +667,15 @@ class SieveTests(Dialogues):
     dialect = "sieve"
 
     def test_rfc(self) -> None:
-        """Capabilities come unasked; STARTTLS, TLS."""
+        """The client waits for the capabilities, and sends STARTTLS."""
         self.agrees(SIEVE)
 
     def test_any_case(self) -> None:
-        """Conditions and names are compared without regard to case."""
+        """Conditions and names may be in any case."""
         self.agrees('S: "StartTLS"\nS: ok\nC: STARTTLS\nS: Ok')
 
     def test_codes(self) -> None:
-        """A code may come with the condition, and strings in it."""
+        """A condition may have a response code, with strings in it."""
         self.agrees(
             """
             S: "STARTTLS"
@@ -689,7 +686,7 @@ class SieveTests(Dialogues):
         )
 
     def test_literals(self) -> None:
-        """Any string may be a literal, whatever is in it."""
+        """Each string may be a literal with any bytes in it."""
         self.agrees(
             """
             S: {14}
@@ -711,7 +708,7 @@ class SieveTests(Dialogues):
         )
 
     def test_no_literals(self) -> None:
-        """Braces in quotes, or in the middle of a line, begin no literal."""
+        """Braces in quotes, or within a line, announce no literal."""
         self.agrees('S: "STARTTLS" "{9}"\nS: OK "{9}"\nC: STARTTLS\nS: OK "{9}"')
         for line in ('"A" {9} "B"', '"A" {9+}', '"A" {-1}', '"A" {}', '"A" {x}', "{9"):
             self.fails(f"S: {line}", BadReply)
@@ -724,19 +721,19 @@ class SieveTests(Dialogues):
             self.fails(SIEVE.partition("S: OK")[0] + f"S: OK {text}", BadReply)
 
     def test_refusing_greeting(self) -> None:
-        """NO and BYE are refusals of the connection, at any point of it."""
+        """NO and BYE are refusals of the connection, also behind capabilities."""
         for line in ('BYE "too busy"', 'no "too busy"'):
             self.fails(f"S: {line}", Refused, b"too busy")
             self.fails(f'S: "STARTTLS"\nS: {line}', Refused, b"too busy")
 
     def test_hidden(self) -> None:
-        """A server that does not list STARTTLS is not asked for it."""
+        """Without STARTTLS in the list it is not sent."""
         self.fails("S: OK", NotOffered)
         for line in ('"XSTARTTLS"', '"SASL" "STARTTLS"', '"STARTTLS X"', '"STLS"'):
             self.fails(f"S: {line}\nS: OK", NotOffered)
 
     def test_no_sieve(self) -> None:
-        """What is no response is an error, wherever it comes."""
+        """A line that is no response is an error at each step."""
         for line in (
             "",
             "  ",
@@ -752,11 +749,11 @@ class SieveTests(Dialogues):
             self.fails(SIEVE.rpartition("S: OK")[0] + f"S: {line}", BadReply)
 
     def test_capability_for_an_answer(self) -> None:
-        """A capability is no answer to STARTTLS."""
+        """A capability is no reply to STARTTLS."""
         self.fails(SIEVE.rpartition("S: OK")[0] + 'S: "OK" "go"', BadReply)
 
     def test_refused(self) -> None:
-        """Only OK is a go-ahead."""
+        """A condition other than OK is no go-ahead."""
         for word in ("NO", "BYE", "no", "NO (TRYLATER)"):
             refusal = SIEVE.replace("OK ", "OK  ", 1).replace("OK ", f"{word} ")
             error = self.fails(refusal.replace(f"{word}  ", "OK "), Refused, b"Begin")
@@ -769,19 +766,19 @@ class IRCTests(Dialogues):
     dialect = "irc"
 
     def test_specification(self) -> None:
-        """STARTTLS before all else, and 670."""
+        """The client sends STARTTLS first, and waits for 670."""
         self.agrees(IRC)
         self.agrees("C: STARTTLS\nS: 670 * :go")
 
     def test_numerics(self) -> None:
-        """Numerics that decide nothing are passed over."""
+        """Other numerics are skipped."""
         for number in ("439", "020", "001", "464", "671", "900"):
             waiting = f":irc.example.org {number} * :Please wait"
             self.agrees(f"C: STARTTLS\nS: {waiting}\nS: {waiting}\nS: :x 670 * :go")
             self.fails(f"C: STARTTLS\nS: {waiting}\nS: :x 691 * :no", Refused)
 
     def test_passed_over(self) -> None:
-        """Notices and pings mean nothing yet."""
+        """Notices and pings are skipped."""
         self.agrees(
             """
             C: STARTTLS
@@ -794,29 +791,29 @@ class IRCTests(Dialogues):
         )
 
     def test_unknown(self) -> None:
-        """A server that does not know the command does not offer it."""
+        """A server that does not know the command does not offer STARTTLS."""
         for number in (421, 451):
             line = f":srv {number} * STARTTLS :what?"
             self.fails(f"C: STARTTLS\nS: {line}", NotOffered, b"what?")
 
     def test_refused(self) -> None:
-        """691 is a refusal; ERROR is one of the connection."""
+        """691 is a refusal of STARTTLS, ERROR one of the connection."""
         for line in (":srv 691 * :STARTTLS failed", "ERROR :Closing link", ":s error"):
             self.fails(f"C: STARTTLS\nS: {line}", Refused, line.encode())
 
     def test_no_irc(self) -> None:
-        """What is neither is an error."""
+        """Another message is an error."""
         for line in ("", ":", ":670", "x 670", ":srv x 670", "6700 *", ":s 01 *"):
             self.fails(f"C: STARTTLS\nS: {line}", BadReply, line.encode())
 
 
 class PostgresTests(Dialogues):
-    """The message flow of PostgreSQL."""
+    """The SSLRequest of PostgreSQL."""
 
     dialect = "postgres"
 
     def test_documentation(self) -> None:
-        """The request, and one byte."""
+        """The client sends the request, and reads one byte."""
         self.agrees(POSTGRES)
 
     def test_refused(self) -> None:
@@ -826,19 +823,19 @@ class PostgresTests(Dialogues):
         self.fails(request + "S| Nonsense", Refused, b"N")
 
     def test_error(self) -> None:
-        """The text of an error is not quoted, for anyone may have written it."""
+        """The text of an error message, which came in clear, is not in the error."""
         request = POSTGRES.partition("S|")[0]
         error = self.fails(request + "S| E    FATAL", NotOffered)
         self.assertEqual(error.server_text, b"E")
 
     def test_no_postgres(self) -> None:
-        """What is neither is an error."""
+        """Another byte is an error."""
         for text in ("s", "n", "220", "\x16", "\0", "R", "G"):
             self.fails(POSTGRES.partition("S|")[0] + f"S| {text}", BadReply)
 
     def test_one_byte(self) -> None:
-        """Not a byte more is read."""
-        talk = Talk(self.dialect)
+        """The byte behind the answer stays unread."""
+        talk = talk_in(self.dialect)
         talk.hear(b"S2")
         self.assertTrue(talk.agreed)
         self.assertEqual(talk.unread, b"2")
@@ -850,29 +847,29 @@ class MySQLTests(Dialogues):
     dialect = "mysql"
 
     def greets(self, packet: bytes, number: int = 0) -> str:
-        """The transcript of a first packet."""
+        """Return the transcript of a first packet."""
         return f"S# {(len(packet).to_bytes(3, 'little') + bytes([number])).hex()}\n" + (
             f"S# {packet.hex()}"
         )
 
     def test_documentation(self) -> None:
-        """The greeting offers TLS; the request has no answer."""
+        """The client reads the greeting, and sends the request, which has no answer."""
         self.agrees(MYSQL)
 
     def test_least(self) -> None:
-        """Of the greeting nothing after the lower flags is needed."""
+        """A greeting that ends after the lower flags is accepted."""
         start = b"\x0a5.5\0" + b"idididid" + b"salt" + b"\0"
         self.agrees(self.greets(start + b"\0\x08") + MYSQL[MYSQL.index("\n    C#") :])
         self.fails(self.greets(start + b"\0"), BadReply)
 
     def test_hidden(self) -> None:
-        """Without its flag TLS is not asked for, and nothing is said."""
+        """Without the flag of TLS the client sends nothing."""
         self.fails(MYSQL.replace("00 ff ff", "00 ff f7").partition("C#")[0], NotOffered)
 
     def test_refused(self) -> None:
         """
-        An error packet is a refusal of the connection: with the number 0 or 1, with
-        a SQLSTATE or without.  Its code is kept with its text.
+        An error packet of number 0 or 1 is a refusal; its code, its SQLSTATE and its
+        text are in server_text.
         """
         for number in (0, 1):
             for packet, said in (
@@ -887,14 +884,14 @@ class MySQLTests(Dialogues):
             self.fails(self.greets(b"\xff", number), Refused)
 
     def test_no_mysql(self) -> None:
-        """What is no greeting is an error."""
+        """A packet that is no greeting is an error."""
         for packet in (b"\x09" + b"x" * 40, b"\x0a" + b"x" * 40, b"\x0a\0", b"\0"):
             self.fails(self.greets(packet), BadReply)
         for text in ("220 hello", "\x16\x03\x01\0", "+OK "):
             self.fails(f"S| {text}", BadReply)
 
     def test_lengths(self) -> None:
-        """Packets that are too long, empty, or not the first, are not waited for."""
+        """A packet that is too long, empty, or not the first, is an error."""
         for head in (
             *("00 00 00 00", "01 04 00 00", "ff ff ff 00", "40 00 00 02"),
             *("00 00 00 01", "01 04 00 01", "ff ff ff 01", "40 00 00 ff"),
@@ -910,26 +907,26 @@ class LDAPTests(Dialogues):
     request = LDAP.partition("S#")[0]
 
     def answered(self, *answer: str) -> str:
-        """The transcript with another answer, in hexadecimal digits."""
+        """Return the transcript with another answer, in hexadecimal digits."""
         return "".join([self.request, *(f"\nS# {piece}" for piece in answer)])
 
     def result(self, code: int, text: bytes, more: bytes = b"") -> str:
-        """The transcript with that result."""
+        """Return the transcript with a result code and a text."""
         fields = bytes([10, 1, code, 4, 0, 4, len(text)]) + text + more
         response = bytes([2, 1, 1, 0x78, len(fields)]) + fields
         return self.answered(bytes([0x30, len(response)]).hex(), response.hex())
 
     def test_rfc(self) -> None:
-        """The request, and success."""
+        """The client sends the request, and reads the response."""
         self.agrees(LDAP)
 
     def test_named(self) -> None:
-        """The response may say what it is about."""
+        """The response may have a name."""
         self.agrees(self.result(0, b"", bytes.fromhex("8a 16" + STARTTLS_OID)))
         self.agrees(self.result(0, b"ok", b"\x8b\x01x"))
 
     def test_long_lengths(self) -> None:
-        """Lengths may have the long form, at every level, of up to four bytes."""
+        """Lengths may have the long form of one to four bytes, at each level."""
         fields = "0a 81 01 00 04 82 00 00 04 84 00 00 00 00"
         response = f"02 83 00 00 01 01 78 84 00 00 00 0e {fields}"
         self.agrees(self.answered(f"30 84 00 00 00 1a {response}"))
@@ -938,12 +935,12 @@ class LDAPTests(Dialogues):
         self.fails(self.answered("30 85"), BadReply)
 
     def test_indefinite_lengths(self) -> None:
-        """Lengths must be definite (RFC 4511, 5.1)."""
+        """Indefinite lengths are an error (RFC 4511, 5.1)."""
         self.fails(self.answered("30 80"), BadReply)
         self.fails(self.answered("30 05 02 80 01 00 00"), BadReply)
 
     def test_too_long(self) -> None:
-        """Messages that are too long, or empty, are not waited for."""
+        """A message that is too long, or empty, is an error."""
         for head in ("84 7f ff ff ff", "84 ff ff ff ff", "82 20 01", "00", "81 00"):
             self.fails(
                 self.answered(f"30 {head[:2]}", *filter(None, [head[2:]])), BadReply
@@ -974,8 +971,8 @@ class LDAPTests(Dialogues):
 
     def test_long_numbers(self) -> None:
         """
-        Numbers have four bytes at most: no line could hold one of 4000, nor
-        would Python write it down.
+        Numbers above four bytes are an error. Python converts no integer of more than
+        4300 digits to text (sys.set_int_max_str_digits).
         """
 
         def element(tag: int, content: bytes) -> bytes:
@@ -987,19 +984,19 @@ class LDAPTests(Dialogues):
             self.fails(self.answered(element(0x30, message).hex()), BadReply)
 
     def test_not_ours(self) -> None:
-        """A response to another request, or about something else, is an error."""
+        """A response to another request, or of another name, is an error."""
         for number in ("00", "02", "ff"):
             self.fails(LDAP.replace("0c 02 01 01", f"0c 02 01 {number}"), BadReply)
         self.fails(self.result(0, b"", b"\x8a\x031.2"), BadReply)
 
     def test_unsolicited(self) -> None:
-        """Notifications of other things (RFC 4511, 4.4) are passed over."""
+        """Notifications of other things (RFC 4511, 4.4) are skipped."""
         name = b"1.3.6.1.4.1.1466.20037.1"
         notice = self.result(0, b"", bytes([0x8A, len(name)]) + name)
         notice = notice.replace("020101", "020100").removeprefix(self.request)
         for response in (LDAP, self.result(2, b"what?")):
             response = response.removeprefix(self.request)
-            talk = Talk(self.dialect)
+            talk = talk_in(self.dialect)
             talk.play(f"{self.request}{notice}\n{notice}\n{response}")
             self.assertEqual(talk.agreed, response in LDAP)
             self.assertEqual(isinstance(talk.error, NotOffered), not talk.agreed)
@@ -1012,17 +1009,17 @@ class LDAPTests(Dialogues):
         self.fails(notice, Refused)
 
     def test_unknown(self) -> None:
-        """Result 2 comes from who does not know the request."""
+        """A server that does not know StartTLS answers with protocolError."""
         self.fails(self.result(2, b"what?"), NotOffered, b"what?")
 
     def test_refused(self) -> None:
-        """Only success is a go-ahead: a referral is not followed, either."""
+        """A result other than success is no go-ahead; a referral is not followed."""
         for code in (1, 3, 10, 13, 52, 53, 80, 128, 255):
             error = self.fails(self.result(code, b"not now"), Refused, b"not now")
             self.assertIn(f" {code}", str(error))
 
     def test_no_ldap(self) -> None:
-        """What is no message is an error."""
+        """Bytes that are no message are an error."""
         for text in ("220 hello", "\x16\x03", "+OK", "HTTP/1.1"):
             self.fails(f"{self.request}\nS| {text}", BadReply)
 
@@ -1033,11 +1030,11 @@ class TelnetTests(Dialogues):
     dialect = "telnet"
 
     def test_draft(self) -> None:
-        """DO, WILL, and FOLLOWS from both."""
+        """The client answers DO with WILL and FOLLOWS, and waits for FOLLOWS."""
         self.agrees(TELNET)
 
     def test_other_options(self) -> None:
-        """Whatever else is negotiated is passed over without a word."""
+        """Other options are skipped without an answer."""
         others = """
             S# ff fd 18 ff fb 01 ff fc 03 ff fe 05
             S# ff f1 ff f2 ff f9 ff f6 ff ef
@@ -1052,16 +1049,13 @@ class TelnetTests(Dialogues):
         self.fails(TELNET.replace("S# ff fa 2e 01 ff f0", "S# ff fe 2e"), Refused)
 
     def test_text(self) -> None:
-        """
-        A server that sends text before DO does not mean to start TLS; text after it
-        may have been on its way, and is passed over.
-        """
+        """Text before DO is an error, and text after it is skipped."""
         for text in ("login: ", "\0", "220 hello", "\x16\x03\x01", "\xff\xff"):
             self.fails(f"S| {text}", NotOffered)
             self.agrees(TELNET.replace("S# ff fa", f"S| {text}\nS# ff fa"))
 
     def test_unasked(self) -> None:
-        """What about START_TLS is not said in this order is an error."""
+        """Other commands about START_TLS are an error."""
         for command in ("fb 2e", "fc 2e", "fa 2e 01 ff f0", "fa 2e ff f0"):
             self.fails(f"S# ff {command}", BadReply)
         for command in ("fb 2e", "fc 2e", "fd 2e", "fa 2e 02 ff f0", "fa 2e ff f0"):
@@ -1069,14 +1063,14 @@ class TelnetTests(Dialogues):
             self.fails(f"{start}S# ff {command}", BadReply)
 
     def test_no_telnet(self) -> None:
-        """Commands that have no place here are an error."""
+        """Commands without a meaning here are an error."""
         for command in ("f0", "00", "eb", "fa 18 ff 01"):
             self.fails(f"S# ff {command}", BadReply)
             self.fails(f"{TELNET.rpartition('S#')[0]}S# ff {command}", BadReply)
         self.fails("S# ff fa 18" + " 00" * 511, BadReply)
 
     def test_too_many(self) -> None:
-        """Options are not passed over for ever."""
+        """The number of other options is bounded."""
         self.agrees("S#" + " ff fd 18" * 255 + TELNET)
         self.fails("S#" + " ff fd 18" * 256, BadReply)
 
@@ -1092,18 +1086,20 @@ class XMPPTests(Dialogues):
     asked = XMPP.rpartition("S|")[0]
 
     def test_rfc(self) -> None:
-        """A stream for the domain, its features, STARTTLS."""
+        """
+        The client opens a stream to the domain, waits for features, and sends STARTTLS.
+        """
         self.agrees(XMPP)
 
     def test_server(self) -> None:
-        """Servers among themselves differ in the namespace only."""
+        """Between servers only the namespace differs."""
         self.assertEqual(XMPP_SERVER, XMPP.replace("jabber:client", "jabber:server"))
-        talk = Talk("xmpp-server")
+        talk = talk_in("xmpp-server")
         talk.play(XMPP_SERVER)
         self.assertTrue(talk.agreed)
 
     def test_domain(self) -> None:
-        """The domain is quoted as XML wants it; without one nobody is named."""
+        """The domain is escaped for XML; without a domain there is no ``to``."""
         for host, to in (
             ("im.example.org", b" to='im.example.org'"),
             ("b\xfccher.example", " to='b\xfccher.example'".encode()),
@@ -1120,7 +1116,9 @@ class XMPPTests(Dialogues):
             dialogue.close()
 
     def test_any_form(self) -> None:
-        """Quotes, prefixes, blanks and empty elements may be written as XML allows."""
+        """
+        Quotes, prefixes, blanks and empty elements may have any form that XML allows.
+        """
         self.agrees(
             f"""
             {self.client}
@@ -1137,7 +1135,7 @@ class XMPPTests(Dialogues):
         )
 
     def test_hidden(self) -> None:
-        """A server that does not list STARTTLS is not asked for it."""
+        """Without STARTTLS in the features it is not sent."""
         for features in (
             "<stream:features/>",
             "<stream:features></stream:features>",
@@ -1150,13 +1148,13 @@ class XMPPTests(Dialogues):
             self.fails(f"{self.opened}S| {features}", NotOffered)
 
     def test_old(self) -> None:
-        """A stream without a version has no features to wait for."""
+        """A stream without a version is an error, as it has no features."""
         for version in ("", "version=''"):
             old = self.opened.replace("id='x' version='1.0'", version)
             self.fails(old, NotOffered)
 
     def test_refused(self) -> None:
-        """<failure/> is a refusal; so are an error, and the end of the stream."""
+        """<failure/>, a stream error and the end of the stream are refusals."""
         for answer in (
             f"<failure {TLS_NAMESPACE}/>",
             "<stream:error><reset xmlns='x'/></stream:error>",
@@ -1165,7 +1163,7 @@ class XMPPTests(Dialogues):
             self.fails(f"{self.asked}S| {answer}", Refused, answer.encode())
 
     def test_stream_error(self) -> None:
-        """The condition of a stream error is told, if RFC 6120 has it."""
+        """The message has the condition of a stream error, if RFC 6120 defines it."""
         space = "xmlns='urn:ietf:params:xml:ns:xmpp-streams'"
         for inside, words in (
             (f"<host-unknown {space}/>", ": host-unknown"),
@@ -1184,8 +1182,8 @@ class XMPPTests(Dialogues):
 
     def test_white_space(self) -> None:
         """
-        White space may come between elements, behind the features in their segment
-        or in the next one; nothing else may come before the request.
+        White space between elements is skipped; other bytes before the request are an
+        error.
         """
         request, answer = f"C| <starttls {TLS_NAMESPACE}/>", "S| <proceed"
         self.agrees(XMPP.replace(request, f"S+\n    S+\n    {request}"))
@@ -1193,12 +1191,14 @@ class XMPPTests(Dialogues):
         self.fails(XMPP.partition("C| <starttls")[0] + "S+ x", InjectedData)
 
     def test_refusing_greeting(self) -> None:
-        """Before the features an error, or the end of the stream, may come."""
+        """
+        A stream error, or the end of the stream, before the features is a refusal.
+        """
         for answer in ("<stream:error>no</stream:error>", "</stream:stream>"):
             self.fails(f"{self.opened}S| {answer}", Refused, answer.encode())
 
     def test_unasked(self) -> None:
-        """Anything else in place of features, or of the go-ahead, is an error."""
+        """Another element in place of the features or of the go-ahead is an error."""
         for text in ("x>", "<message/>", "a <stream:features/>"):
             self.fails(f"{self.opened}S| {text}", BadReply)
             self.fails(f"{self.asked}S| {text}", BadReply)
@@ -1208,7 +1208,7 @@ class XMPPTests(Dialogues):
             self.fails(f"{self.asked}S| {element}", BadReply, element.encode())
 
     def test_no_xmpp(self) -> None:
-        """What is no such stream is an error."""
+        """Bytes that are no XMPP stream are an error."""
         for text in (
             "<html>",
             "<stream version='1.0'>",
@@ -1224,7 +1224,7 @@ class XMPPTests(Dialogues):
             self.fails(f"{self.client}\nS| {text}", BadReply)
 
     def test_forbidden(self) -> None:
-        """Of XML, these have no place in a stream (RFC 6120, 11.1)."""
+        """XML that RFC 6120, 11.1 forbids is an error."""
         for text in (
             "<!DOCTYPE x>",
             "<!DOCTYPE x [<!ENTITY a 'b'>",
@@ -1237,40 +1237,40 @@ class XMPPTests(Dialogues):
             self.fails(f"{self.opened}S| {text}", BadReply)
 
     def test_entities(self) -> None:
-        """There are none but those that XML itself has."""
+        """Only the entities of XML itself are known."""
         text = "&amp;&lt;&#62;&#x3e;"
         self.agrees(XMPP.replace("<mechanism>PLAIN", f"<mechanism a='{text}'>{text}"))
         self.fails(XMPP.partition("PLAIN")[0] + "&evil;</mechanism>", BadReply)
 
     def test_encoding(self) -> None:
-        """The encoding is UTF-8, whatever is declared."""
+        """The encoding is UTF-8, whatever the declaration says."""
         declared = self.server.replace("1.0'?", "1.0' encoding='ISO-8859-1'?")
         for name, error in (("caf\xc3\xa9", None), ("caf\xe9", BadReply)):
-            talk = Talk(self.dialect)
+            talk = talk_in(self.dialect)
             server = declared.replace("id='x'", f"id='{name}'")
             talk.play(f"{self.client}\nS|{server}")
             self.assertIs(talk.error and type(talk.error), error)
 
     def test_too_long(self) -> None:
-        """What has no end is not waited for, and costs little."""
+        """Text, depth and tags without end exceed the bound."""
         texts = ("x" * 16384, "<a>" * 6000, "<a b='" + ">" * 16384, "<a>" + ">" * 33)
         for text in texts:
-            talk = Talk(self.dialect)
-            talk.hear(parse(self.opened)[1].data)
+            talk = talk_in(self.dialect)
+            talk.hear(parse_transcript(self.opened)[1].data)
             talk.hear(text.encode())
             self.assertIsInstance(talk.error, BadReply)
 
     def test_no_further(self) -> None:
-        """Not a byte is read after the last one of what is waited for."""
-        talk = Talk(self.dialect)
+        """The byte behind the go-ahead stays unread."""
+        talk = talk_in(self.dialect)
         talk.play(self.asked)
-        talk.hear(parse(XMPP)[-1].data + b" ")
+        talk.hear(parse_transcript(XMPP)[-1].data + b" ")
         self.assertTrue(talk.agreed)
         self.assertEqual(talk.unread, b" ")
 
 
 class RegistryTests(SynchronousTestCase):
-    """The dialects, and what they are given."""
+    """The dialects by name, and their parameters."""
 
     def test_found_by_name(self) -> None:
         """Every dialect is found by its name, in any case."""
@@ -1279,7 +1279,7 @@ class RegistryTests(SynchronousTestCase):
                 self.assertEqual(dialects.find(spelling).name, name)
 
     def test_unknown(self) -> None:
-        """Nothing else is: above all no other module."""
+        """Another name, also that of another module, is an error."""
         for name in (
             "",
             "ftps",
@@ -1293,7 +1293,7 @@ class RegistryTests(SynchronousTestCase):
             self.assertRaises(KeyError, dialects.find, name)
 
     def test_every_protocol(self) -> None:
-        """With these, all that other clients know STARTTLS for is there."""
+        """The list of names is complete."""
         self.assertEqual(
             " ".join(dialects.NAMES),
             "ftp imap irc ldap lmtp mysql nntp pop3 postgres sieve smtp telnet xmpp"
@@ -1302,9 +1302,9 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(sorted(GOOD), list(dialects.NAMES))
 
     def test_registered(self) -> None:
-        """Ports are those of IANA's registry, where it has one."""
+        """The ports are those of IANA's registry."""
         for dialect in map(dialects.find, dialects.NAMES):
-            # Nobody but private mail systems has a port for LMTP.
+            # IANA has no port for LMTP but 24, for private mail systems.
             service = {
                 "imap": "imap2",
                 "irc": "ircd",
@@ -1318,8 +1318,7 @@ class RegistryTests(SynchronousTestCase):
 
     def test_greetings(self) -> None:
         """
-        Where a client waits for a greeting there is one, of a whole line, with
-        no capabilities, and with nothing in it that a name may smuggle in.
+        A greeting is one whole line without capabilities; a name cannot add to it.
         """
         for name in ("mx.example.org", "192.0.2.1", "a b\r\n250 c", "b\xfccher", ""):
             host = name.encode() if "." in name and " " not in name else b"localhost"
@@ -1336,14 +1335,14 @@ class RegistryTests(SynchronousTestCase):
                 self.assertEqual(made, greetings.get(dialect.name))
 
     def test_tags_differ(self) -> None:
-        """No two connections have the same tag, and none can be guessed."""
+        """The tags of connections are 48 random bits."""
         tags = {Parameters().tag for _ in range(100)}
         self.assertEqual(len(tags), 100)
         for tag in tags:
             self.assertRegex(tag, rb"\A[0-9a-f]{12}\Z")
 
 
-#: Dialogues for every way in which one may end, nothing said too early.
+#: Dialogues for each of their ends.
 DIALOGUES = {
     "smtp": (
         SMTP,
@@ -1457,49 +1456,51 @@ DIALOGUES = {
 }
 EVERY = [(name, text) for name, texts in DIALOGUES.items() for text in texts]
 
-#: What the client may say, all in all; it may stop at the end of any line.
+#: All that the client may send; it may stop after any command.
 ALLOWED = {
     "ftp": rb"(AUTH TLS\r\n)?",
     "imap": rb"(tag1 CAPABILITY\r\n)?(tag2 STARTTLS\r\n)?",
     "irc": rb"STARTTLS\r\n",
-    "ldap": re.escape(answers(LDAP)),
+    "ldap": re.escape(client_bytes(LDAP)),
     "lmtp": rb"(LHLO \[192\.0\.2\.1\]\r\n(STARTTLS\r\n)?)?",
-    "mysql": b"(%s)?" % re.escape(answers(MYSQL)),
+    "mysql": b"(%s)?" % re.escape(client_bytes(MYSQL)),
     "nntp": rb"(CAPABILITIES\r\n(STARTTLS\r\n)?)?"
     rb"(MODE READER\r\n(CAPABILITIES\r\n(STARTTLS\r\n)?)?)?",
     "pop3": rb"(CAPA\r\n(STLS\r\n)?)?",
-    "postgres": re.escape(answers(POSTGRES)),
+    "postgres": re.escape(client_bytes(POSTGRES)),
     "sieve": rb"(STARTTLS\r\n)?",
     "smtp": rb"(EHLO \[192\.0\.2\.1\]\r\n(STARTTLS\r\n)?)?",
-    "telnet": b"(%s)?" % re.escape(answers(TELNET)),
+    "telnet": b"(%s)?" % re.escape(client_bytes(TELNET)),
     "xmpp": rb"<\?xml [^>]+><stream:stream [^>]+>(<starttls [^>]+/>)?",
     "xmpp-server": rb"<\?xml [^>]+><stream:stream [^>]+>(<starttls [^>]+/>)?",
 }
-#: What it has said last when the server has agreed.
+#: The last command before the go-ahead.
 REQUESTS = {
-    name: [said for said in parse(text) if not said.by_server][-1].tagged(b"tag")
+    name: [said for said in parse_transcript(text) if not said.by_server][-1].tagged(
+        b"tag"
+    )
     for name, text in GOOD.items()
 }
 
 
-def conversation(dialect: str) -> Conversation:
-    """One connection in memory, without TLS."""
-    return Conversation(lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN))
+def exchange(dialect: str) -> Exchange:
+    """Begin a connection in memory, without TLS after the dialogue."""
+    return Exchange(lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN))
 
 
 def pieces(data: bytes, cuts: set[int]) -> list[bytes]:
-    """The data, cut at these places."""
+    """Return the data, cut at the given places."""
     places = [0, *sorted(cut for cut in cuts if 0 < cut < len(data)), len(data)]
     return [data[a:b] for a, b in pairwise(places)]
 
 
 def said_like(dialect: str) -> st.SearchStrategy[bytes]:
-    """What a server may say, good, bad and mangled."""
+    """Return a strategy for what a server may send, good and bad."""
     known = st.sampled_from(
         [
             said.tagged(b"tag")
             for text in DIALOGUES[dialect]
-            for said in parse(text)
+            for said in parse_transcript(text)
             if said.by_server
         ]
     )
@@ -1516,14 +1517,14 @@ def said_like(dialect: str) -> st.SearchStrategy[bytes]:
 
 
 def monologues() -> st.SearchStrategy[tuple[str, list[bytes]]]:
-    """A dialect, and what a server may say in it."""
+    """Return a strategy for a dialect and what a server may send in it."""
     return st.sampled_from(sorted(DIALOGUES)).flatmap(
         lambda name: st.tuples(st.just(name), st.lists(said_like(name), max_size=12))
     )
 
 
 class PropertyTests(SynchronousTestCase):
-    """What holds for all dialogues."""
+    """Properties of all dialogues, by Hypothesis."""
 
     @patient
     @given(st.sampled_from(EVERY), st.sets(st.integers(1, 120)), st.booleans())
@@ -1537,16 +1538,15 @@ class PropertyTests(SynchronousTestCase):
     @example(("xmpp", XMPP), set(range(800)), False)
     def test_chunks(self, which: tuple[str, str], cuts: set[int], bare: bool) -> None:
         """
-        However the bytes of a server are cut into segments, with CRLF or LF at
-        the ends of its lines, the dialogue and its outcome are the same.
+        The outcome is the same in whatever segments the bytes come, with CRLF or LF.
         """
         dialect, transcript = which
-        alone = Talk(dialect)
+        alone = talk_in(dialect)
         alone.play(transcript)
-        driven = conversation(dialect)
-        for turn in turns(transcript):
-            # The tag is known once the client has said it.
-            tag = b"" if driven.wire.value() == b"" else self.tag(driven)
+        driven = exchange(dialect)
+        for turn in join_turns(parse_transcript(transcript)):
+            # The tag is known from the first command.
+            tag = b"" if driven.transport.value() == b"" else self.tag(driven)
             data = turn.tagged(tag)
             if not turn.by_server:
                 self.assertEqual(driven.heard(), data)
@@ -1559,25 +1559,25 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(driven.result is not None, alone.agreed)
         self.assertIs(type(driven.error), type(alone.error))
 
-    def tag(self, driven: Conversation) -> bytes:
-        """The tag that the client uses."""
-        first: bytes = driven.wire.value().partition(b" ")[0]
+    def tag(self, driven: Exchange) -> bytes:
+        """Return the client's tag."""
+        first: bytes = driven.transport.value().partition(b" ")[0]
         return first[:-1]
 
     @patient
     @given(monologues())
     def test_arbitrary(self, which: tuple[str, list[bytes]]) -> None:
         """
-        Whatever a server says ends in a known error, in agreement, or in
-        waiting, and the client says nothing but what it may say.
+        Any replies lead to a known error, to agreement or to waiting, and the client
+        sends nothing but the commands of the dialogue.
         """
         dialect, monologue = which
-        talk = Talk(dialect)
+        talk = talk_in(dialect)
         for data in monologue:
             if talk.over:
                 break
             talk.hear(data)
-        said = talk.take()
+        said = talk.collect()
         self.assertIsNotNone(re.fullmatch(ALLOWED[dialect], said), said)
         if talk.error is not None:
             self.assertIsNot(type(talk.error), NegotiationFailed)
@@ -1588,19 +1588,19 @@ class PropertyTests(SynchronousTestCase):
     @given(st.sampled_from(sorted(GOOD)), st.lists(st.binary(max_size=40), max_size=8))
     def test_arbitrary_bytes(self, dialect: str, segments: list[bytes]) -> None:
         """
-        Any bytes in any segments: nothing is raised into the reactor, and what
-        ``connect`` fails with is an error of its own kind.
+        Any bytes in any segments raise nothing into the reactor, and fail ``connect``
+        with an error of this package.
         """
-        driven: Any = conversation(dialect)
+        driven: Any = exchange(dialect)
         for segment in segments:
             if not driven.undecided:
                 break
             driven.hear(segment)
         if driven.error is not None:
             self.assertIsInstance(driven.error, NegotiationFailed)
-            self.assertTrue(driven.wire.disconnected)
-        said = driven.wire.value()
+            self.assertTrue(driven.transport.disconnected)
+        said = driven.transport.value()
         if dialect == "imap":
             said = re.sub(rb"\b[0-9a-f]{12}([12])", rb"tag\1", said)
         self.assertIsNotNone(re.fullmatch(ALLOWED[dialect], said), said)
-        self.assertEqual(driven.wire.late, b"")
+        self.assertEqual(driven.transport.late, b"")

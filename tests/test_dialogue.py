@@ -1,5 +1,5 @@
 """
-The engine that drives dialogues, and the segments in which a server's words come.
+The engine that drives dialogues, and its independence of TCP segments.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from socket import IPPROTO_TCP, TCP_INFO
 from typing import Any
 from unittest.mock import patch
@@ -18,17 +17,8 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests import transcripts
 from tests.certificates import shared
-from tests.transcripts import (
-    DOMAIN,
-    GOOD,
-    MYSQL,
-    Said,
-    Talk,
-    answers,
-    parse,
-)
+from tests.transcripts import DOMAIN, GOOD, MYSQL, Exchange, talk_in
 from twisted_tcpclient import dialects
 from twisted_tcpclient.dialogue import (
     LINE,
@@ -41,6 +31,7 @@ from twisted_tcpclient.dialogue import (
     DialectFailed,
     Dialogue,
     InjectedData,
+    Line,
     NegotiationFailed,
     Refused,
     Send,
@@ -50,11 +41,12 @@ from twisted_tcpclient.dialogue import (
 from twisted_tcpclient.endpoints import starttls
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.stages.negotiation import negotiated
+from twisted_tcpclient.testing import Segment, client_bytes, cuts, parse_transcript
 from twisted_tcpclient.tls import ConnectionCreator
 
 
 def echo() -> Dialogue:
-    """A byte for a length, so many bytes, a line, all sent back; then four bytes."""
+    """Read a length, so many bytes and a line, send them back, and read four bytes."""
     length = yield Bytes(1)
     piece = yield Bytes(length[0])
     line = yield LINE
@@ -77,7 +69,7 @@ def driven(*steps: Step, most: int = MOST) -> Conversation:
 
 
 class ConversationTests(SynchronousTestCase):
-    """The engine alone."""
+    """The engine without a transport."""
 
     def failed(
         self, conversation: Conversation, error: type[NegotiationFailed]
@@ -93,7 +85,7 @@ class ConversationTests(SynchronousTestCase):
         return first
 
     def test_any_segments(self) -> None:
-        """However bytes are cut, the dialogue is sent what it waits for."""
+        """The dialogue receives the same, in whatever segments the bytes come."""
         for end in (b"\n", b"\r\n"):
             data = b"\x05\r\nab\nline" + end
             for size in range(1, len(data) + 1):
@@ -122,7 +114,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertIsNone(conversation.error)
 
     def test_hear(self) -> None:
-        """A caller may split lines and count bytes itself, and tell what is unread."""
+        """A caller may split lines and count bytes itself, by ``hear``."""
         conversation = Conversation(echo, "echo")
         conversation.start()
         self.assertEqual((conversation.state, conversation.missing), (State.BYTES, 1))
@@ -136,7 +128,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(conversation.leftover, b"more and more")
 
     def test_unread_when_something_is_sent(self) -> None:
-        """Unread bytes, whole lines or not, are an error that quotes them."""
+        """Unread bytes at a Send are an error that quotes their beginning, escaped."""
         for unread, words in (
             (b"\r\n", r'"\r\n"'),
             (b"2", '"2"'),
@@ -152,7 +144,10 @@ class ConversationTests(SynchronousTestCase):
             self.assertEqual(error.server_text, unread)
 
     def test_unasked(self) -> None:
-        """What may come unasked is read after the step, as if it had come later."""
+        """
+        Unread bytes that match ``unasked`` are read after the Send; others are an
+        error.
+        """
         blank = re.compile(rb" *")
         for unread, heard in ((b"", b"x"), (b" ", b" "), (b"  ", b" ")):
             seen: list[bytes] = []
@@ -173,7 +168,9 @@ class ConversationTests(SynchronousTestCase):
             self.failed(conversation, InjectedData)
 
     def test_longest_line(self) -> None:
-        """A line may be so long and no longer, with or without its end."""
+        """
+        A line of LONGEST_LINE bytes is read; a longer one is an error before its end.
+        """
         for end in (b"\n", b"\r\n"):
             conversation = driven(LINE)
             conversation.receive(b"x" * (LONGEST_LINE + 1 - len(end)) + end)
@@ -186,7 +183,7 @@ class ConversationTests(SynchronousTestCase):
                 self.assertIn("too long", str(self.failed(conversation, BadReply)))
 
     def test_total_received(self) -> None:
-        """All that is consumed counts, lines with their ends, and is bounded."""
+        """The bound counts all bytes consumed, line ends included."""
         conversation = driven(LINE, Bytes(3), LINE, most=10)
         conversation.receive(b"a\r\nbcdef\r\n")
         self.assertIs(conversation.state, State.DONE)
@@ -195,7 +192,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertIn("without end", str(self.failed(conversation, BadReply)))
 
     def test_announced(self) -> None:
-        """More bytes than may still come are not waited for."""
+        """A step that waits for more bytes than the bound leaves is an error."""
         conversation = driven(Bytes(6), Bytes(4), most=10)
         self.assertIs(conversation.state, State.BYTES)
         for steps in ((Bytes(11),), (Bytes(6), Bytes(5)), (LINE, Bytes(5))):
@@ -204,17 +201,20 @@ class ConversationTests(SynchronousTestCase):
             self.assertIn("announced", str(self.failed(conversation, BadReply)))
 
     def test_total_sent(self) -> None:
-        """A dialogue that sends without end is at fault; what was sent is bounded."""
+        """
+        A dialogue that sends more than the bound is at fault, and no more is sent.
+        """
         conversation = Conversation(lambda: iter([Send(b"12345")] * 9), "it", 10)  # type: ignore[arg-type,return-value]
         self.assertEqual(conversation.start(), b"1234512345")
         error = self.failed(conversation, DialectFailed)
         self.assertEqual(str(error), "it speaks without end before TLS")
 
     def test_no_steps(self) -> None:
-        """What is no step is the dialogue's fault, and is named."""
+        """A value that is no step is an error that names its type."""
         for step, kind in (
             (None, "NoneType"),
             (b"x", "bytes"),
+            (Line, "type"),
             (Send(b""), "Send"),
             (Send("x"), "Send"),  # type: ignore[arg-type]
             (Bytes(1.5), "Bytes"),  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertEqual(str(error), expected)
 
     def test_said_before_a_failure(self) -> None:
-        """What was to be sent before the failure is returned, and nothing after it."""
+        """The bytes sent before a failure are returned."""
 
         def dialogue() -> Dialogue:
             yield Send(b"a")
@@ -239,8 +239,8 @@ class ConversationTests(SynchronousTestCase):
 #: The tag of a client for which every random number is zero.
 TAG = b"0" * 12
 
-#: What a server may say unasked, by dialect: how many things of the good transcript
-#: it has to have said before, and the bytes.
+#: Bytes that a server may send unasked, by dialect, each with the number of segments
+#: of the good transcript that the server has to send before.
 EXTRAS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "imap": (
         (1, b"* OK Waiting for authentication process to respond..\r\n"),
@@ -267,72 +267,52 @@ EXTRAS: dict[str, tuple[tuple[int, bytes], ...]] = {
 }
 
 
-def arranged(dialect: str) -> Iterator[list[Said]]:
-    """The good dialogue, and the same with each extra at each place it may have."""
-    good = parse(GOOD[dialect])
+def arranged(dialect: str) -> Iterator[list[Segment]]:
+    """
+    Yield the good dialogue, and the same with each extra at each place it may have.
+    """
+    good = parse_transcript(GOOD[dialect])
     yield good
     last = max(place for place, said in enumerate(good) if said.by_server)
     for least, extra in EXTRAS.get(dialect, ()):
         for place in range(last + 1):
             if sum(said.by_server for said in good[:place]) >= least:
-                yield [*good[:place], Said(True, extra), *good[place:]]
+                yield [*good[:place], Segment(True, extra), *good[place:]]
 
 
-def server_turns(says: list[Said]) -> list[bytes]:
-    """What the server says at a time, between the client's turns."""
-    turns: list[Said] = []
-    for said in says:
-        if turns and turns[-1].by_server == said.by_server:
-            said = replace(said, data=turns.pop().data + said.data)
-        turns.append(said)
-    return [turn.data for turn in turns if turn.by_server]
-
-
-def cuts(turns: list[bytes], tag: bytes) -> Iterator[list[bytes]]:
-    """The segments: a turn each, a byte each, and each turn cut at each byte."""
-    turns = [turn.replace(b"{tag}", tag) for turn in turns]
-    yield turns
-    yield [bytes([byte]) for turn in turns for byte in turn]
-    for number, turn in enumerate(turns):
-        for at in range(1, len(turn)):
-            yield [*turns[:number], turn[:at], turn[at:], *turns[number + 1 :]]
-
-
-def negotiating(dialect: str) -> transcripts.Conversation:
-    """A connection in memory with a known tag, without TLS behind the dialogue."""
+def negotiating(dialect: str) -> Exchange:
+    """Return a connection in memory with the tag TAG, and no TLS after the dialogue."""
     with patch.object(dialects, "urandom", bytes):
-        return transcripts.Conversation(
-            lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN)
-        )
+        return Exchange(lambda tcp, clock: negotiated(dialect, tcp, clock, host=DOMAIN))
 
 
 class SegmentTests(SynchronousTestCase):
-    """TCP segments decide nothing."""
+    """The outcome does not depend on TCP segments."""
 
     def test_engine(self) -> None:
         """
-        However the good dialogues are cut, and whatever the server may say unasked
-        comes wherever it may come, the outcome is the same.
+        The engine agrees in each segmentation of each good dialogue, with each extra
+        at each place.
         """
         counted = 0
         for dialect, transcript in GOOD.items():
             for says in arranged(dialect):
-                for segments in cuts(server_turns(says), b"tag"):
+                for segments in cuts(says, b"tag"):
                     counted += 1
-                    talk = Talk(dialect)
+                    talk = talk_in(dialect)
                     for segment in segments:
                         talk.hear(segment)
                     where = (dialect, segments)
                     self.assertTrue(talk.agreed, (*where, talk.error))
                     self.assertEqual(talk.unread, b"", where)
-                    self.assertEqual(talk.take(), answers(transcript, b"tag"), where)
+                    self.assertEqual(talk.collect(), client_bytes(transcript), where)
         self.assertGreater(counted, 5000)
 
     def test_negotiation(self) -> None:
-        """The same holds of the protocol that splits lines for the engine."""
+        """So does the stage that splits lines for the engine."""
         for dialect, transcript in GOOD.items():
             for number, says in enumerate(arranged(dialect)):
-                for count, segments in enumerate(cuts(server_turns(says), TAG)):
+                for count, segments in enumerate(cuts(says, TAG)):
                     if count > 1 and (number + count) % 7:
                         continue
                     exchange = negotiating(dialect)
@@ -340,45 +320,45 @@ class SegmentTests(SynchronousTestCase):
                         exchange.hear(segment)
                     where = (dialect, segments, exchange.error)
                     self.assertIsNotNone(exchange.result, where)
-                    expected = answers(transcript, TAG)
-                    self.assertEqual(exchange.wire.value(), expected, where)
+                    expected = client_bytes(transcript, TAG)
+                    self.assertEqual(exchange.transport.value(), expected, where)
 
     def test_forged(self) -> None:
-        """A reply that is there before its command is refused, behind extras, too."""
+        """
+        A reply that comes before its command is an error, also behind unasked data.
+        """
         for dialect, extras in EXTRAS.items():
-            says = parse(GOOD[dialect])
-            asked = [n for n, said in enumerate(says) if not said.by_server]
-            turns = server_turns(says[: asked[-1]])
-            if not turns:
-                # The client speaks first and once: nothing is there before.
+            says = parse_transcript(GOOD[dialect])
+            asked = [n for n, said in enumerate(says) if not said.by_server][-1]
+            before = next(cuts(says[:asked]))
+            if not before:
+                # The client sends first, and once: no reply can come before.
                 continue
-            reply = server_turns(says[asked[-1] :])[0]
+            reply = next(cuts(says[asked:]))[0]
             for extra in (b"", *(extra for _, extra in extras)):
-                talk = Talk(dialect)
-                for turn in turns[:-1]:
-                    talk.hear(turn.replace(b"{tag}", b"tag"))
-                last = turns[-1] + extra + reply
-                talk.hear(last.replace(b"{tag}", b"tag"))
+                talk = talk_in(dialect)
+                for turn in (*before[:-1], before[-1] + extra + reply):
+                    talk.hear(turn)
                 self.assertFalse(talk.agreed, (dialect, extra))
                 self.assertIsInstance(talk.error, InjectedData, (dialect, extra))
 
     def test_after_the_go_ahead(self) -> None:
-        """What may come unasked before the go-ahead may not come after it."""
+        """Unasked data that is skipped before the go-ahead is refused after it."""
         for dialect, extras in EXTRAS.items():
             for _, extra in extras:
                 exchange = negotiating(dialect)
-                *turns, last = next(cuts(server_turns(parse(GOOD[dialect])), TAG))
+                *turns, last = next(cuts(parse_transcript(GOOD[dialect]), TAG))
                 for turn in (*turns, last + extra):
                     exchange.hear(turn)
                 self.assertIsInstance(exchange.error, InjectedData, (dialect, extra))
                 self.assertIn("after agreeing to TLS", str(exchange.error))
 
     def test_bounded(self) -> None:
-        """What may come unasked may not come for ever."""
+        """Unasked data without end exceeds the bound."""
         for dialect, extras in EXTRAS.items():
-            says = parse(GOOD[dialect])
+            says = parse_transcript(GOOD[dialect])
             for least, extra in extras:
-                talk = Talk(dialect)
+                talk = talk_in(dialect)
                 heard = 0
                 for said in says:
                     if heard >= max(least, 1):
@@ -395,7 +375,7 @@ class SegmentTests(SynchronousTestCase):
 
 
 class Greeter(Protocol):
-    """A MySQL server that greets, and tells how many segments brought the rest."""
+    """A MySQL server that greets, and counts the segments that follow."""
 
     transport: Any
 
@@ -404,13 +384,13 @@ class Greeter(Protocol):
         self._received = b""
 
     def connectionMade(self) -> None:
-        """Greet."""
-        self.transport.write(parse(MYSQL)[0].data)
+        """Send the greeting."""
+        self.transport.write(parse_transcript(MYSQL)[0].data)
 
     def dataReceived(self, data: bytes) -> None:
-        """Wait for a whole ClientHello behind the request."""
+        """Fire with the number of segments once the whole ClientHello has come."""
         self._received += data
-        hello = self._received[len(answers(MYSQL)) :]
+        hello = self._received[len(client_bytes(MYSQL)) :]
         complete = len(hello) > 5 and len(hello) >= 5 + int.from_bytes(
             hello[3:5], "big"
         )
@@ -421,13 +401,13 @@ class Greeter(Protocol):
 
 
 class KernelTests(TestCase):
-    """What the kernel makes of what is written."""
+    """The segments that the kernel makes of the bytes written."""
 
     @inlineCallbacks
     def test_request_without_answer(self) -> Any:
         """
-        A request that has no answer leaves in a segment of its own, before the
-        ClientHello: some servers lose what comes in the same segment.
+        A request without an answer is in a segment of its own before the ClientHello:
+        some servers lose a ClientHello in the same segment.
         """
         from twisted.internet import reactor
 

@@ -1,5 +1,5 @@
 """
-The stages composed: connected means secured, and everything else is a failure.
+The endpoints: ``connect`` fires when the server is verified, or fails.
 """
 
 from __future__ import annotations
@@ -45,14 +45,13 @@ from tests.transcripts import (
     GOOD,
     PEER,
     Attempt,
-    Conversation,
+    Exchange,
     Handshake,
+    MemoryTransport,
     Recorder,
     Recorders,
     Stages,
     TLSServer,
-    Wire,
-    answers,
 )
 from twisted_tcpclient.connection import observe
 from twisted_tcpclient.endpoints import PAUSE, SocketEndpoint, secured, starttls
@@ -69,6 +68,7 @@ from twisted_tcpclient.errors import (
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.stages.handshake import Handshake as HandshakeStage
+from twisted_tcpclient.testing import client_bytes
 from twisted_tcpclient.tls import ConnectionCreator
 
 reactor: Any = global_reactor
@@ -80,7 +80,7 @@ ALERT = b"\x15\x03\x01\x00\x02\x02\x28"
 
 
 def trusting(**others: Any) -> ConnectionCreator:
-    """Connections that trust the tests' authority, to localhost."""
+    """Return a creator that trusts the tests' CA, and verifies the name localhost."""
     settings = {"authorities": str(shared().ca), "name": "localhost", **others}
     return ConnectionCreator(TLSSettings(**settings))
 
@@ -88,21 +88,21 @@ def trusting(**others: Any) -> ConnectionCreator:
 def implicit(
     tcp: IStreamClientEndpoint, clock: MemoryReactorClock
 ) -> IStreamClientEndpoint:
-    """TLS from the first byte."""
+    """Return an endpoint with TLS from the first byte."""
     return secured(trusting(), tcp, clock, TIMEOUT)
 
 
 def borrowed(
     host: str, authority: Path
 ) -> Callable[[IStreamClientEndpoint, MemoryReactorClock], IStreamClientEndpoint]:
-    """TLS by Twisted's own creators."""
+    """Return endpoints with TLS by each of Twisted's own creators."""
     trusted = Certificate.loadPEM(authority.read_bytes())
     creator = optionsForClientTLS(host, trusted)
     return lambda tcp, clock: secured(creator, tcp, clock, TIMEOUT)
 
 
 class BorrowedTests(SynchronousTestCase):
-    """TLS from the first byte, by the creators of somebody else."""
+    """TLS from the first byte, by Twisted's own creators."""
 
     def shake(self, host: str, authority: Path, server: TLSServer) -> Handshake:
         """Try to connect."""
@@ -112,7 +112,10 @@ class BorrowedTests(SynchronousTestCase):
         return handshake
 
     def refuses(self, host: str, authority: Path, error: type[Exception]) -> None:
-        """Expect that error, with nothing built and nothing sent, in any version."""
+        """
+        Check that each version of TLS fails with an error, builds no protocol and sends
+        no data.
+        """
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             server = TLSServer(versions=(version, version))
             handshake = self.shake(host, authority, server)
@@ -121,7 +124,7 @@ class BorrowedTests(SynchronousTestCase):
             self.assertEqual(handshake.factory.built, [])
 
     def test_connected(self) -> None:
-        """Connected means that the other has found no fault."""
+        """``connect`` fires when the creator has accepted the certificate."""
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             server = TLSServer(versions=(version, version))
             handshake = self.shake("localhost", shared().ca, server)
@@ -135,17 +138,17 @@ class BorrowedTests(SynchronousTestCase):
 
     def test_name(self) -> None:
         """
-        A wrong name is told apart, whether the creator stops the handshake with
-        it or, as in Twisted 24, can only abort what has been shaken upon.
+        A wrong name is a NameMismatch, also where the creator can only abort after the
+        handshake (Twisted 24.7).
         """
         self.refuses("evil.example", shared().ca, NameMismatch)
 
     def test_authority(self) -> None:
-        """So is a certificate of somebody whom nobody knows."""
+        """An unknown CA is a VerificationFailed."""
         self.refuses("localhost", shared().stranger_ca, VerificationFailed)
 
     def test_no_tls(self) -> None:
-        """What is not the fault of the certificate is not called so."""
+        """A server that does not speak TLS is a HandshakeFailed."""
         tls12 = TLSServer(
             versions=(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION), ciphers=b"NULL-SHA256"
         )
@@ -157,10 +160,7 @@ class HandshakeTests(SynchronousTestCase):
     """TLS from the first byte, with a server in memory."""
 
     def test_connected_means_secured(self) -> None:
-        """
-        ``connect`` does not fire, and nothing is built, before the handshake is
-        over; then it does, and what it fires with is connected.
-        """
+        """``connect`` fires, and the protocol is built, when the handshake is over."""
         handshake = Handshake(implicit, TLSServer())
         self.assertTrue(handshake.undecided)
         self.assertEqual(handshake.factory.built, [])
@@ -172,7 +172,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIsInstance(following.transport.getHandle(), SSL.Connection)
 
     def test_carries(self) -> None:
-        """What is written on one side arrives on the other, and so does the end."""
+        """Data and the loss go from each side to the other."""
         handshake = Handshake(implicit, TLSServer())
         handshake.finish()
         handshake.result.transport.write(b"question")
@@ -187,7 +187,9 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(handshake.left, [])
 
     def test_data_with_the_handshake(self) -> None:
-        """What the server says as soon as it can reaches the right protocol."""
+        """
+        Data that the server sends with its last handshake message reaches the protocol.
+        """
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             handshake = Handshake(implicit, TLSServer(versions=(version, version)))
             handshake.server.transport.write(b"hello")
@@ -195,13 +197,13 @@ class HandshakeTests(SynchronousTestCase):
             self.assertEqual(handshake.result.received, b"hello")
 
     def test_no_deadline_left(self) -> None:
-        """The time for the handshake does not run on after it."""
+        """The deadline is cancelled after the handshake."""
         handshake = Handshake(implicit, TLSServer())
         handshake.finish()
         self.assertEqual(handshake.left, [])
 
     def test_no_deadline(self) -> None:
-        """No time limit, no deadline."""
+        """Without a timeout there is no deadline."""
         handshake = Handshake(
             lambda tcp, clock: secured(trusting(), tcp, clock), TLSServer()
         )
@@ -210,31 +212,31 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIsNotNone(handshake.result)
 
     def test_deadline(self) -> None:
-        """A handshake that takes too long is given up, and says so."""
-        conversation = Conversation(implicit)
-        conversation.reactor.advance(TIMEOUT - 0.1)
-        self.assertTrue(conversation.undecided)
-        conversation.reactor.advance(0.1)
-        self.assertIsInstance(conversation.error, TimedOut)
-        self.assertIn("handshake", str(conversation.error))
-        self.assertEqual(conversation.error.peer, PEER)
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
-        self.assertEqual(conversation.factory.built, [])
+        """A handshake that exceeds the timeout fails with TimedOut."""
+        exchange = Exchange(implicit)
+        exchange.reactor.advance(TIMEOUT - 0.1)
+        self.assertTrue(exchange.undecided)
+        exchange.reactor.advance(0.1)
+        self.assertIsInstance(exchange.error, TimedOut)
+        self.assertIn("handshake", str(exchange.error))
+        self.assertEqual(exchange.error.peer, PEER)
+        self.assertTrue(exchange.transport.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
+        self.assertEqual(exchange.factory.built, [])
 
     def test_cancelled(self) -> None:
-        """Cancelling in the handshake aborts the connection and leaves nothing."""
-        conversation = Conversation(implicit)
-        conversation.connecting.cancel()
-        self.assertIsInstance(conversation.error, ConnectingCancelledError)
-        self.assertTrue(conversation.wire.disconnected)
-        conversation.hang_up()
-        self.assertEqual(conversation.left, [])
-        self.assertEqual(conversation.factory.built, [])
+        """Cancelling in the handshake aborts the connection and leaves no call."""
+        exchange = Exchange(implicit)
+        exchange.connecting.cancel()
+        self.assertIsInstance(exchange.error, ConnectingCancelledError)
+        self.assertTrue(exchange.transport.disconnected)
+        exchange.hang_up()
+        self.assertEqual(exchange.left, [])
+        self.assertEqual(exchange.factory.built, [])
 
     def test_not_connected(self) -> None:
-        """The failure of the endpoint below is passed on as it is."""
+        """The error of the wrapped endpoint is that of ``connect``."""
         attempt = Attempt(implicit)
         ((_, _, factory, _, _),) = attempt.reactor.tcpClients
         error = ConnectError("no")
@@ -243,36 +245,38 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(attempt.left, [])
 
     def broken(self, *segments: bytes) -> Any:
-        """Whatever the server says in place of a handshake is a failure."""
-        conversation = Conversation(implicit)
+        """Return the error for bytes in place of a handshake."""
+        exchange = Exchange(implicit)
         for segment in segments:
-            conversation.hear(segment)
-        conversation.hang_up()
-        self.assertIsInstance(conversation.error, HandshakeFailed)
-        self.assertNotIsInstance(conversation.error, VerificationFailed)
-        self.assertEqual(conversation.factory.built, [])
-        self.assertEqual(conversation.left, [])
-        message = str(conversation.error)
+            exchange.hear(segment)
+        exchange.hang_up()
+        self.assertIsInstance(exchange.error, HandshakeFailed)
+        self.assertNotIsInstance(exchange.error, VerificationFailed)
+        self.assertEqual(exchange.factory.built, [])
+        self.assertEqual(exchange.left, [])
+        message = str(exchange.error)
         self.assertTrue(message.startswith("TLS handshake failed: "), message)
-        # It ends up in the middle of a line.
+        # The words of OpenSSL follow those of this package in one line.
         self.assertRegex(message, r"\A[ -~]*[^.]\Z")
-        return conversation.error
+        return exchange.error
 
     def test_no_tls(self) -> None:
-        """A server that greets in clear does not speak TLS: the message says so."""
+        """
+        A greeting in clear is an error that says that the server does not speak TLS.
+        """
         for greeting in (b"220 mx.example.org ESMTP\r\n", b"* OK ready\r\n"):
             self.assertIn("does not speak TLS", str(self.broken(greeting)))
 
     def test_closed(self) -> None:
-        """A server that closes in place of a handshake is a failure too."""
+        """A server that closes in place of a handshake is an error."""
         self.assertRegex(str(self.broken()), "connection (was closed|lost)")
 
     def test_alert(self) -> None:
-        """An alert in place of a handshake is a failure with its name."""
+        """An alert in place of a handshake is an error with its name."""
         self.assertIn("handshake failure", str(self.broken(ALERT)))
 
     def test_no_common_version(self) -> None:
-        """So is the lack of a common version."""
+        """The lack of a common version of TLS is an error."""
         only_new = {"minimum": "TLSv1_3"}
         handshake = Handshake(
             lambda tcp, clock: secured(trusting(**only_new), tcp, clock),
@@ -283,7 +287,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn("version", str(handshake.error))
 
     def test_certificate(self) -> None:
-        """A certificate that is not to be trusted is a failure with its own type."""
+        """A certificate that cannot be verified is an error of its own type."""
         handshake = Handshake(implicit, TLSServer(shared().stranger.server(["x"])))
         handshake.finish()
         self.assertIsInstance(handshake.error, VerificationFailed)
@@ -292,19 +296,17 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(handshake.left, [])
 
     def test_listens_to_tls(self) -> None:
-        """
-        The stage is asked by TLS itself whether it listens; only what says so
-        as a class is told.
-        """
+        """The stage provides IHandshakeListener by its class, which Twisted asks."""
         self.assertTrue(IHandshakeListener.implementedBy(HandshakeStage))
 
 
 @implementer(IHandshakeListener)
 class Listener(Recorder):
     """
-    An application that waits for the handshake, as under Twisted's own TLS.
+    An application that provides IHandshakeListener.
 
-    :ivar heard: how often it was connected and had data as it was told.
+    :ivar heard: for each call of handshakeCompleted, how often it was connected and the
+    data it had by then.
     """
 
     def __init__(self, at_once: Callable[[Any], object] = type) -> None:
@@ -313,18 +315,18 @@ class Listener(Recorder):
         self.heard: list[tuple[int, bytes]] = []
 
     def connectionMade(self) -> None:
-        """Do what the test wants."""
+        """Call the function of the test."""
         super().connectionMade()
         self._at_once(self.transport)
 
     def handshakeCompleted(self) -> None:
-        """Write it down."""
+        """Note the call."""
         self.heard.append((self.made, self.received))
 
 
 @implementer(IProtocolNegotiationFactory)
 class Negotiators(ClientFactory):
-    """Builds one protocol, and wants protocols to be offered."""
+    """A factory of one protocol, which offers protocols by ALPN."""
 
     noisy = False
 
@@ -332,32 +334,34 @@ class Negotiators(ClientFactory):
         self.built = built
 
     def buildProtocol(self, addr: object) -> Listener:
-        """That one."""
+        """Return the protocol."""
         return self.built
 
     def acceptableProtocols(self) -> list[bytes]:
-        """The second is what the server wants."""
+        """Return two protocols; the server chooses the second."""
         return [b"no", b"yes"]
 
 
 @implementer(IStreamClientEndpoint)
 class Instead:
-    """An endpoint that connects another factory than it is asked to."""
+    """An endpoint that connects a factory of its own."""
 
     def __init__(self, endpoint: IStreamClientEndpoint, factory: Any) -> None:
         self._endpoint = endpoint
         self._factory = factory
 
     def connect(self, protocolFactory: object) -> Any:
-        """Connect that one."""
+        """Connect the other factory."""
         return self._endpoint.connect(self._factory)
 
 
 class PassedOnTests(SynchronousTestCase):
-    """What Twisted's TLS has for applications is there behind the stages, too."""
+    """What Twisted's TLS tells applications, through the stages."""
 
     def connected(self, client: Listener) -> list[tuple[Handshake, bytes]]:
-        """Connections of that client, in each way, and what it was greeted with."""
+        """
+        Yield a connection of each kind, with the greeting that the client receives.
+        """
         return [
             (self.handshake(client, implicit), b""),
             (self.handshake(client, borrowed("localhost", shared().ca)), b""),
@@ -370,7 +374,7 @@ class PassedOnTests(SynchronousTestCase):
     def handshake(
         self, client: Listener, stages: Stages, transcript: str | None = None
     ) -> Handshake:
-        """One of them."""
+        """Return a connection in memory."""
         factory = Negotiators(client)
         server = TLSServer()
         server.choose(lambda connection, offered: offered[-1])
@@ -381,13 +385,13 @@ class PassedOnTests(SynchronousTestCase):
     def greeted(
         self, tcp: IStreamClientEndpoint, clock: MemoryReactorClock
     ) -> IStreamClientEndpoint:
-        """STARTTLS with a greeting."""
+        """Return an endpoint with STARTTLS and a greeting."""
         return starttls("smtp", trusting(), tcp, clock, 30, "localhost", greeting=True)
 
     def test_told_of_the_handshake(self) -> None:
         """
-        A protocol that waits for the handshake is told that it is over: once, and
-        when it is connected and has heard nothing yet.
+        The protocol is told by handshakeCompleted once, after connectionMade and before
+        all data.
         """
         client = Listener()
         for number, (handshake, greeting) in enumerate(self.connected(client)):
@@ -400,7 +404,7 @@ class PassedOnTests(SynchronousTestCase):
             client.heard, client.received = [], b""
 
     def test_not_told(self) -> None:
-        """One that has closed the connection by then is not."""
+        """After loseConnection, handshakeCompleted is not called."""
         client = Listener(lambda transport: transport.loseConnection())
         for handshake, _ in self.connected(client):
             handshake.finish()
@@ -408,8 +412,8 @@ class PassedOnTests(SynchronousTestCase):
 
     def test_negotiated(self) -> None:
         """
-        What the factory would speak is offered to the server (ALPN).  With a creator
-        of Twisted's that is up to Twisted: 24.7 does not do it at once.
+        The protocols of the factory are offered by ALPN. Twisted's own creators of 24.7
+        do not offer them in the first ClientHello.
         """
         client = Listener()
         for handshake, _ in self.connected(client)[::2]:
@@ -419,34 +423,34 @@ class PassedOnTests(SynchronousTestCase):
 
 
 class FakeCreator:
-    """Accepts or does not."""
+    """A creator whose verdict is that of the test."""
 
     def __init__(self, error: TLSFailed | None = None) -> None:
         self.error = error
         self.asked = 0
 
     def accept(self, connection: object) -> None:
-        """As told."""
+        """Raise the error of the test, if there is one."""
         self.asked += 1
         if self.error is not None:
             raise self.error
 
 
-class Tunnel(Wire):
-    """A transport that could be TLS."""
+class Tunnel(MemoryTransport):
+    """A transport that looks like TLS."""
 
     aborted = False
 
     def getHandle(self) -> object:
-        """Nobody looks at it."""
+        """Return a handle that is not used."""
         return object()
 
 
 class HandshakeStageTests(SynchronousTestCase):
-    """The stage by itself."""
+    """The stage without TLS."""
 
     def held(self, creator: Any) -> tuple[HandshakeStage, Tunnel, Recorders]:
-        """A stage that waits for a handshake."""
+        """Return a stage that waits for a handshake."""
         factory = Recorders()
         stage = HandshakeStage(creator, factory, PEER, Clock(), None)
         tunnel = Tunnel()
@@ -454,7 +458,10 @@ class HandshakeStageTests(SynchronousTestCase):
         return stage, tunnel, factory
 
     def test_renegotiation(self) -> None:
-        """A second handshake builds no second protocol, and the first hears of one."""
+        """
+        A second handshakeCompleted builds no protocol, and calls that of the first
+        protocol once.
+        """
         stage, _, factory = self.held(FakeCreator())
         client = Listener()
         self.patch(factory, "buildProtocol", lambda _: client)
@@ -463,7 +470,7 @@ class HandshakeStageTests(SynchronousTestCase):
         self.assertEqual((client.made, len(client.heard)), (1, 1))
 
     def test_not_accepted(self) -> None:
-        """A handshake that was completed is still held against the settings."""
+        """The verdict of the creator is asked for after the handshake."""
         stage, tunnel, factory = self.held(FakeCreator(VerificationFailed("no")))
         stage.handshakeCompleted()
         self.failureResultOf(stage.ready, VerificationFailed)
@@ -472,7 +479,7 @@ class HandshakeStageTests(SynchronousTestCase):
 
 
 class SecuredDialects:
-    """STARTTLS and then TLS with a real TLS server; mixed in below."""
+    """STARTTLS, and TLS with a server in memory; mixed in below."""
 
     dialect = ""
 
@@ -481,7 +488,7 @@ class SecuredDialects:
         identity: Identity | None = None,
         creator: ConnectionCreator | None = None,
     ) -> Any:
-        """The dialogue, and the handshake after it, to the end."""
+        """Hold the dialogue and the handshake."""
         self.attempt = Handshake(
             lambda tcp, clock: starttls(
                 self.dialect, creator or trusting(), tcp, clock, TIMEOUT, DOMAIN
@@ -495,7 +502,7 @@ class SecuredDialects:
     def refused(
         self: Any, identity: Identity, error: type[Exception], why: str
     ) -> None:
-        """A server with that identity is refused, and hears nothing but TLS."""
+        """Check that a server with an identity is refused and receives no data."""
         attempt = self.handshake(identity)
         self.assertIs(type(attempt.error), error)
         self.assertIn(why, str(attempt.error))
@@ -505,13 +512,15 @@ class SecuredDialects:
         self.in_clear(attempt)
 
     def in_clear(self: Any, attempt: Handshake) -> None:
-        """Check that nothing was said in clear beyond the dialogue."""
+        """
+        Check that the client has sent in clear what the dialogue has, and no more.
+        """
         said = attempt.clear
         tag = said.partition(b" ")[0][:-1]
-        self.assertEqual(said, answers(GOOD[self.dialect], tag))
+        self.assertEqual(said, client_bytes(GOOD[self.dialect], tag))
 
     def test_secured(self: Any) -> None:
-        """After the dialogue there is TLS, and the application's protocol above it."""
+        """After the dialogue there is TLS, with the application's protocol above it."""
         attempt = self.handshake()
         self.assertIs(attempt.result, attempt.factory.built[0])
         attempt.result.transport.write(b"question")
@@ -542,7 +551,7 @@ class SecuredDialects:
         self.refused(identity, VerificationFailed, "unknown CA")
 
     def test_insecure(self: Any) -> None:
-        """All of these are accepted only where verification was turned off."""
+        """With verify=False each of these certificates is accepted."""
         for identity in (
             self_signed(["localhost"]),
             shared().authority.server(["evil.example"]),
@@ -554,91 +563,91 @@ class SecuredDialects:
 
 
 class SecuredFTPTests(SecuredDialects, SynchronousTestCase):
-    """FTP with a real TLS server."""
+    """FTP with a TLS server in memory."""
 
     dialect = "ftp"
 
 
 class SecuredIMAPTests(SecuredDialects, SynchronousTestCase):
-    """IMAP with a real TLS server."""
+    """IMAP with a TLS server in memory."""
 
     dialect = "imap"
 
 
 class SecuredIRCTests(SecuredDialects, SynchronousTestCase):
-    """IRC with a real TLS server."""
+    """IRC with a TLS server in memory."""
 
     dialect = "irc"
 
 
 class SecuredLDAPTests(SecuredDialects, SynchronousTestCase):
-    """LDAP with a real TLS server."""
+    """LDAP with a TLS server in memory."""
 
     dialect = "ldap"
 
 
 class SecuredLMTPTests(SecuredDialects, SynchronousTestCase):
-    """LMTP with a real TLS server."""
+    """LMTP with a TLS server in memory."""
 
     dialect = "lmtp"
 
 
 class SecuredMySQLTests(SecuredDialects, SynchronousTestCase):
-    """MySQL with a real TLS server."""
+    """MySQL with a TLS server in memory."""
 
     dialect = "mysql"
 
 
 class SecuredNNTPTests(SecuredDialects, SynchronousTestCase):
-    """NNTP with a real TLS server."""
+    """NNTP with a TLS server in memory."""
 
     dialect = "nntp"
 
 
 class SecuredPOP3Tests(SecuredDialects, SynchronousTestCase):
-    """POP3 with a real TLS server."""
+    """POP3 with a TLS server in memory."""
 
     dialect = "pop3"
 
 
 class SecuredPostgresTests(SecuredDialects, SynchronousTestCase):
-    """PostgreSQL with a real TLS server."""
+    """PostgreSQL with a TLS server in memory."""
 
     dialect = "postgres"
 
 
 class SecuredSieveTests(SecuredDialects, SynchronousTestCase):
-    """ManageSieve with a real TLS server."""
+    """ManageSieve with a TLS server in memory."""
 
     dialect = "sieve"
 
 
 class SecuredSMTPTests(SecuredDialects, SynchronousTestCase):
-    """SMTP with a real TLS server."""
+    """SMTP with a TLS server in memory."""
 
     dialect = "smtp"
 
 
 class SecuredTelnetTests(SecuredDialects, SynchronousTestCase):
-    """Telnet with a real TLS server."""
+    """Telnet with a TLS server in memory."""
 
     dialect = "telnet"
 
 
 class SecuredXMPPTests(SecuredDialects, SynchronousTestCase):
-    """XMPP with a real TLS server."""
+    """XMPP with a TLS server in memory."""
 
     dialect = "xmpp"
 
 
 class SecuredXMPPServerTests(SecuredDialects, SynchronousTestCase):
-    """XMPP among servers with a real TLS server."""
+    """XMPP between servers with a TLS server in memory."""
 
     dialect = "xmpp-server"
 
 
 class Peer(Protocol):
-    """A server's side: greets, and tells of its beginning and its end."""
+    """The server's protocol: it greets, and fires when it is connected and lost."""
 
     def __init__(self) -> None:
         self.made: Deferred[Peer] = Deferred()
@@ -646,22 +655,22 @@ class Peer(Protocol):
         self.received = b""
 
     def connectionMade(self) -> None:
-        """Greet."""
+        """Send the greeting."""
         assert self.transport is not None
         self.transport.write(b"hello")
         self.made.callback(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire."""
         self.gone.callback(None)
 
 
 class Greeted(Recorder):
-    """A client's side: waits for the greeting, and for the end."""
+    """The client's protocol: it fires at the greeting and at the loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -669,24 +678,24 @@ class Greeted(Recorder):
         self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
-        """Tell of the greeting."""
+        """Fire at the greeting."""
         super().dataReceived(data)
         if self.received == b"hello":
             self.greeted.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire."""
         super().connectionLost(reason)
         self.gone.callback(None)
 
 
 class LoopbackTests(TestCase):
-    """Real sockets."""
+    """Sockets of the kernel."""
 
     timeout = 60
 
     def listen(self, endpoint: IStreamServerEndpoint, peer: Peer, tls: bool) -> Any:
-        """A server for one connection."""
+        """Listen for one connection."""
         factory: Any = Factory.forProtocol(lambda: peer)
         if tls:
             factory = TLSMemoryBIOFactory(TLSServer(), False, factory)
@@ -696,7 +705,10 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def converse(self, endpoint: IStreamClientEndpoint, peer: Peer) -> Any:
-        """Connect, be greeted, answer, and leave, with nothing left behind."""
+        """
+        Connect, wait for the greeting, answer and close, and check that nothing is
+        left.
+        """
         client: Any = yield endpoint.connect(Factory.forProtocol(Greeted))
         yield client.greeted
         client.transport.write(b"bye")
@@ -707,7 +719,9 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_tcp(self) -> Any:
-        """TLS over TCP: a name raced, a certificate verified, bytes both ways."""
+        """
+        TLS over TCP: addresses raced, certificate verified, data in both directions.
+        """
         peer = Peer()
         port = self.listen(
             TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), peer, True
@@ -718,7 +732,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_unix(self) -> Any:
-        """UNIX sockets, with TLS and without, by path and by abstract name."""
+        """UNIX sockets by path and by abstract name, with TLS and in clear."""
         name = os.urandom(8).hex()
         for path, address in ((name, name), ("@" + name, "\0" + name)):
             for tls in (False, True):
@@ -732,7 +746,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def failed(self, path: str) -> Any:
-        """Why a socket cannot be connected to."""
+        """Return the reason for which a socket does not connect."""
         endpoint = SocketEndpoint(reactor, path, 30)
         error = yield self.assertFailure(endpoint.connect(Recorders()), ConnectFailed)
         (attempt,) = error.attempts
@@ -741,13 +755,13 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_no_socket(self) -> Any:
-        """A path with nothing there is named, and the reason is in djb's words."""
+        """A path without a socket is an error in djb's words."""
         reason = yield self.failed(os.path.abspath("missing"))
         self.assertEqual(reason, "file does not exist")
 
     @inlineCallbacks
-    def test_nobody_listens(self) -> Any:
-        """So is a socket that nobody listens on, and a file that is none."""
+    def test_no_listener(self) -> Any:
+        """A socket without a listener, and a regular file, are errors with the path."""
         path = os.path.abspath("dead")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
@@ -755,10 +769,10 @@ class LoopbackTests(TestCase):
         with open("file", "w"):
             pass
         self.assertEqual((yield self.failed("./file")), "connection refused")
-        self.assertEqual((yield self.failed("@nobody-there")), "connection refused")
+        self.assertEqual((yield self.failed("@no-listener")), "connection refused")
 
     def busy(self) -> socket.socket:
-        """A server with as many waiting as it allows; its address is ``busy``."""
+        """Listen at the address ``busy`` with a queue that is full."""
         listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(listener.close)
         listener.bind("busy")
@@ -771,7 +785,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_busy(self) -> Any:
-        """A server that is busy is waited for, until it has time."""
+        """A connection to a full queue is tried again until there is room."""
         listener = self.busy()
         connecting = SocketEndpoint(reactor, "busy", TIMEOUT).connect(Recorders())
         # By then it has been turned away.
@@ -784,7 +798,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_busy_for_too_long(self) -> Any:
-        """It is not waited for longer than was said."""
+        """It is tried until the timeout."""
         self.busy()
         connecting = SocketEndpoint(reactor, "busy", 0.2).connect(Recorders())
         error = yield self.assertFailure(connecting, ConnectFailed)
@@ -792,7 +806,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_long_path(self) -> Any:
-        """A path that fits into no address is an error, not a wait without end."""
+        """A path that is too long for an address is an error."""
         for path in (
             "/" + "x" * 107,
             "/" + "x" * 200,
@@ -803,7 +817,7 @@ class LoopbackTests(TestCase):
             self.assertIn("too long", reason)
 
     def test_longest_path(self) -> None:
-        """A path that just fits is tried."""
+        """A path of the greatest length is tried."""
         memory = MemoryReactorClock()
         for path in ("/" + "x" * 106, "@" + "x" * 106):
             SocketEndpoint(memory, path, 30).connect(Recorders())
@@ -814,14 +828,14 @@ class SocketEndpointTests(SynchronousTestCase):
     """UNIX sockets in memory."""
 
     def test_abstract(self) -> None:
-        """``@`` stands for the NUL that an abstract name begins with."""
+        """``@`` stands for the NUL before an abstract name."""
         memory = MemoryReactorClock()
         SocketEndpoint(memory, "@name", 7).connect(Recorders())
         ((address, _, timeout, _),) = memory.unixClients
         self.assertEqual((address, timeout), ("\0name", 7))
 
     def test_cancelled(self) -> None:
-        """Cancelling ends the attempt, and is no failure to connect."""
+        """Cancelling ends the attempt, and is no ConnectFailed."""
         memory = MemoryReactorClock()
         connecting = SocketEndpoint(memory, "/socket", 7).connect(Recorders())
         connecting.cancel()
@@ -829,12 +843,12 @@ class SocketEndpointTests(SynchronousTestCase):
         self.failureResultOf(connecting, ConnectingCancelledError)
 
     def turned_away(self, memory: MemoryReactorClock) -> None:
-        """The server is busy, as Twisted puts it."""
+        """Fail an attempt as Twisted does when the queue is full."""
         _, factory, _, _ = memory.unixClients[-1]
         factory.clientConnectionFailed(memory.connectors[-1], Failure(ConnectError()))
 
     def test_busy(self) -> None:
-        """A server that is busy is asked again, until the time is over."""
+        """A full queue is tried again until the timeout."""
         memory = MemoryReactorClock()
         connecting = SocketEndpoint(memory, "/socket", 3 * PAUSE).connect(Recorders())
         for _ in range(3):
@@ -847,7 +861,7 @@ class SocketEndpointTests(SynchronousTestCase):
         self.assertEqual(error.attempts, (Failed("socket /socket", "timed out"),))
 
     def test_busy_and_cancelled(self) -> None:
-        """Whoever waits for it may give up."""
+        """Cancelling ends the wait for a full queue."""
         memory = MemoryReactorClock()
         connecting = SocketEndpoint(memory, "/socket", 7).connect(Recorders())
         self.turned_away(memory)
@@ -857,10 +871,10 @@ class SocketEndpointTests(SynchronousTestCase):
 
 
 class ErrorTests(SynchronousTestCase):
-    """What an application may catch."""
+    """The errors that an application may catch."""
 
     def test_root(self) -> None:
-        """Whatever may go wrong on the way is below one root."""
+        """All errors of connecting are below one root."""
         for error in (
             ConnectFailed,
             HandshakeFailed,

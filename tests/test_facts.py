@@ -13,7 +13,13 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transcripts import patient
-from twisted_tcpclient.facts import Facts, TLSFacts, environment, observe, variables
+from twisted_tcpclient.facts import (
+    Facts,
+    TLSFacts,
+    address_facts,
+    environment,
+    variables,
+)
 
 TLS = TLSFacts(
     protocol="TLSv1.3",
@@ -54,25 +60,25 @@ OURS = {
 STALE = dict.fromkeys(OURS, b"stale")
 
 
-class ObserveTests(SynchronousTestCase):
-    """:func:`observe`, which asks a transport for its addresses."""
+class AddressTests(SynchronousTestCase):
+    """:func:`address_facts`, which asks a transport for its addresses."""
 
     def test_tcp(self) -> None:
         """
-        observe() returns both addresses, both ports and PROTO TCP for an IPv4
+        address_facts() returns both addresses, both ports and PROTO TCP for an IPv4
         transport.
         """
         transport = StringTransport(
             IPv4Address("TCP", "192.0.2.1", 40000), IPv4Address("TCP", "192.0.2.25", 25)
         )
         self.assertEqual(
-            observe(transport),
+            address_facts(transport),
             replace(TCP, local_host=None, remote_host=None, remote_info=None),
         )
 
     def test_tcp6(self) -> None:
         """
-        observe() returns both addresses, both ports and PROTO TCP6 for an IPv6
+        address_facts() returns both addresses, both ports and PROTO TCP6 for an IPv6
         transport.
         """
         transport = StringTransport(
@@ -80,14 +86,14 @@ class ObserveTests(SynchronousTestCase):
             IPv6Address("TCP", "2001:db8::25", 25),
         )
         self.assertEqual(
-            observe(transport),
+            address_facts(transport),
             Facts("TCP6", "2001:db8::1", 40000, None, "2001:db8::25", 25),
         )
 
     def test_unix(self) -> None:
-        """observe() returns only PROTO UNIX for a UNIX socket."""
+        """address_facts() returns only PROTO UNIX for a UNIX socket."""
         transport = StringTransport(UNIXAddress(None), UNIXAddress("/run/socket"))
-        self.assertEqual(observe(transport), Facts("UNIX"))
+        self.assertEqual(address_facts(transport), Facts("UNIX"))
 
     def test_frozen(self) -> None:
         """Facts are frozen."""

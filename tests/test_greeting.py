@@ -1,5 +1,5 @@
 """
-Greetings: made up by the dialect, never taken from the wire.
+Greetings, which dialects make up.
 """
 
 from __future__ import annotations
@@ -21,13 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.certificates import shared
-from tests.transcripts import (
-    GOOD,
-    Conversation,
-    Handshake,
-    Recorder,
-    TLSServer,
-)
+from tests.transcripts import GOOD, Exchange, Handshake, Recorder, TLSServer
 from twisted_tcpclient import endpoints
 from twisted_tcpclient.dialects import NAMES, Dialect, find
 from twisted_tcpclient.endpoints import starttls
@@ -38,7 +32,7 @@ from twisted_tcpclient.tls import ConnectionCreator
 
 GREETING = b"220 mx.example.org ESMTP\r\n"
 
-#: What each dialect says for the host mx.example.org.
+#: The greeting of each dialect for the host mx.example.org.
 GREETINGS = {
     "ftp": b"220 mx.example.org\r\n",
     "imap": b"* OK ready\r\n",
@@ -52,26 +46,26 @@ GREETINGS = {
 def stages(
     tcp: IStreamClientEndpoint, clock: MemoryReactorClock
 ) -> IStreamClientEndpoint:
-    """A greeting, and nothing before it."""
+    """Return an endpoint with a greeting and no other stage."""
     return greeted(GREETING, tcp, clock)
 
 
 class Reaction(Recorder):
-    """Does something as soon as it hears something."""
+    """A recorder that calls a function at its first data."""
 
     def __init__(self, react: Callable[[Any], object]) -> None:
         super().__init__()
         self._react = react
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it, and react to the first."""
+        """Keep the data, and call the function."""
         react, self._react = self._react, lambda _: None
         super().dataReceived(data)
         react(self)
 
 
 class Once(ClientFactory):
-    """Builds what it was given."""
+    """A factory of the protocol of the test."""
 
     noisy = False
 
@@ -79,154 +73,151 @@ class Once(ClientFactory):
         self._build = build
 
     def buildProtocol(self, addr: object) -> Any:
-        """Build."""
+        """Return the protocol."""
         return self._build()
 
 
 class GreetingTests(SynchronousTestCase):
-    """The stage alone, over a transport in memory."""
+    """The stage over a transport in memory."""
 
     def setUp(self) -> None:
-        """A connection that is to be greeted."""
-        self.conversation = Conversation(stages)
+        """Begin a connection with a greeting."""
+        self.exchange = Exchange(stages)
 
     def pass_iteration(self) -> None:
-        """Let the reactor do what is due."""
-        self.conversation.reactor.advance(0)
+        """Run the delayed calls that are due."""
+        self.exchange.reactor.advance(0)
 
     def reacting(self, react: Callable[[Any], object]) -> Reaction:
-        """A connection whose application reacts to its greeting."""
+        """Begin a connection whose application calls a function at its first data."""
         client = Reaction(react)
 
-        class Reacting(Conversation):
+        class Reacting(Exchange):
             def __init__(self) -> None:
                 super().__init__(lambda tcp, clock: Fixed(stages(tcp, clock), client))
 
-        self.conversation = Reacting()
+        self.exchange = Reacting()
         return client
 
     def test_connected_before_greeted(self) -> None:
-        """``connect`` fires first, with a protocol that has heard nothing yet."""
-        client = self.conversation.result
+        """``connect`` fires with a protocol that has received nothing yet."""
+        client = self.exchange.result
         self.assertEqual((client.made, client.received), (1, b""))
         self.pass_iteration()
         self.assertEqual(client.received, GREETING)
 
     def test_greeted_once(self) -> None:
-        """One greeting, in one piece, and nothing is left for later."""
+        """The greeting is delivered once, in one piece, and no call is left."""
         self.pass_iteration()
-        self.assertEqual(self.conversation.left, [])
-        self.conversation.reactor.advance(1000)
-        self.assertEqual(self.conversation.result.received, GREETING)
+        self.assertEqual(self.exchange.left, [])
+        self.exchange.reactor.advance(1000)
+        self.assertEqual(self.exchange.result.received, GREETING)
 
     def test_nothing_is_said(self) -> None:
-        """The server hears nothing of it."""
+        """The client sends nothing."""
         self.pass_iteration()
-        self.assertEqual(self.conversation.heard(), b"")
+        self.assertEqual(self.exchange.heard(), b"")
 
     def test_data_after_the_greeting(self) -> None:
-        """What arrives later is passed on as it arrives."""
+        """Later data is delivered as it arrives."""
         self.pass_iteration()
-        self.conversation.hear(b"one")
-        self.assertEqual(self.conversation.result.received, GREETING + b"one")
-        self.conversation.hear(b"two")
-        self.assertEqual(self.conversation.result.received, GREETING + b"onetwo")
+        self.exchange.hear(b"one")
+        self.assertEqual(self.exchange.result.received, GREETING + b"one")
+        self.exchange.hear(b"two")
+        self.assertEqual(self.exchange.result.received, GREETING + b"onetwo")
 
     def test_server_that_speaks_at_once(self) -> None:
-        """What arrives before the greeting comes after it, in order."""
-        self.conversation.hear(b"one")
-        self.conversation.hear(b"two")
-        self.assertEqual(self.conversation.result.received, b"")
+        """Data that arrives before the greeting is delivered after it, in order."""
+        self.exchange.hear(b"one")
+        self.exchange.hear(b"two")
+        self.assertEqual(self.exchange.result.received, b"")
         self.pass_iteration()
-        self.assertEqual(self.conversation.result.received, GREETING + b"onetwo")
-        self.conversation.hear(b"three")
-        self.assertTrue(self.conversation.result.received.endswith(b"onetwothree"))
+        self.assertEqual(self.exchange.result.received, GREETING + b"onetwo")
+        self.exchange.hear(b"three")
+        self.assertTrue(self.exchange.result.received.endswith(b"onetwothree"))
 
     def test_nothing_overtakes(self) -> None:
-        """Not even what arrives while the application is being greeted."""
-        client = self.reacting(lambda _: self.conversation.hear(b"three"))
-        self.conversation.hear(b"one")
-        self.conversation.hear(b"two")
+        """Data that arrives while the greeting is delivered comes after it."""
+        client = self.reacting(lambda _: self.exchange.hear(b"three"))
+        self.exchange.hear(b"one")
+        self.exchange.hear(b"two")
         self.pass_iteration()
         self.assertEqual(client.received, GREETING + b"onetwothree")
 
     def test_lost_before(self) -> None:
-        """
-        Of a connection that ends at once, the application hears the greeting,
-        what the server had to say, and then the end, for its reason.
-        """
+        """A loss before the greeting is delivered after the greeting and the data."""
         for error in (ConnectionDone(), ConnectionLost()):
             self.setUp()
-            self.conversation.hear(b"bye")
-            client = self.conversation.result
-            self.conversation.hang_up(error)
+            self.exchange.hear(b"bye")
+            client = self.exchange.result
+            self.exchange.hang_up(error)
             self.assertEqual(client.received, GREETING + b"bye")
             self.assertEqual([reason.value for reason in client.lost], [error])
-            self.assertEqual(self.conversation.left, [])
+            self.assertEqual(self.exchange.left, [])
 
     def test_lost_after(self) -> None:
-        """An end that comes later is passed on, once."""
+        """A later loss is delivered once."""
         self.pass_iteration()
-        self.conversation.hang_up()
-        client = self.conversation.result
+        self.exchange.hang_up()
+        client = self.exchange.result
         self.assertEqual(client.received, GREETING)
         self.assertEqual(len(client.lost), 1)
 
     def test_aborted_before(self) -> None:
-        """Whoever has aborted the connection hears no greeting."""
-        self.conversation.hang_up(ConnectionAborted())
-        client = self.conversation.result
+        """After an abort the application receives no greeting."""
+        self.exchange.hang_up(ConnectionAborted())
+        client = self.exchange.result
         self.assertEqual((client.received, len(client.lost)), (b"", 1))
-        self.assertEqual(self.conversation.left, [])
+        self.assertEqual(self.exchange.left, [])
 
     def raising(self) -> Reaction:
-        """An application that raises when it is greeted."""
+        """Return an application that raises at its greeting."""
         return self.reacting(lambda _: 1 / 0)
 
     def test_raises(self) -> None:
         """
-        An application that raises on its greeting is disconnected, as it would
-        be on anything else it hears, and hears nothing more.
+        An application that raises at its greeting is disconnected, and receives no
+        more.
         """
         client = self.raising()
-        self.conversation.hear(b"more")
+        self.exchange.hear(b"more")
         self.assertRaises(ZeroDivisionError, self.pass_iteration)
-        self.assertTrue(self.conversation.wire.disconnected)
-        self.conversation.hear(b"and more")
-        self.conversation.hang_up()
+        self.assertTrue(self.exchange.transport.disconnected)
+        self.exchange.hear(b"and more")
+        self.exchange.hang_up()
         self.assertEqual((client.received, len(client.lost)), (GREETING, 1))
 
     def test_raises_at_the_end(self) -> None:
-        """Even then it hears of the end."""
+        """It is told of the loss, also if the loss has caused the greeting."""
         client = self.raising()
-        self.assertRaises(ZeroDivisionError, self.conversation.hang_up)
+        self.assertRaises(ZeroDivisionError, self.exchange.hang_up)
         self.assertEqual(len(client.lost), 1)
 
     def test_not_built(self) -> None:
-        """Nobody is greeted where there is no application."""
-        self.conversation = Unbuilt()
-        self.assertIsInstance(self.conversation.error, NoProtocol)
-        self.assertTrue(self.conversation.wire.disconnected)
-        self.assertEqual(self.conversation.left, [])
-        self.conversation.hear(b"data")
-        self.conversation.hang_up()
+        """Without a protocol there is no greeting."""
+        self.exchange = Unbuilt()
+        self.assertIsInstance(self.exchange.error, NoProtocol)
+        self.assertTrue(self.exchange.transport.disconnected)
+        self.assertEqual(self.exchange.left, [])
+        self.exchange.hear(b"data")
+        self.exchange.hang_up()
 
 
 @implementer(IStreamClientEndpoint)
 class Fixed:
-    """An endpoint that connects another application than it is asked to."""
+    """An endpoint that connects the protocol of the test."""
 
     def __init__(self, endpoint: IStreamClientEndpoint, protocol: object) -> None:
         self._endpoint = endpoint
         self._protocol = protocol
 
     def connect(self, protocolFactory: object) -> Any:
-        """Connect that one."""
+        """Connect the protocol."""
         return self._endpoint.connect(Once(lambda: self._protocol))
 
 
-class Unbuilt(Conversation):
-    """A connection for which there is no application."""
+class Unbuilt(Exchange):
+    """A connection whose factory builds no protocol."""
 
     def __init__(self) -> None:
         super().__init__(lambda tcp, clock: Fixed(stages(tcp, clock), None))
@@ -238,7 +229,7 @@ class StarttlsTests(SynchronousTestCase):
     def handshake(
         self, dialect: str, greeting: bool, name: str = "localhost"
     ) -> Handshake:
-        """A connection with a server that is called otherwise than it says."""
+        """Begin a connection with a server whose greeting has another name."""
         creator = ConnectionCreator(
             TLSSettings(authorities=str(shared().ca), name=name)
         )
@@ -251,7 +242,7 @@ class StarttlsTests(SynchronousTestCase):
         )
 
     def test_dialects(self) -> None:
-        """Each dialect has its greeting, and no byte of it is from the wire."""
+        """The greeting is that of the dialect, and no byte of the server's."""
         self.assertEqual(set(GREETINGS), {n for n in NAMES if find(n).greeting})
         for dialect in GREETINGS:
             attempt = self.handshake(dialect, True)
@@ -271,7 +262,7 @@ class StarttlsTests(SynchronousTestCase):
             self.assertEqual(attempt.left, [])
 
     def test_aborted(self) -> None:
-        """Whoever has aborted the connection hears nothing more, over TLS too."""
+        """After an abort over TLS the application receives nothing."""
 
         class Quitter(Recorder):
             def connectionMade(self) -> None:
@@ -287,7 +278,7 @@ class StarttlsTests(SynchronousTestCase):
         self.assertEqual(attempt.left, [])
 
     def test_none(self) -> None:
-        """Unless it is wanted there is no greeting at all."""
+        """Without greeting=True there is no greeting."""
         for dialect in GREETINGS:
             attempt = self.handshake(dialect, False)
             attempt.finish()
@@ -295,14 +286,14 @@ class StarttlsTests(SynchronousTestCase):
             self.assertEqual(attempt.result.received, b"")
 
     def test_refused(self) -> None:
-        """A connection that is not to be trusted is not greeted."""
+        """A connection whose certificate is refused has no greeting."""
         attempt = self.handshake("smtp", True, name="other.example.org")
         attempt.finish()
         self.assertIsInstance(attempt.error, NameMismatch)
         self.assertEqual((attempt.factory.built, attempt.left), ([], []))
 
     def test_dialect_without(self) -> None:
-        """A dialect that has no greeting says so before anything is connected."""
+        """A dialect without a greeting is an error before connecting."""
         silent = Dialect("smtp", 25, "none", find("smtp").dialogue, None)
         self.patch(endpoints, "find", lambda name: silent)
         creator = ConnectionCreator(TLSSettings(name="localhost"))

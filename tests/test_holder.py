@@ -23,7 +23,7 @@ from twisted.trial.unittest import TestCase
 from tests import servers
 from tests.certificates import shared
 from tests.command import PATIENCE
-from twisted_tcpclient.command.described import DescribedEndpoint
+from twisted_tcpclient.command.described import DescribedEndpoint, endpoint_from
 from twisted_tcpclient.endpoints import SocketEndpoint, secured, starttls
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.relay.holder import Holder
@@ -70,7 +70,8 @@ class HolderTests(TestCase):
 
     def described(self, description: str) -> IStreamClientEndpoint:
         """Return the endpoint that ``-E`` makes of a description."""
-        return DescribedEndpoint(reactor, description, PATIENCE)
+        endpoint = endpoint_from(reactor, description)
+        return DescribedEndpoint(reactor, endpoint, description, PATIENCE)
 
     def clear(self) -> IStreamClientEndpoint:
         """Return the way to the mail server in clear."""

@@ -1,4 +1,6 @@
-"""One reading of a host: the name that is looked up is the one sent and verified."""
+"""
+Reading a host: the name that is looked up is the one that is sent and verified.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,11 @@ from tests.torture.resolvers import UNKNOWN, Question, resolver
 from tests.transcripts import Recorders, patient
 from twisted_tcpclient.errors import AddressNotFound, SettingsError
 from twisted_tcpclient.race import RacingEndpoint
-from twisted_tcpclient.settings import LONGEST_NAME, TLSSettings, read_host, sni
+from twisted_tcpclient.settings import LONGEST_NAME, Host, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
-from twisted_tcpclient.tls.identity import reference, server_name
+from twisted_tcpclient.tls.identity import reference
 
-#: What is typed, and the ASCII form in which it is read (UTS 46, non-transitional).
+#: Names as typed, and their ASCII forms (UTS 46, non-transitional).
 NAMES = {
     "localhost": "localhost",
     "MAIL.Example.org": "mail.example.org",
@@ -48,9 +50,8 @@ NAMES = {
     "-leading.and-.trailing": "-leading.and-.trailing",
     "127.1": "127.1",
     "300.1.1.1": "300.1.1.1",
-    "0": "0",
     "xn--strae-oqa.example": "xn--strae-oqa.example",
-    # IDNA 2003, and UTS 46 in its transitional form, read strasse.
+    # In IDNA 2003, and in the transitional form of UTS 46, it is strasse.
     "stra\xdfe.example": "xn--strae-oqa.example",
     "B\xfccher.example": "xn--bcher-kva.example",
     "bu\u0308cher.example": "xn--bcher-kva.example",
@@ -58,12 +59,12 @@ NAMES = {
     "b\xfccher\u3002example\uff0e": "xn--bcher-kva.example.",
     "fa\xdf_x.example": "xn--fa_x-wna.example",
     "\u05d0.example": "xn--4db.example",
-    # Symbols are not in IDNA 2008.
+    # IDNA 2008 excludes symbols.
     "\u2615.example": "xn--53h.example",
     "I\u2665ny.example": "xn--iny-zx5a.example",
 }
 
-#: What is typed, and the address that it is.
+#: Addresses as typed, and as they are read.
 ADDRESSES = {
     "127.0.0.1": "127.0.0.1",
     "[127.0.0.1]": "127.0.0.1",
@@ -77,9 +78,9 @@ ADDRESSES = {
     "\uff3b::1\uff3d": "::1",
 }
 
-#: What is neither.
+#: Texts that are neither names nor addresses.
 NOTHING = (
-    *("", ".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
+    *(".", "..", "a..b", ".a", "a..", " ", "a b", "a\n", "a\0b", "\x1b[2J"),
     *("*", "\uff0a", "*.example.org", "user@host", "https://host", "host:25", "a/b"),
     *("[", "]", "[]", "[localhost]", "[[::1]]", "[127.0.0.1", "::1]", ":::"),
     *(
@@ -94,90 +95,110 @@ NOTHING = (
     *("\xad", "\uff10", "\u2026", "a\u200db", "\u0301a", "\U0001f600\u200d", "\ud800"),
     # Bytes of an argument that are not UTF-8.
     "\udcffhost",
-    # Letters from right to left, and digits of another direction.
+    # Letters that are written from right to left, and digits that are not.
     "\u06271\u0663",
     *("x" * 64, "\xfc" * 64, ".".join(["y" * 63] * 4), "\u212a" * 300, "a." * 200),
 )
 
 
-class ReadingTests(SynchronousTestCase):
-    """What a host as typed is read as."""
+class HostTests(SynchronousTestCase):
+    """The names that are made of a host as typed."""
 
     def test_names(self) -> None:
-        """A name is read as ASCII, in lower case, and no label is lost."""
+        """A name is looked up in lower case and ASCII; no label is lost."""
         for typed, name in NAMES.items():
-            self.assertEqual(read_host(typed), name, ascii(typed))
+            self.assertEqual(Host(typed).lookup, name, ascii(typed))
+
+    def test_names_of_tls(self) -> None:
+        """That name, without its final dot, is sent as SNI and verified."""
+        for typed, name in NAMES.items():
+            host, undotted = Host(typed), name.removesuffix(".")
+            self.assertEqual(host.name, typed)
+            self.assertEqual(host.server_name, undotted, ascii(typed))
+            self.assertEqual(host.reference, undotted, ascii(typed))
 
     def test_addresses(self) -> None:
-        """An address is read as itself, whatever its digits and brackets are."""
+        """An IP address loses its brackets, whatever its digits; it is never SNI."""
         for typed, address in ADDRESSES.items():
-            self.assertEqual(read_host(typed), address, ascii(typed))
+            host = Host(typed)
+            self.assertEqual(host.lookup, address, ascii(typed))
+            self.assertEqual(host.server_name, None)
+
+    def test_zone(self) -> None:
+        """The zone of an address is connected to, and not verified."""
+        for typed in ("fe80::1%eth0", "[fe80::1%eth0]"):
+            self.assertEqual(Host(typed).lookup, "fe80::1%eth0")
+            self.assertEqual(Host(typed).reference, "fe80::1")
+
+    def test_this_machine(self) -> None:
+        """``0`` and "" are this machine, whose certificate is for localhost."""
+        for typed in ("0", ""):
+            host = Host(typed)
+            self.assertEqual(host.lookup, "0")
+            self.assertEqual(host.name, "localhost")
+            self.assertEqual(host.server_name, "localhost")
+            self.assertEqual(host.reference, "localhost")
 
     def test_nothing(self) -> None:
-        """Anything else is an error."""
+        """Any other text is a ValueError, in each of the three uses."""
         for typed in NOTHING:
-            self.assertRaises(ValueError, read_host, typed)
+            host = Host(typed)
+            self.assertEqual(host.name, typed)
+            for use in ("lookup", "server_name", "reference"):
+                self.assertRaises(ValueError, getattr, host, use)
 
     def test_length(self) -> None:
         """A name has at most 253 characters, beside its final dot."""
         longest = ("x." * LONGEST_NAME)[:LONGEST_NAME]
-        self.assertEqual(read_host(longest), longest)
-        self.assertEqual(read_host(longest + "."), longest + ".")
+        self.assertEqual(Host(longest).lookup, longest)
+        self.assertEqual(Host(longest + ".").lookup, longest + ".")
         for typed in (longest + "x", longest + "x."):
-            self.assertRaises(ValueError, read_host, typed)
+            self.assertRaises(ValueError, getattr, Host(typed), "lookup")
 
     @patient
     @given(st.text(max_size=80))
     @example("\u1e9e.\u00ad.\u2f9a")
     def test_once(self, typed: str) -> None:
-        """What was read is ASCII, and is read as itself; or there is a ValueError."""
+        """A converted name is printable ASCII, and converts to itself."""
         try:
-            name = read_host(typed)
+            name = Host(typed).lookup
         except ValueError:
             return
         self.assertTrue(name.isascii() and name.isprintable())
-        self.assertEqual(read_host(name), name)
+        self.assertEqual(Host(name).lookup, name)
 
-    def test_everywhere(self) -> None:
-        """SNI and the reference identity come of the name that is looked up."""
-        for typed, name in NAMES.items():
-            host = name.removesuffix(".")
-            self.assertEqual(sni(typed), host)
-            if any(c.isalpha() for c in host):
-                self.assertEqual(server_name(typed), host.encode())
-                self.assertEqual(reference(typed), reference(host))
-        for typed, address in ADDRESSES.items():
-            self.assertEqual((sni(typed), server_name(typed)), (None, None))
-            self.assertEqual(reference(typed), reference(address))
+    def test_identities(self) -> None:
+        """A certificate for the ASCII form is one for the host as typed."""
+        for typed, name in {**NAMES, **ADDRESSES}.items():
+            if any(c.isalpha() for c in name) or ":" in name:
+                self.assertEqual(reference(typed), reference(name), ascii(typed))
 
 
 class EndpointTests(SynchronousTestCase):
-    """What cannot be read, before anything is looked up or sent."""
+    """Hosts that cannot be converted, before anything is looked up or sent."""
 
     def test_nothing(self) -> None:
-        """What is neither a name nor an address is one clear error, and no question."""
+        """The endpoint fails with one clear error, and looks nothing up."""
         reactor: Any = MemoryReactorClock()
         for typed in NOTHING:
-            if typed:
-                endpoint = RacingEndpoint(reactor, typed, 25)
-                failure = self.failureResultOf(
-                    endpoint.connect(Recorders()), AddressNotFound
-                )
-                words = f"no IP address for {typed}: not a valid name"
-                self.assertEqual(str(failure.value), words)
+            endpoint = RacingEndpoint(reactor, typed, 25)
+            failure = self.failureResultOf(
+                endpoint.connect(Recorders()), AddressNotFound
+            )
+            words = f"no IP address for {typed}: not a valid name"
+            self.assertEqual(str(failure.value), words)
         self.assertEqual(reactor.tcpClients, [])
 
     def test_settings(self) -> None:
-        """Settings for such a host make no TLS."""
+        """With text that is no host in the settings, no creator can be made."""
         for typed in NOTHING:
-            if typed:
-                settings = TLSSettings.for_host(typed)
-                self.assertRaises(SettingsError, ConnectionCreator, settings)
+            settings = TLSSettings.for_host(typed)
+            self.assertRaises(SettingsError, ConnectionCreator, settings)
 
 
 @dataclass
 class Seen:
-    """What was asked for: names of DNS, and names of SNI."""
+    """The names that were looked up in DNS, and those that were sent as SNI."""
 
     asked: list[str] = field(default_factory=list)
     sent: list[bytes | None] = field(default_factory=list)
@@ -188,7 +209,7 @@ class Seen:
         return [question.address()]
 
     def greet(self, prepare: Callable[[Peer, SSL.Context], object], peer: Peer) -> None:
-        """Note the name in a ClientHello, if there is one, and greet."""
+        """Note the SNI of a ClientHello, if there is one, and send a greeting."""
         context = _context()
         context.set_tlsext_servername_callback(
             lambda connection: self.sent.append(connection.get_servername())
@@ -199,9 +220,9 @@ class Seen:
 
 
 def _context() -> SSL.Context:
-    """Return the settings of a server for the ASCII form of the names alone."""
+    """Return the context of a server with a certificate for the ASCII names alone."""
     identity = shared().authority.server(
-        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="whoever"
+        ["xn--strae-oqa.example", "xn--bcher-kva.example"], common_name="x"
     )
     context: SSL.Context = server_context.__wrapped__()
     context.use_certificate(identity.certificate)
@@ -216,7 +237,7 @@ def _starttls(peer: Peer, context: SSL.Context) -> None:
 
 @functools.cache
 def _place() -> Place:
-    """Return a network where names come from DNS alone."""
+    """Return a network in which names come from DNS alone."""
     place = Place()
     place.cover(
         hosts="127.0.0.1 localhost\n",
@@ -231,8 +252,8 @@ def _nursery() -> Nursery:
     return Nursery(environment(), _place().call)
 
 
-#: The command, where the system's resolver knows a name in a zone, as by mDNS.  The
-#: C library reads no zones in hosts(5), and DNS has none.
+#: The command with a resolver that gives an address with a zone, as mDNS does.  The C
+#: library reads no zones in hosts(5), and DNS has none.
 _ZONED = """
 import socket, sys
 from twisted_tcpclient import __main__
@@ -262,10 +283,10 @@ def _zones() -> Place:
 
 
 class ZoneTests(SynchronousTestCase):
-    """Names that lead to link-local addresses."""
+    """Names of link-local addresses."""
 
     def session(self, *arguments: str) -> Outcome:
-        """Run the command where the names are."""
+        """Run the command in the network of :func:`_zones`."""
         words = (sys.executable, "-c", _ZONED)
         return _zones().call(run, *arguments, command=words)
 
@@ -296,16 +317,16 @@ class ZoneTests(SynchronousTestCase):
         self.assertIn(b"TCPREMOTEIP=fe80::1%v0\n", told.out)
 
     def test_refused(self) -> None:
-        """A message has the zone."""
+        """The message for a refused connection has the zone."""
         outcome = self.session("zoned.example", "9")
         words = "host zoned.example ip fe80::1%v0 port 9: connection refused"
         self.assertEqual(outcome.complaint(), f"unable to connect to {words}")
 
 
 class OneReadingTests(SynchronousTestCase):
-    """The same name is looked up, sent and verified, whichever way it is given."""
+    """The same name is looked up, sent and verified, wherever the user gives it."""
 
-    #: What is typed, and the first label of the name that it is read as.
+    #: Names as typed, and the first labels of their ASCII forms.
     TYPED = {
         "stra\xdfe.example": "xn--strae-oqa",
         "B\xfccher.example": "xn--bcher-kva",
@@ -316,7 +337,7 @@ class OneReadingTests(SynchronousTestCase):
     def serve(
         self, prepare: Callable[[Peer, SSL.Context], object]
     ) -> Iterator[tuple[Seen, Server]]:
-        """Have a name server that knows the ASCII form alone, and a server."""
+        """Start a name server that knows the ASCII names alone, and a server."""
         seen = Seen()
 
         def other(question: Question) -> list[bytes]:
@@ -352,17 +373,17 @@ class OneReadingTests(SynchronousTestCase):
         self.check(lambda host, port: (host, port), lambda *_: None, secure=False)
 
     def test_tls(self) -> None:
-        """Over TLS that form is also sent and verified."""
+        """Over TLS the ASCII form is also sent and verified."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("--tls", "-c", ca, host, port), Peer.secure)
 
     def test_starttls(self) -> None:
-        """After STARTTLS it is, too."""
+        """After STARTTLS the ASCII form is also sent and verified."""
         ca = str(shared().ca)
         self.check(lambda host, port: ("-s", "smtp", "-c", ca, host, port), _starttls)
 
     def test_strings(self) -> None:
-        """In an endpoint string it is, too."""
+        """In endpoint strings the ASCII form is also sent and verified."""
         ca = str(shared().ca)
 
         def tls(host: str, port: str) -> tuple[str, ...]:
@@ -375,7 +396,7 @@ class OneReadingTests(SynchronousTestCase):
         self.check(starttls, _starttls)
 
     def test_other_endpoints(self) -> None:
-        """Endpoints of Twisted's own look the same name up."""
+        """Twisted's own endpoints look up the ASCII form as well."""
 
         def tcp(host: str, port: str) -> tuple[str, ...]:
             return ("-E", f"tcp:{host}:{port}")
@@ -387,7 +408,7 @@ class OneReadingTests(SynchronousTestCase):
         self.assertEqual((seen.asked, server.connections), ([], 0))
 
     def test_match(self) -> None:
-        """A name of -m is read in the same way."""
+        """The name of -m is converted in the same way."""
         ca = str(shared().ca)
         typed = "Stra\xdfe.example"
         with self.serve(Peer.secure) as (seen, server):
@@ -411,7 +432,9 @@ class OneReadingTests(SynchronousTestCase):
             self.assertEqual(seen.asked, [])
 
     def test_shown(self) -> None:
-        """A message has the name as typed, escaped; -v tells what it is read as."""
+        """
+        A message shows the name as typed, escaped; -v shows the ASCII form as well.
+        """
         ca = str(shared().ca)
         typed = "B\xfccher.example"
         with self.serve(Peer.secure) as (_, server):
@@ -425,7 +448,9 @@ class OneReadingTests(SynchronousTestCase):
             self.assertIn(words, outcome.err)
 
     def test_nothing(self) -> None:
-        """What cannot be read is one line, status 111, and no question to DNS."""
+        """
+        Text that is no host is an error in one line, status 111, and not looked up.
+        """
         with self.serve(Peer.secure) as (seen, server):
             for typed in ("*", "a b", "a..b", "x" * 64, "\xad", "\uff0a", "\udcff"):
                 for options in ((), ("--tls",)):

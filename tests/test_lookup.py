@@ -1,5 +1,5 @@
 """
-Look-ups: what is found, what is absent, and what is never waited for.
+Look-ups by the system's resolver and by ident: results, failures and timeouts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.transcripts import patient
-from twisted_tcpclient.names.resolver import Resolver, addresses, in_daemon
+from twisted_tcpclient.names.resolver import Resolver, in_daemon, system_addresses
 from twisted_tcpclient.names.reverse import (
     IDENT_PORT,
     Ident,
@@ -44,7 +44,7 @@ reactor: Any = global_reactor
 LOCAL = IPv4Address("TCP", "192.0.2.1", 40000)
 REMOTE = IPv4Address("TCP", "192.0.2.25", 25)
 
-#: Long enough never to matter.
+#: Seconds that no test takes.
 PATIENCE = 60
 
 
@@ -52,7 +52,7 @@ class ParseTests(SynchronousTestCase):
     """The replies of ident servers (RFC 1413)."""
 
     def test_users(self) -> None:
-        """The user is what follows the third colon, without blanks."""
+        """The user is the text after the third colon, without blanks."""
         for line, user in (
             (b"6193, 23 : USERID : UNIX : stjohns", "stjohns"),
             (b"6193,23:USERID:UNIX:stjohns", "stjohns"),
@@ -66,14 +66,14 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(parse_ident(line), user, line)
 
     def test_printable(self) -> None:
-        """Control bytes, and bytes beyond ASCII, do not get through."""
+        """Control characters and bytes beyond ASCII are removed."""
         line = b"1, 2 : USERID : OTHER : " + bytes(range(256))
         printable = bytes(range(0x21, 0x7F)).decode()
         self.assertEqual(parse_ident(line), printable)
         self.assertEqual(parse_ident(b"1,2:USERID:X:\x1b[2Jr\x00oot\xff"), "[2Jroot")
 
     def test_no_users(self) -> None:
-        """Anything else names no user."""
+        """Any other line names no user."""
         for line in (
             b"",
             b":",
@@ -94,7 +94,7 @@ class ParseTests(SynchronousTestCase):
     @given(st.binary(max_size=200))
     @example(b"1 : USERID : \xff : \xff")
     def test_anything(self, line: bytes) -> None:
-        """Whatever comes, there is a user in printable ASCII, or none at all."""
+        """Any line names a user in printable ASCII, or none."""
         for whole in (line, b"1, 2 : USERID : " + line, b"1,2:USERID:UNIX:" + line):
             try:
                 user = parse_ident(whole)
@@ -104,21 +104,23 @@ class ParseTests(SynchronousTestCase):
 
 
 class IdentProtocolTests(SynchronousTestCase):
-    """One question, in memory."""
+    """The client of an ident server, in memory."""
 
     def setUp(self) -> None:
-        """The question has been asked."""
+        """Make a client that has sent its question."""
         self.wire = StringTransport()
         self.ident = Ident(25, 40000)
         self.ident.makeConnection(self.wire)
 
     def test_question(self) -> None:
-        """The server's port comes first: it is the one of the host that is asked."""
+        """The question has the server's port first (RFC 1413, 3)."""
         self.assertEqual(self.wire.value(), b"25 , 40000\r\n")
         self.assertNoResult(self.ident.answer)
 
     def test_answer(self) -> None:
-        """The first line is the answer, however it comes; and then we hang up."""
+        """
+        The first line is the answer, however it is segmented; then the client hangs up.
+        """
         for byte in b"25 , 40000 : USERID : UNIX : joe\r\n":
             self.ident.dataReceived(bytes([byte]))
         self.assertEqual(self.successResultOf(self.ident.answer), "joe")
@@ -126,7 +128,7 @@ class IdentProtocolTests(SynchronousTestCase):
         self.ident.connectionLost(connectionDone)
 
     def test_more(self) -> None:
-        """What follows it is not looked at."""
+        """Bytes after the first line are ignored."""
         line = b"25,40000:USERID:UNIX:"
         self.ident.dataReceived(line + b"joe\r\n" + line + b"eve\r\n")
         self.ident.dataReceived(line + b"eve\r\n")
@@ -134,8 +136,8 @@ class IdentProtocolTests(SynchronousTestCase):
 
     def test_line_ends(self) -> None:
         """
-        LF alone ends an answer, too; and one that is as long as may be is one,
-        wherever it is cut.
+        A line may end with LF alone, and may have the greatest length, however it is
+        segmented.
         """
         for line in (
             b"25,40000:USERID:UNIX:joe\n",
@@ -149,26 +151,26 @@ class IdentProtocolTests(SynchronousTestCase):
                 self.assertTrue(self.successResultOf(self.ident.answer))
 
     def test_error(self) -> None:
-        """An answer without a user is none."""
+        """An answer without a user fails."""
         self.ident.dataReceived(b"25 , 40000 : ERROR : NO-USER\r\n")
         self.failureResultOf(self.ident.answer, ValueError)
         self.assertTrue(self.wire.disconnecting)
 
     def test_closed(self) -> None:
-        """Nor is a connection that is closed before there is a line."""
+        """A connection that is closed within the first line fails."""
         self.ident.dataReceived(b"25,40000:USERID:UNIX:joe")
         self.ident.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(self.ident.answer, ValueError)
 
     def test_endless(self) -> None:
-        """Nor is a line without end: it is not waited for."""
+        """A line that is too long fails at once."""
         for _ in range(3):
             self.ident.dataReceived(b"x" * 500)
         self.failureResultOf(self.ident.answer, ValueError)
         self.assertTrue(self.wire.disconnecting)
 
     def test_cancelled(self) -> None:
-        """Who cancels hangs up."""
+        """Cancelling hangs up."""
         self.ident.answer.cancel()
         self.failureResultOf(self.ident.answer, CancelledError)
         self.assertTrue(self.wire.disconnecting)
@@ -176,10 +178,10 @@ class IdentProtocolTests(SynchronousTestCase):
 
 
 class IdentTests(SynchronousTestCase):
-    """The look-up around it, in memory."""
+    """The look-up of a user, in memory."""
 
     def setUp(self) -> None:
-        """A reactor that does what it is told."""
+        """Make a reactor in memory."""
         self.reactor = MemoryReactorClock()
 
     def ask(
@@ -189,7 +191,7 @@ class IdentTests(SynchronousTestCase):
         return ident(self.reactor, local, remote, timeout)
 
     def connected(self) -> tuple[Any, StringTransport]:
-        """The ident server has accepted."""
+        """Let the ident server accept; return the client and its transport."""
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         protocol = factory.buildProtocol(None)
         assert protocol is not None
@@ -199,8 +201,8 @@ class IdentTests(SynchronousTestCase):
 
     def test_where(self) -> None:
         """
-        The server is asked, at its ident port, from the very address of the
-        connection in question.
+        The question goes to port 113 of the server's host, from the local address of
+        the connection.
         """
         six = IPv6Address("TCP", "2001:db8::1", 40000)
         far = IPv6Address("TCP", "2001:db8::25", 25)
@@ -212,7 +214,7 @@ class IdentTests(SynchronousTestCase):
             self.assertEqual(binding, (local.host, 0))
 
     def test_user(self) -> None:
-        """The user is found, and nothing is left behind."""
+        """The user is the result, and no timer is left."""
         asking = self.ask()
         protocol, wire = self.connected()
         self.assertEqual(wire.value(), b"25 , 40000\r\n")
@@ -221,7 +223,7 @@ class IdentTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_refused(self) -> None:
-        """Without an ident server there is no user."""
+        """Without an ident server the result is None."""
         asking = self.ask()
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         connector = self.reactor.connectors[0]
@@ -230,14 +232,14 @@ class IdentTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_error(self) -> None:
-        """An answer without a user is no error of ours."""
+        """If the server names no user the result is None."""
         asking = self.ask()
         protocol, _ = self.connected()
         protocol.dataReceived(b"25 , 40000 : ERROR : NO-USER\r\n")
         self.assertIsNone(self.successResultOf(asking))
 
     def test_timeout_while_connecting(self) -> None:
-        """There is a bound on connecting."""
+        """The timeout ends connecting."""
         asking = self.ask()
         self.reactor.advance(6.9)
         self.assertNoResult(asking)
@@ -247,7 +249,7 @@ class IdentTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_timeout_while_waiting(self) -> None:
-        """It is the same bound that ends the wait for an answer."""
+        """The same timeout ends the wait for an answer."""
         asking = self.ask()
         self.reactor.advance(6.9)
         protocol, wire = self.connected()
@@ -259,8 +261,8 @@ class IdentTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """
-        Cancelling, while connecting or waiting, leaves nothing behind.  It is
-        no result: whoever cancels wants none.
+        Cancelling while connecting or waiting fails with CancelledError, and leaves
+        nothing.
         """
         asking = self.ask()
         asking.cancel()
@@ -276,7 +278,7 @@ class IdentTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_impossible(self) -> None:
-        """A connection that cannot even be tried is no error either."""
+        """If connectTCP() raises, the result is None."""
 
         def refuse(*_: object, **__: object) -> None:
             raise OSError
@@ -287,12 +289,14 @@ class IdentTests(SynchronousTestCase):
 
 
 class Hanging(TestCase):
-    """Has calls that block for as long as a test lasts."""
+    """Calls that block until the test ends."""
 
     timeout = PATIENCE
 
     def hanging(self, name: str) -> Event:
-        """The call blocks; the event is set once it does."""
+        """
+        Let a function of socket block; return an event that is set when it is called.
+        """
         asked, answered = Event(), Event()
         self.addCleanup(answered.set)
 
@@ -306,17 +310,17 @@ class Hanging(TestCase):
 
 
 class DaemonTests(Hanging):
-    """Calls in threads that nobody waits for."""
+    """Calls in daemon threads."""
 
     @inlineCallbacks
     def test_result(self) -> Any:
-        """The result comes back to the reactor's thread."""
+        """The result comes back to the thread of the reactor."""
         result = yield in_daemon(reactor, lambda: 17)
         self.assertEqual(result, 17)
 
     @inlineCallbacks
     def test_failure(self) -> Any:
-        """So does what the call has raised."""
+        """An exception of the call comes back, too."""
 
         def fail() -> None:
             raise ZeroDivisionError
@@ -325,21 +329,23 @@ class DaemonTests(Hanging):
 
     @inlineCallbacks
     def test_daemon(self) -> Any:
-        """The thread is one that does not keep the process from ending."""
+        """The thread is a daemon, which does not keep the process from ending."""
         thread = yield in_daemon(reactor, current_thread)
         self.assertIsNot(thread, current_thread())
         self.assertTrue(thread.daemon)
 
     @inlineCallbacks
     def test_pipe(self) -> Any:
-        """It cannot end prog by SIGPIPE, when we become prog meanwhile."""
+        """
+        The thread blocks SIGPIPE, which would end prog if this process becomes prog.
+        """
         blocked = yield in_daemon(
             reactor, lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())
         )
         self.assertIn(signal.SIGPIPE, blocked)
 
     def test_cancelled(self) -> None:
-        """A result that nobody wants any more is dropped."""
+        """The result of a call that was cancelled is dropped."""
 
         class Mailbox:
             def callFromThread(self, *call: Any) -> None:
@@ -354,15 +360,15 @@ class DaemonTests(Hanging):
 
 
 class HostNameTests(Hanging):
-    """Names of addresses."""
+    """The names of addresses."""
 
     def names(self, answer: Callable[..., object]) -> None:
-        """Have the system's resolver answer so."""
+        """Let gethostbyaddr() answer so."""
         self.patch(socket, "gethostbyaddr", answer)
 
     @inlineCallbacks
     def test_name(self) -> Any:
-        """The name of the address, in lower case; never the address itself."""
+        """The result is the name in lower case, and not the address."""
         asked: list[Any] = []
 
         def answer(ip: str) -> tuple[str, list[str], list[str]]:
@@ -376,7 +382,7 @@ class HostNameTests(Hanging):
 
     @inlineCallbacks
     def test_absent(self) -> Any:
-        """Where there is none, or nobody knows, there is none."""
+        """If the resolver fails the result is None."""
         for error in (
             socket.gaierror(socket.EAI_NONAME, "no"),
             socket.gaierror(socket.EAI_AGAIN, "later"),
@@ -393,20 +399,20 @@ class HostNameTests(Hanging):
 
     @inlineCallbacks
     def test_loopback(self) -> Any:
-        """The address of this machine has a name, in lower case, or none."""
+        """127.0.0.1 has a name in lower case, or none."""
         name = yield host_name(reactor, "127.0.0.1", PATIENCE)
         self.assertTrue(name is None or name == name.lower())
         self.assertNotEqual(name, "127.0.0.1")
 
     @inlineCallbacks
     def test_timeout(self) -> Any:
-        """There is a bound, even where the resolver never answers."""
+        """A look-up that does not end is ended by the timeout."""
         self.hanging("gethostbyaddr")
         name = yield host_name(reactor, "192.0.2.25", 0.01)
         self.assertIsNone(name)
 
     def test_cancelled(self) -> None:
-        """Cancelling leaves no timer behind."""
+        """Cancelling fails with CancelledError, and leaves no timer."""
         asked = self.hanging("gethostbyaddr")
         asking = host_name(reactor, "192.0.2.25", PATIENCE)
         asked.wait()
@@ -416,7 +422,7 @@ class HostNameTests(Hanging):
 
 @implementer(IResolutionReceiver)
 class Receiver:
-    """Writes down what a resolver says."""
+    """A receiver that keeps what a resolver reports."""
 
     def __init__(self) -> None:
         self.began: list[IHostResolution] = []
@@ -424,23 +430,23 @@ class Receiver:
         self.complete: Deferred[None] = Deferred()
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """It has begun."""
+        """Keep the look-up."""
         self.began.append(resolutionInProgress)
 
     def addressResolved(self, address: IAddress) -> None:
-        """One more."""
+        """Keep an address."""
         self.found.append(address)
 
     def resolutionComplete(self) -> None:
-        """That is all."""
+        """Fire ``complete``."""
         self.complete.callback(None)
 
 
 class ResolverTests(Hanging):
-    """Addresses of names."""
+    """The addresses of names."""
 
     def answer(self, *found: tuple[int, str], error: Exception | None = None) -> None:
-        """Have the system's resolver answer so."""
+        """Let getaddrinfo() answer so."""
         self.asked: list[Any] = []
 
         def getaddrinfo(*question: object) -> list[Any]:
@@ -455,14 +461,14 @@ class ResolverTests(Hanging):
         self.patch(socket, "getaddrinfo", getaddrinfo)
 
     def resolve(self, name: str = "name.example", **others: Any) -> Receiver:
-        """A look-up under way."""
+        """Start a look-up."""
         self.receiver = Receiver()
         Resolver(reactor).resolveHostName(self.receiver, name, 25, **others)
         return self.receiver
 
     @inlineCallbacks
     def test_addresses(self) -> Any:
-        """All that the system finds, in its order, with the port."""
+        """The result has all addresses in the order of getaddrinfo(), with the port."""
         self.answer(
             (socket.AF_INET6, "2001:db8::1"),
             (socket.AF_INET, "192.0.2.1"),
@@ -483,7 +489,7 @@ class ResolverTests(Hanging):
 
     @inlineCallbacks
     def test_unknown_family(self) -> Any:
-        """Addresses of other families are not for us."""
+        """Addresses that are neither IPv4 nor IPv6 are left out."""
         self.answer((socket.AF_UNIX, "/x"), (socket.AF_INET, "192.0.2.1"))
         receiver = self.resolve()
         yield receiver.complete
@@ -491,7 +497,7 @@ class ResolverTests(Hanging):
 
     @inlineCallbacks
     def test_families(self) -> Any:
-        """The system is asked for what we can use, and no more."""
+        """getaddrinfo() is asked for the wanted families only."""
         self.answer()
         for types, family in (
             (None, socket.AF_UNSPEC),
@@ -506,7 +512,7 @@ class ResolverTests(Hanging):
 
     @inlineCallbacks
     def test_failure(self) -> Any:
-        """A failure finds nothing, and is there to be asked for."""
+        """A look-up that fails reports no address, and has its failure."""
         error = socket.gaierror(socket.EAI_AGAIN, "later")
         self.answer(error=error)
         receiver = self.resolve()
@@ -517,7 +523,7 @@ class ResolverTests(Hanging):
 
     @inlineCallbacks
     def test_no_failure(self) -> Any:
-        """A look-up that finds nothing has not failed."""
+        """A look-up that finds no address has no failure."""
         self.answer()
         receiver = self.resolve()
         yield receiver.complete
@@ -525,7 +531,7 @@ class ResolverTests(Hanging):
         self.assertIsNone(resolution.failure)
 
     def test_cancelled(self) -> None:
-        """A look-up that is cancelled is over at once, with nothing found."""
+        """A look-up that is cancelled is complete at once, without addresses."""
         asked = self.hanging("getaddrinfo")
         receiver = self.resolve()
         asked.wait()
@@ -535,7 +541,7 @@ class ResolverTests(Hanging):
         self.assertEqual(receiver.found, [])
 
     def test_localhost(self) -> None:
-        """The system's own answer is understood."""
-        found = addresses("127.0.0.1", 25, (IPv4Address,))
+        """The answer of the real getaddrinfo() is understood."""
+        found = system_addresses("127.0.0.1", 25, (IPv4Address,))
         self.assertEqual(found, [IPv4Address("TCP", "127.0.0.1", 25)])
-        self.assertRaises(OSError, addresses, "::1", 25, (IPv4Address,))
+        self.assertRaises(OSError, system_addresses, "::1", 25, (IPv4Address,))

@@ -1,5 +1,5 @@
 """
-Reports: whole lines, of printable ASCII, on descriptor 2.
+Messages: whole lines of printable ASCII, on descriptor 2.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from twisted_tcpclient.text import os_reason, place, printable
 
 
 class PrintableTests(SynchronousTestCase):
-    """Text from anywhere, fit to be shown."""
+    """Text that is escaped to be shown."""
 
     def test_table(self) -> None:
-        """ASCII stays; all else is escaped as Python writes it."""
+        """
+        ASCII stays; all other characters are escaped as in Python's string literals.
+        """
         for text, shown in (
             ("", ""),
             ("plain text, 100% ~", "plain text, 100% ~"),
@@ -42,25 +44,25 @@ class PrintableTests(SynchronousTestCase):
     @patient
     @given(st.one_of(st.text(), st.binary()))
     def test_anything(self, text: str | bytes) -> None:
-        """Whatever it is, it comes out as one line of printable ASCII."""
+        """Any text becomes one line of printable ASCII."""
         self.assertIsNotNone(re.fullmatch("[ -~]*", printable(text)))
 
     @patient
     @given(st.text(st.characters(exclude_characters="\\\"'")))
     def test_nothing_is_lost(self, text: str) -> None:
-        """What was escaped can be read back."""
+        """The escaped text is a Python literal of the text."""
         self.assertEqual(literal_eval(f'"{printable(text)}"'), text)
 
     def test_surrogates(self) -> None:
-        """Bytes that an argument was made of, and are no text, can be shown."""
+        """The surrogate escapes of an argument that is not UTF-8 are escaped."""
         self.assertEqual(printable(os.fsdecode(b"\xff\xfe")), "\\udcff\\udcfe")
 
 
 class ReasonTests(SynchronousTestCase):
-    """Why the system refused."""
+    """The words for errors of the system."""
 
     def test_words(self) -> None:
-        """The words that scripts look for, in lower case."""
+        """The words are those that scripts look for, in lower case."""
         for number, words in (
             (errno.ENOENT, "file does not exist"),
             (errno.EACCES, "access denied"),
@@ -74,17 +76,17 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(os_reason(OSError(number, "Whatever")), words)
 
     def test_without_a_number(self) -> None:
-        """Errors that have only words keep them."""
+        """An error without an errno has its own text, in lower case."""
         self.assertEqual(
             os_reason(OSError("AF_UNIX path too long")), "af_unix path too long"
         )
 
 
 class PlaceTests(SynchronousTestCase):
-    """Where a connection goes."""
+    """The words for the other end of a connection."""
 
     def test_table(self) -> None:
-        """An address is named once, a name with its address, nothing as 0."""
+        """An address is shown once, a name with its address, and no name as 0."""
         for host, ip, words in (
             ("127.0.0.1", "127.0.0.1", "127.0.0.1 port 25"),
             ("[::1]", "::1", "::1 port 25"),
@@ -97,10 +99,10 @@ class PlaceTests(SynchronousTestCase):
 
 
 class MessagesTests(SynchronousTestCase):
-    """What is written where."""
+    """Messages on stderr."""
 
     def setUp(self) -> None:
-        """Whatever is written to a descriptor is kept."""
+        """Keep all that is written to descriptors."""
         self.written: list[tuple[int, bytes]] = []
 
         def write(descriptor: int, data: bytes) -> int:
@@ -110,7 +112,7 @@ class MessagesTests(SynchronousTestCase):
         self.patch(os, "write", write)
 
     def said(self, verbosity: int) -> list[str]:
-        """Everything that a messages may say, if it does."""
+        """Return the lines of one message of each kind."""
         self.written.clear()
         messages = Messages(verbosity)
         messages.fatal("no")
@@ -119,25 +121,27 @@ class MessagesTests(SynchronousTestCase):
         return [data.decode("ascii") for _, data in self.written]
 
     def test_verbosity(self) -> None:
-        """Silence, errors, or errors and progress."""
+        """
+        Verbosity 0 shows no message, 1 shows errors and warnings, and 2 shows all.
+        """
         errors = ["tcpclient: fatal: no\n", "tcpclient: warning: hm\n"]
         self.assertEqual(self.said(SILENT), [])
         self.assertEqual(self.said(ERRORS), errors)
         self.assertEqual(self.said(PROGRESS), [*errors, "tcpclient: aha\n"])
 
     def test_default(self) -> None:
-        """Errors, unless said otherwise."""
+        """The default verbosity is 1."""
         self.assertEqual(Messages(), Messages(ERRORS))
 
     def test_descriptor(self) -> None:
-        """A whole line at a time, on descriptor 2."""
+        """A message is one line, written to descriptor 2 at once."""
         Messages().fatal("two\nlines \x1b[2J \u202e")
         self.assertEqual(
             self.written, [(2, b"tcpclient: fatal: two\\nlines \\x1b[2J \\u202e\n")]
         )
 
-    def test_nobody_listens(self) -> None:
-        """Where nothing can be written the run goes on."""
+    def test_closed(self) -> None:
+        """If stderr cannot be written, the message is dropped without an error."""
 
         def write(descriptor: int, data: bytes) -> int:
             raise OSError(errno.EBADF, "closed")

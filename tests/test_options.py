@@ -1,5 +1,5 @@
 """
-The command line: every option, every value, and every way to get it wrong.
+The command line: options, values and arguments, and the errors about them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -23,8 +24,9 @@ from tests.packages import service_port
 from tests.transcripts import patient
 from twisted_tcpclient import __version__, dialects
 from twisted_tcpclient.command import configuration
-from twisted_tcpclient.command.help import GROUPS, Entry, help_text
+from twisted_tcpclient.command.help import help_text
 from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.command.table import GROUPS, OPTIONS, Option
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.settings import (
     CERTIFICATES,
@@ -35,9 +37,7 @@ from twisted_tcpclient.settings import (
     TLSSettings,
 )
 
-ENTRIES: list[Entry] = [entry for _, entries in GROUPS for entry in entries]
-
-#: A value that every option with one accepts.
+#: Values that options accept; the others accept "x".
 VALUES = {
     "connect-timeout": "5",
     "local-ip": "192.0.2.1",
@@ -51,13 +51,13 @@ VALUES = {
     "certificate-directory": ".",
 }
 
-#: Options that have a meaning only with TLS, and values for them.
+#: Options that have a meaning only with TLS, with values.
 OF_TLS = (
     *(("-m", "h"), ("-c", "x"), ("-L", "x"), ("-C", "."), ("-k",)),
     *(("-M", "TLSv1_3"), ("-f", "HIGH")),
 )
 
-#: What some options are nothing without.
+#: Options that other options need.
 NEEDED = {
     "greeting": ("-s", "smtp"),
     "match": ("--tls",),
@@ -70,63 +70,68 @@ NEEDED = {
     "ignore-unexpected-eof": ("--tls",),
 }
 
-#: What the words of a command line are made of: no system passes on a NUL.
+#: Characters of arguments: execve() takes all but NUL.
 WORD = st.characters(exclude_characters="\0")
 
 
+def example(option: Option) -> list[str]:
+    """Return a value that an option accepts, an empty list for a flag."""
+    return [] if option.value is None else [VALUES.get(option.name, "x")]
+
+
 class Parsing(SynchronousTestCase):
-    """Parses command lines, in an environment of their own."""
+    """Base of tests that parse command lines, in an environment of their own."""
 
     def setUp(self) -> None:
-        """No certificates, and no variables, but what a test sets."""
+        """Make an empty certificate directory, and name it in the environment."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.environ: dict[str, str] = {"CERTDIR": str(self.folder)}
         self.patch(os, "environ", self.environ)
 
     def file(self, name: str, content: str = "x") -> str:
-        """A file in the certificate directory."""
+        """Make a file in the certificate directory, and return its path."""
         path = self.folder / name
         path.write_text(content)
         return str(path)
 
     def parse(self, *arguments: str) -> Settings:
-        """The settings for a command line."""
+        """Return the settings for a command line."""
         options = Options()
         options.parseOptions(list(arguments))
         return options.settings
 
     def host(self, *arguments: str) -> Settings:
-        """The settings for these options and some host."""
+        """Return the settings for options before a host."""
         return self.parse(*arguments, "mail.example.org", "25")
 
     def tls(self, *arguments: str, host: str = "mail.example.org") -> TLSSettings:
-        """The settings for TLS, where there is to be TLS."""
+        """Return the settings for TLS, for options with --tls."""
         settings = self.parse("--tls", *arguments, host, "25").tls
         assert settings is not None
         return settings
 
     def wrong(self, words: str, *arguments: str) -> None:
-        """The command line is wrong: that is said on one line, printably."""
+        """Check that a command line is a usage error with these words."""
         error = self.assertRaises(usage.UsageError, self.parse, *arguments)
         self.check_message(words, error)
 
     def fails(self, words: str, *arguments: str) -> None:
-        """The command line is fine, and the world is not."""
+        """Check that a command line is refused for the state of the system."""
         error = self.assertRaises(SettingsError, self.parse, *arguments)
         self.check_message(words, error)
 
     def check_message(self, words: str, error: Any) -> None:
-        """The message is fit to be shown."""
+        """Check that a message has these words, in one line of printable ASCII."""
         self.assertIn(words, str(error))
         self.assertRegex(str(error), r"\A[ -~]+\Z")
 
 
 class ArgumentTests(Parsing):
-    """What is no option."""
+    """Host, port and prog."""
 
     def test_defaults(self) -> None:
-        """Without options: TCP in clear, and the defaults of the man page."""
+        """Without options the connection is TCP in clear, with documented defaults."""
         self.assertEqual(
             self.parse("mail.example.org", "25"),
             Settings(
@@ -149,6 +154,7 @@ class ArgumentTests(Parsing):
                 starttls=None,
                 tls=None,
                 idle=300,
+                shutdown=Shutdown(5, 15, 1),
                 provider=False,
                 crlf=False,
             ),
@@ -157,21 +163,27 @@ class ArgumentTests(Parsing):
     def test_default_settings(self) -> None:
         """The defaults of the library are those of the command."""
         self.assertEqual(self.parse("h", "25"), Settings("h", 25))
+        self.assertEqual(self.tls(host="h"), TLSSettings.for_host("h"))
 
     def test_prog(self) -> None:
-        """Host, port, and all the rest is prog, its own options included."""
+        """All arguments after host and port are prog, its options included."""
         settings = self.parse("-v", "h", "25", "prog", "-v", "--", "-x", "", "--tls")
         self.assertEqual(settings.program, ("prog", "-v", "--", "-x", "", "--tls"))
         self.assertIsNone(settings.tls)
 
     def test_options_end(self) -> None:
-        """``--`` ends the options, and so does the first argument that is none."""
+        """The options end at ``--`` or at the first argument that is not an option."""
         self.assertEqual(self.parse("-v", "--", "-h", "25").host, "-h")
         self.assertEqual(self.parse("h", "25", "--", "x").program, ("--", "x"))
         self.assertEqual(self.parse("h", "25", "-q").program, ("-q",))
 
+    def test_words_of_twisted(self) -> None:
+        """A word by which Twisted asks for completions goes to prog like any other."""
+        settings = self.parse("h", "25", "prog", "--_shell-completion", "x")
+        self.assertEqual(settings.program, ("prog", "--_shell-completion", "x"))
+
     def test_sockets(self) -> None:
-        """A path has no port; nor has an abstract name."""
+        """A path or an abstract name has no port."""
         for host in ("/run/smtpd", "./u.sock", "dir/u.sock", "@name", "/"):
             settings = self.parse(host, "25", "x")
             self.assertEqual((settings.host, settings.port), (host, None))
@@ -179,13 +191,13 @@ class ArgumentTests(Parsing):
             self.assertEqual(self.parse(host).program, ())
 
     def test_hosts(self) -> None:
-        """Anything else is a host, and kept as it is."""
+        """Any other first argument is a host, and is kept as typed."""
         for host in ("", "0", "::1", "[::1]", "fe80::1%eth0", "127.0.0.1", "a.b"):
             settings = self.parse(host, "25")
             self.assertEqual((settings.host, settings.port), (host, 25))
 
     def test_tcp(self) -> None:
-        """With --tcp a socket is wrong, and so the port never becomes prog."""
+        """With --tcp a UNIX socket is an error, so that a port never becomes prog."""
         for host in ("/run/smtpd", "./u.sock", "a/b", "@name", "@"):
             self.wrong("--tcp: HOST is a UNIX socket", "--tcp", host, "id", "-u")
         for host in ("", "0", "::1", "mail.example.org"):
@@ -194,7 +206,7 @@ class ArgumentTests(Parsing):
         self.wrong("no port", "--tcp", "h")
 
     def test_ports(self) -> None:
-        """Ports are numbers, or names that the system knows."""
+        """A port is a number, or a name that the system knows."""
         for text, number in (
             *(("1", 1), ("65535", 65535), ("00025", 25)),
             ("smtp", service_port("smtp")),
@@ -202,17 +214,17 @@ class ArgumentTests(Parsing):
             self.assertEqual(self.parse("h", text).port, number)
 
     def test_wrong_ports(self) -> None:
-        """A number that is no port is wrong; it is not cut down to one."""
+        """A number out of range is a usage error; it is not taken modulo 65536."""
         for text in ("0", "65536", "99999", "4294967321", "9" * 30):
             self.wrong("port", "h", text)
 
     def test_unknown_ports(self) -> None:
-        """A name that is no service may be one elsewhere."""
+        """An unknown name is a failure of this system, as another may know it."""
         for text in ("nosuchservice", "", "-1", "25 ", "2\u00b25", "\x1b[2J", "+25"):
             self.fails("unable to figure out port number for ", "--", "h", text)
 
     def test_missing(self) -> None:
-        """Without a host, or a host's port, there is nothing to do."""
+        """A command line without host, or without port, is wrong."""
         self.wrong("no host")
         self.wrong("no host", "-v")
         self.wrong("no port", "h")
@@ -221,40 +233,63 @@ class ArgumentTests(Parsing):
 
 
 class OptionTests(Parsing):
-    """Every option, short and long."""
+    """Options, by letter and by name, with right and wrong values."""
 
     def same(self, expected: Settings, *spellings: tuple[str, ...]) -> None:
-        """All spellings mean the same, and that is not what nothing means."""
+        """Check that all spellings give these settings, which are not the defaults."""
         self.assertNotEqual(expected, self.host())
         for spelling in spellings:
             self.assertEqual(self.host(*spelling), expected, spelling)
 
     def changed(self, **changes: Any) -> Settings:
-        """The defaults, but for this."""
+        """Return the default settings with changes."""
         return replace(self.host(), **changes)
 
     def connecting(self, **changes: Any) -> Settings:
-        """The defaults, but for this about connecting."""
+        """Return the default settings with changes to ConnectSettings."""
         return self.changed(connect=replace(ConnectSettings(), **changes))
 
     def looking_up(self, **changes: Any) -> Settings:
-        """The defaults, but for this about looking things up."""
+        """Return the default settings with changes to LookupSettings."""
         return self.changed(lookup=replace(LookupSettings(), **changes))
 
-    def test_verbosity(self) -> None:
-        """Options -q -Q -v: the last one wins."""
-        for level, short, name in (
-            (0, "-q", "--quiet"),
-            (1, "-Q", "--errors"),
-            (2, "-v", "--verbose"),
+    def refuses(self, letter: str, name: str, *texts: str) -> None:
+        """Check that an option refuses these values, and names its letter."""
+        for text in texts:
+            self.wrong(f"{letter}: ", f"--{name}={text}", "h", "25")
+
+    def test_every_option(self) -> None:
+        """Each option of the table is accepted, by letter and by name alike."""
+        for option in OPTIONS:
+            if option.key == "print":
+                continue
+            arguments = [*example(option), *NEEDED.get(option.name, ())]
+            by_name = self.host(f"--{option.name}", *arguments)
+            by_letter = self.host(option.spelling, *arguments)
+            self.assertEqual(by_letter, by_name, option.name)
+
+    def test_last_wins(self) -> None:
+        """Of options that exclude each other, the last one counts, however spelled."""
+        for options, settings in (
+            (("-q", "-Q", "-v"), [self.changed(verbosity=n) for n in (0, 1, 2)]),
+            (("-4", "-6"), [self.connecting(family=4), self.connecting(family=6)]),
+            (("-d", "-D"), [self.host(), self.connecting(nodelay=True)]),
+            (("-h", "-H"), [self.host(), self.looking_up(remote_host=False)]),
+            (("-r", "-R"), [self.host(), self.looking_up(remote_info=False)]),
         ):
-            for spelling in (short, name):
-                for before in ("-q", "-Q", "-v"):
-                    settings = self.host(before, spelling)
-                    self.assertEqual(settings.verbosity, level)
+            for last, expected in zip(options, settings, strict=True):
+                for first in options:
+                    self.assertEqual(self.host(first, last), expected)
+                    self.assertEqual(self.host(first + last[1:]), expected)
+
+    def test_last_value_wins(self) -> None:
+        """Of an option given twice, the last value counts, however spelled."""
+        self.assertEqual(self.host("-a5", "--idle-timeout=7").idle, 7)
+        self.assertEqual(self.host("--local-host=x", "-ly").lookup.local_host, "y")
+        self.assertEqual(self.host("-p5", "-p", "7").connect.local_port, 7)
 
     def test_connect_timeout(self) -> None:
-        """Option -T x+y: each address has x+y seconds, and a head start of x."""
+        """-T X+Y is the timeout of each address; the delay is X, or 0.25 if less."""
         for value, delay, total in (
             ("5+10", 0.25, 15),
             ("2+58", 0.25, 60),
@@ -270,135 +305,57 @@ class OptionTests(Parsing):
             ):
                 connect = self.host(*spelling).connect
                 self.assertEqual(connect.attempt_timeout, total)
-                if delay:
-                    self.assertEqual(connect.attempt_delay, delay)
-                else:
-                    self.assertLess(connect.attempt_delay, 0.1)
+                self.assertEqual(connect.attempt_delay, delay)
 
     def test_wrong_connect_timeout(self) -> None:
-        """Anything else is no time; and no time at all is not enough."""
-        for value in (
-            "x",
-            "",
-            "5+",
-            "+5",
-            "5+x",
-            "-1",
-            "1.5",
-            "5+10+15",
-            "1e3",
-            "\u0663",
-        ):
-            self.wrong("-T", f"-T{value}" if value else "--connect-timeout=", "h", "25")
+        """-T takes whole numbers, whose sum is not 0."""
+        wrong = ("x", "", "5+", "+5", "5+x", "-1", "1.5", "5+10+15", "1e3", "\u0663")
+        self.refuses("-T", "connect-timeout", *wrong)
         for value in ("0", "0+0"):
             self.wrong("not enough", "-T", value, "h", "25")
 
     def test_local_ip(self) -> None:
-        """Option -i: an address, which decides the family."""
+        """-i takes an IP address, which sets the family."""
         for value, family in (("192.0.2.1", 4), ("2001:db8::1", 6)):
             expected = self.connecting(local_ip=value, family=family)
-            self.same(expected, ("-i", value), ("--local-ip", value))
+            self.same(expected, ("-i", value), (f"-{family}", "-i", value))
+        wrong = ("localhost", "1.2.3", "1.2.3.400", "", "[::1]", "\x1b[2J")
+        self.refuses("-i", "local-ip", *wrong)
 
-    def test_local_ip_and_family(self) -> None:
-        """Options -4 and -6 must agree with it."""
-        for family, value in (("4", "192.0.2.1"), ("6", "2001:db8::1")):
-            settings = self.host(f"-{family}", "-i", value)
-            self.assertEqual(settings.connect.family, int(family))
+    def test_local_ip_of_another_family(self) -> None:
+        """-4 or -6 with a local address of the other family is an error."""
         for family, value in (("6", "192.0.2.1"), ("4", "2001:db8::1")):
-            self.wrong("-i", f"-{family}", "-i", value, "h", "25")
-
-    def test_wrong_local_ip(self) -> None:
-        """Anything else is none."""
-        for value in ("localhost", "1.2.3", "1.2.3.400", "", "[::1]", "\x1b[2J"):
-            self.wrong("-i", f"--local-ip={value}", "h", "25")
+            words = f"-i and -{family} do not go together"
+            self.wrong(words, f"-{family}", "-i", value, "h", "25")
 
     def test_local_port(self) -> None:
-        """Option -p: a port; 0 is any."""
+        """-p takes a port; 0 is any port."""
         for value in (1, 4000, 65535):
-            expected = self.connecting(local_port=value)
-            self.same(expected, ("-p", str(value)), ("--local-port", str(value)))
+            self.same(self.connecting(local_port=value), ("-p", str(value)))
         self.assertEqual(self.host("-p", "0"), self.host())
-
-    def test_wrong_local_port(self) -> None:
-        """Anything else is none."""
-        for value in ("x", "65536", "-1", "", "99999999999999", "1 ", "smtp"):
-            self.wrong("-p", f"--local-port={value}", "h", "25")
+        wrong = ("x", "65536", "-1", "", "99999999999999", "1 ", "smtp")
+        self.refuses("-p", "local-port", *wrong)
 
     def test_interface(self) -> None:
-        """Option -I: the name of an interface."""
-        self.same(
-            self.connecting(interface="eth0"), ("-I", "eth0"), ("--interface=eth0",)
-        )
-
-    def test_family(self) -> None:
-        """Options -4 and -6: the last one wins."""
-        self.same(
-            self.connecting(family=4), ("-4",), ("--ipv4",), ("-64",), ("-6", "--ipv4")
-        )
-        self.same(
-            self.connecting(family=6), ("-6",), ("--ipv6",), ("-46",), ("-4", "--ipv6")
-        )
-
-    def test_delay(self) -> None:
-        """Options -d and -D: the last one wins."""
-        self.same(
-            self.connecting(nodelay=True),
-            ("-D",),
-            ("--no-delay",),
-            ("-dD",),
-            ("-D", "-D"),
-        )
-        for spelling in (("-d",), ("--delay",), ("-Dd",), ("--no-delay", "--delay")):
-            self.assertEqual(self.host(*spelling), self.host())
+        """-I takes the name of a network interface."""
+        self.same(self.connecting(interface="eth0"), ("-I", "eth0"))
 
     def test_idle_timeout(self) -> None:
-        """Option -a: seconds; 0 is never."""
+        """-a takes whole seconds; 0 is never."""
         self.same(self.changed(idle=5), ("-a5",), ("-a", "5"), ("--idle-timeout=5",))
         self.same(self.changed(idle=None), ("-a0",))
+        self.refuses("-a", "idle-timeout", "x", "", "-1", "1.5", "9" * 10)
 
     def test_shutdown(self) -> None:
-        """--shutdown: now, never, or seconds; otherwise the server's answer decides."""
-        self.assertEqual(self.host().shutdown, Shutdown(5, 15, 1))
+        """--shutdown takes now, never or whole seconds, for all three times."""
         for value, seconds in (("now", 0), ("0", 0), ("7", 7), ("never", inf)):
-            told = self.host("--shutdown", value).shutdown
-            self.assertEqual(told, Shutdown(seconds, seconds, seconds))
-
-    def test_wrong_shutdown(self) -> None:
-        """Anything else is wrong."""
-        for value in ("", "x", "-1", "1.5", "Now", "1e3", "9" * 20, "\u0661"):
-            self.wrong("--shutdown", f"--shutdown={value}", "h", "25")
-
-    def test_ignore_unexpected_eof(self) -> None:
-        """--ignore-unexpected-eof: only where there is TLS."""
-        self.assertFalse(self.host("--tls").ignore_unexpected_eof)
-        for options in (("--tls",), ("-s", "smtp"), ("-n", "")):
-            settings = self.host("--ignore-unexpected-eof", *options)
-            self.assertTrue(settings.ignore_unexpected_eof)
-        self.wrong("--ignore-unexpected-eof", "--ignore-unexpected-eof", "h", "25")
-
-    def test_wrong_idle_timeout(self) -> None:
-        """Anything else is none."""
-        for value in ("x", "", "-1", "1.5", "9" * 10):
-            self.wrong("-a", f"--idle-timeout={value}", "h", "25")
-
-    def test_remote_host(self) -> None:
-        """Options -h and -H: the last one wins."""
-        self.same(
-            self.looking_up(remote_host=False), ("-H",), ("--no-remote-host",), ("-hH",)
-        )
-        for spelling in (("-h",), ("--remote-host",), ("-Hh",)):
-            self.assertEqual(self.host(*spelling), self.host())
-
-    def test_remote_info(self) -> None:
-        """Options -r and -R: the last one wins."""
-        self.same(
-            self.looking_up(remote_info=False), ("-R",), ("--no-remote-info",), ("-rR",)
-        )
-        for spelling in (("-r",), ("--remote-info",), ("-Rr",)):
-            self.assertEqual(self.host(*spelling), self.host())
+            settings = self.host("--shutdown", value)
+            self.assertEqual(settings.shutdown, Shutdown(seconds, seconds, seconds))
+        wrong = ("", "x", "-1", "1.5", "Now", "1e3", "9" * 20, "\u0661")
+        self.refuses("--shutdown", "shutdown", *wrong)
 
     def test_local_host(self) -> None:
-        """Option -l: a name, which may be 0, or empty."""
+        """-l takes any name, which may be 0 or empty."""
         for value in ("here.example.org", "0", ""):
             self.same(
                 self.looking_up(local_host=value),
@@ -407,30 +364,32 @@ class OptionTests(Parsing):
             )
 
     def test_lookup_timeout(self) -> None:
-        """Option -t: seconds."""
-        self.same(
-            self.looking_up(timeout=5), ("-t5",), ("-t", "5"), ("--lookup-timeout", "5")
-        )
-
-    def test_wrong_lookup_timeout(self) -> None:
-        """Anything else is none."""
-        for value in ("x", "", "-1", "1.5"):
-            self.wrong("-t", f"--lookup-timeout={value}", "h", "25")
+        """-t takes whole seconds."""
+        self.same(self.looking_up(timeout=5), ("-t5",), ("-t", "5"))
+        self.refuses("-t", "lookup-timeout", "x", "", "-1", "1.5")
 
     def test_system_names(self) -> None:
-        """Option -e changes nothing: names are always looked up like that."""
-        for spelling in ("-e", "--system-names"):
-            self.assertEqual(self.host(spelling), self.host())
+        """-e changes nothing."""
+        self.assertEqual(self.host("-e"), self.host())
 
     def test_flags(self) -> None:
-        """Options -z and --crlf."""
-        self.same(self.changed(provider=True), ("-z",), ("--provider",))
+        """-z and --crlf set one value each."""
+        self.same(self.changed(provider=True), ("-z",))
         self.same(self.changed(crlf=True), ("--crlf",))
 
     def test_crlf_for_prog(self) -> None:
-        """Option --crlf has no effect on what prog writes, and so is wrong with it."""
+        """--crlf with prog, on whose output it has no effect, is an error."""
         for where in (("h", "25"), ("/run/smtpd",), ("-E", "tcp:h:1")):
             self.wrong("--crlf: has no effect on cat", "--crlf", *where, "cat", "-v")
+
+    def test_ignore_unexpected_eof(self) -> None:
+        """--ignore-unexpected-eof is an error in clear."""
+        self.assertFalse(self.host("--tls").ignore_unexpected_eof)
+        for options in (("--tls",), ("-s", "smtp"), ("-n", "")):
+            settings = self.host("--ignore-unexpected-eof", *options)
+            self.assertTrue(settings.ignore_unexpected_eof)
+        words = "--ignore-unexpected-eof: has no meaning without --tls or -s"
+        self.wrong(words, "--ignore-unexpected-eof", "h", "25")
 
     def test_combined(self) -> None:
         """Letters combine, and the last of them may have its value in the same word."""
@@ -444,55 +403,47 @@ class OptionTests(Parsing):
         )
         self.assertEqual(self.host("-qz4", "-a", "7").idle, 7)
 
-    def test_later_wins(self) -> None:
-        """Of the same option the last one counts, whichever way it is written."""
-        self.assertEqual(self.host("-a5", "--idle-timeout=7").idle, 7)
-        self.assertEqual(self.host("--local-host=x", "-ly").lookup.local_host, "y")
-        self.assertEqual(self.host("-p5", "-p", "7").connect.local_port, 7)
-
     def test_unknown(self) -> None:
-        """What is no option is wrong, and named."""
+        """The error for an unknown option names it."""
         for option in ("-x", "-vx", "--nosuch", "--nosuch=5", "-\x1b", "--\x1b[2J"):
             error = self.assertRaises(usage.UsageError, self.host, option)
             self.assertIn(option.strip("-v").split("=")[0], str(error))
 
     def test_abbreviations(self) -> None:
-        """
-        No long option may be cut short, whether another begins so or not: the error
-        names what it may be.
-        """
-        names = [entry.name for entry in ENTRIES]
-        for entry in ENTRIES:
-            value = "=5" if entry.value else ""
-            for length in range(1, len(entry.name)):
-                word = entry.name[:length]
+        """An abbreviated long option is an error, which names the full options."""
+        names = [option.name for option in OPTIONS]
+        for option in OPTIONS:
+            value = "=5" if option.value else ""
+            for length in range(1, len(option.name)):
+                word = option.name[:length]
                 if word not in names:
-                    option = f"--{word}{value}"
-                    error = self.assertRaises(usage.UsageError, self.host, option)
+                    error = self.assertRaises(
+                        usage.UsageError, self.host, f"--{word}{value}"
+                    )
                     self.assertIn(f"--{word} not recognized: write ", str(error))
-                    self.assertIn(f" --{entry.name}", str(error))
+                    self.assertIn(f" --{option.name}", str(error))
         self.wrong("write --tls or --tls-method", "--tl", "h", "25")
         self.wrong("option -n requires argument", "-n")
 
     def test_no_value(self) -> None:
-        """An option without its value is wrong; one with a value it has not, too."""
-        for entry in ENTRIES:
-            if entry.value:
-                for option in filter(None, (entry.letter, "-" + entry.name)):
-                    error = self.assertRaises(
-                        usage.UsageError, self.parse, f"-{option}"
-                    )
-                    self.assertIn(option, str(error))
-            else:
-                option = f"--{entry.name}=x"
-                self.assertRaises(usage.UsageError, self.host, option)
+        """A missing value is an error, and so is the value of a flag."""
+        for option in OPTIONS:
+            if option.value is None:
+                error = self.assertRaises(
+                    usage.UsageError, self.host, f"--{option.name}=x"
+                )
+                self.assertIn(option.name, str(error))
+                continue
+            for word in {option.spelling, f"--{option.name}"}:
+                error = self.assertRaises(usage.UsageError, self.parse, word)
+                self.assertIn(word.lstrip("-"), str(error))
 
 
 class EndpointTests(Parsing):
-    """Option -E, which stands for host and port."""
+    """-E, which replaces host and port."""
 
     def test_description(self) -> None:
-        """The description is kept as it is, and what follows is prog."""
+        """The description is kept as typed, and all arguments are prog."""
         for spelling in (("-Etls:h:1",), ("-E", "tls:h:1"), ("--endpoint=tls:h:1",)):
             settings = self.parse(*spelling)
             self.assertEqual(settings, Settings("", None, endpoint="tls:h:1"))
@@ -501,33 +452,33 @@ class EndpointTests(Parsing):
         self.assertEqual(settings.program, ("prog", "-v", "-E"))
 
     def test_empty(self) -> None:
-        """None at all is not one."""
+        """An empty description is an error."""
         self.wrong("-E: the description is empty", "-E", "")
 
     def test_together(self) -> None:
-        """What has a meaning with it keeps it."""
+        """Options that have an effect with -E mean the same as without it."""
         together = ("-q", "-a5", "-Hh", "-Rr", "-lx", "-t5", "-z", "--crlf", "-e")
         with_host, without = self.host(*together), self.parse(*together, "-Ex")
         self.assertEqual(replace(with_host, host="", port=None, endpoint="x"), without)
 
     def test_connecting(self) -> None:
-        """How to connect is for the description to say, even if it is the default."""
+        """An option about connecting is an error, even if its value is the default."""
         for arguments in (
             *(("-T2+58",), ("-i", "127.0.0.1"), ("-p0",), ("-I", "lo")),
             *(("-4",), ("-6",), ("-d",), ("-D",)),
         ):
-            self.wrong(f"{arguments[0][:2]}", *arguments, "-E", "tcp:h:1")
-            self.wrong("has no meaning with -E", *arguments, "-E", "tcp:h:1")
+            words = f"{arguments[0][:2]}: has no meaning with -E"
+            self.wrong(words, *arguments, "-E", "tcp:h:1")
 
     def test_tls_of_its_own(self) -> None:
-        """No option of ours is silently without effect on TLS that is not ours."""
+        """An option about TLS is an error if TLS is up to the endpoint alone."""
         for arguments in OF_TLS:
             words = f"{arguments[0]}: has no meaning with -E without --tls or -s"
             self.wrong(words, *arguments, "-E", "tls:h:1")
             self.parse("--tls", "-m", "h", *arguments, "-E", "tcp:h:1")
 
     def test_tls_on_top(self) -> None:
-        """TLS of ours has to be told whom to expect: a description names nobody."""
+        """TLS on top of an endpoint needs -m or -k: a description gives no name."""
         for tls in (("--tls",), ("-n", ""), ("-s", "smtp")):
             self.wrong("needs -m", *tls, "-E", "tcp:h:1")
             settings = self.parse(*tls, "-m", "mail.example.org", "-E", "tcp:h:1").tls
@@ -540,10 +491,10 @@ class EndpointTests(Parsing):
 
 
 class TLSTests(Parsing):
-    """TLS, and when there is any."""
+    """Options that ask for TLS, and options about it."""
 
     def test_asked_for(self) -> None:
-        """By --tls, by -n, or by -s alone; and by nothing else."""
+        """--tls, -n and -s ask for TLS, each alone; no other option does."""
         certificate = self.file("mine.pem")
         for spelling in (
             ("--tls",),
@@ -559,8 +510,8 @@ class TLSTests(Parsing):
 
     def test_forgotten(self) -> None:
         """
-        An option that has a meaning only with TLS is wrong without it, so that no
-        password is sent in clear because a letter was forgotten; variables are not.
+        An option about TLS is an error without TLS, so that nothing is sent in clear
+        because --tls was forgotten; variables of the environment are not.
         """
         for arguments in OF_TLS:
             words = f"{arguments[0]}: has no meaning without TLS: add --tls, or -s"
@@ -574,7 +525,7 @@ class TLSTests(Parsing):
         self.assertIsNone(self.host().tls)
 
     def test_defaults(self) -> None:
-        """Verified against the host, with the system's trust, TLS 1.2 and 1.3."""
+        """By default the host is verified with the system's CAs, by TLS 1.2 or 1.3."""
         self.assertEqual(
             self.tls(),
             TLSSettings(
@@ -593,7 +544,7 @@ class TLSTests(Parsing):
         )
 
     def test_starttls(self) -> None:
-        """Option -s: a dialect, in any case; the last one wins."""
+        """-s takes a dialect in upper or lower case; the last one counts."""
         for value in ("smtp", "pop3", "imap"):
             for spelling in (
                 ("-s", value),
@@ -604,12 +555,13 @@ class TLSTests(Parsing):
                 self.assertEqual(self.host(*spelling).starttls, value)
 
     def test_unknown_dialect(self) -> None:
-        """Anything else is wrong, and the message says what there is."""
+        """The error for an unknown dialect lists the dialects."""
         for value in ("gopher", "", "smtps", "smtp ", "__init__", "\x1b[2J"):
+            self.wrong("-s: no such protocol: ", f"--starttls={value}", "h", "25")
             self.wrong(", imap, irc,", f"--starttls={value}", "h", "25")
 
     def test_greeting(self) -> None:
-        """Option --greeting: for dialects that can greet, and for nothing else."""
+        """--greeting is an error without a dialect that has a greeting."""
         for name in dialects.NAMES:
             arguments = ("-s", name, "--greeting", "h", "25")
             if dialects.find(name).greeting is None:
@@ -622,12 +574,11 @@ class TLSTests(Parsing):
             self.wrong("--greeting: has no meaning without -s", *arguments)
 
     def test_insecure(self) -> None:
-        """Option -k turns verification off, and nothing else does."""
-        for spelling in ("-k", "--insecure"):
-            self.assertFalse(self.tls(spelling).verify)
+        """-k turns verification off."""
+        self.assertFalse(self.tls("-k").verify)
 
     def test_names(self) -> None:
-        """The certificate must be for the host as given, which is sent as SNI."""
+        """The host as typed is verified and sent as SNI; this machine is localhost."""
         for host, name in (
             ("mail.example.org", "mail.example.org"),
             ("B\u00fccher.example", "B\u00fccher.example"),
@@ -640,40 +591,43 @@ class TLSTests(Parsing):
             self.assertFalse(tls.common_name)
 
     def test_match(self) -> None:
-        """Option -m: another name, which may also be the CN of old certificates."""
-        for spelling in (("-m", "x.org"), ("--match=x.org",), ("-my.org", "-mx.org")):
+        """-m replaces the host in both places, and its name may also be the CN."""
+        for spelling, name in (
+            (("-m", "x.org"), "x.org"),
+            (("--match=x.org",), "x.org"),
+            (("-my.org", "-mx.org"), "x.org"),
+            (("-m", "192.0.2.1"), "192.0.2.1"),
+            (("-m", "0"), "localhost"),
+        ):
             tls = self.tls(*spelling)
-            self.assertEqual((tls.name, tls.server_name), ("x.org", "x.org"))
+            self.assertEqual((tls.name, tls.server_name), (name, name))
             self.assertTrue(tls.common_name)
-        tls = self.tls("-m", "192.0.2.1")
-        self.assertEqual((tls.name, tls.server_name), ("192.0.2.1", "192.0.2.1"))
 
     def test_match_no_name(self) -> None:
-        """What is neither a name nor an address cannot be matched: it is wrong."""
+        """-m refuses a text that is neither a name nor an address."""
         for value in ("*", "a b", "a..b", "x" * 64, "*.example.org", "\udcff", "a/b"):
             words = "-m: neither a name nor an IP address: "
             self.wrong(words, "--tls", "-m", value, "h", "25")
 
-    def test_match_nothing(self) -> None:
-        """An empty name does not turn verification off: it is wrong."""
-        for spelling in (("-m", ""), ("--match=",), ("-m", "x", "-m", "")):
-            self.wrong("-m: the name is empty", "--tls", *spelling, "h", "25")
-
-    def test_nothing(self) -> None:
-        """Nor does anything else that is empty turn off what it restricts."""
+    def test_empty(self) -> None:
+        """
+        An empty value, as of an unset variable in a script, is an error for options
+        that restrict: it must not turn the restriction off.
+        """
         for letter, name, what in (
+            ("-m", "match", "name"),
             ("-c", "ca-file", "name"),
             ("-L", "crl-file", "name"),
             ("-C", "certificate-directory", "name"),
             ("-I", "interface", "name"),
             ("-f", "ciphers", "list"),
         ):
-            for spelling in ((letter, ""), (f"--{name}=",)):
+            for spelling in ((letter, ""), (f"--{name}=",), (letter, "x", letter, "")):
                 message = f"{letter}: the {what} is empty"
                 self.wrong(message, "--tls", *spelling, "h", "25")
 
     def test_socket(self) -> None:
-        """Over a UNIX socket there is no name, unless -m gives one."""
+        """Over a UNIX socket only -m gives a name to verify and to send."""
         for host in ("/run/smtpd", "@smtpd"):
             tls = self.parse("--tls", host).tls
             assert tls is not None
@@ -684,7 +638,7 @@ class TLSTests(Parsing):
             self.assertEqual((tls.name, tls.server_name), ("x.org", "x.org"))
 
     def test_versions(self) -> None:
-        """Option -M: one version, a range, or the old word for any."""
+        """-M takes one version, a range, or SSLv23 for all versions."""
         for value, low, high in (
             ("TLSv1_2", "TLSv1_2", "TLSv1_2"),
             ("TLSv1_3", "TLSv1_3", "TLSv1_3"),
@@ -692,33 +646,26 @@ class TLSTests(Parsing):
             ("TLSv1_2:TLSv1_2", "TLSv1_2", "TLSv1_2"),
             ("SSLv23", "TLSv1_2", "TLSv1_3"),
         ):
-            for spelling in (("-M", value), (f"--tls-method={value}",)):
-                tls = self.tls(*spelling)
-                self.assertEqual((tls.minimum, tls.maximum), (low, high))
+            tls = self.tls("-M", value)
+            self.assertEqual((tls.minimum, tls.maximum), (low, high))
 
     def test_gone_versions(self) -> None:
-        """Versions that are not secure are gone, and the message says so plainly."""
+        """The error for a version that is not secure says that it is gone."""
         for version in ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1"):
             for value in (version, f"{version}:TLSv1_3", f"TLSv1_2:{version}"):
                 self.wrong(f"-M: {version} is gone", "-M", value, "h", "25")
 
     def test_wrong_versions(self) -> None:
-        """Anything else is no version."""
+        """-M refuses any other text, and a range from high to low."""
         for value in (
-            "bogus",
-            "",
-            "TLSv1.3",
-            "tlsv1_3",
-            "TLSv1_2:",
-            ":TLSv1_3",
-            "\x1b",
+            *("bogus", "", "TLSv1.3", "tlsv1_3", "TLSv1_2:", ":TLSv1_3", "\x1b"),
         ):
             self.wrong("-M: no such version", f"--tls-method={value}", "h", "25")
-        self.wrong("range is empty", "-M", "TLSv1_3:TLSv1_2", "h", "25")
+        self.wrong("-M: the range is empty", "-M", "TLSv1_3:TLSv1_2", "h", "25")
 
 
 class FileTests(Parsing):
-    """Which files are used."""
+    """Files for TLS: by an option, by a variable, or in the certificate directory."""
 
     #: For each purpose: the option, the variable, the default, and the setting.
     CA = ("-c", "SERVERCA", "serverca.pem", "authorities")
@@ -726,7 +673,7 @@ class FileTests(Parsing):
     CERTIFICATE = ("-n", "TLS_CERTFILE", "clientcert.pem", "certificate")
 
     def test_given(self) -> None:
-        """What an option names is used, whatever else there is, even if missing."""
+        """The file of an option comes first, even if it does not exist."""
         for option, variable, default, setting in (self.CA, self.CRL, self.CERTIFICATE):
             self.file(default)
             self.environ[variable] = self.file("other")
@@ -735,15 +682,8 @@ class FileTests(Parsing):
             tls = self.tls(option, "one", option, "two")
             self.assertEqual(getattr(tls, setting), "two")
 
-    def test_long_names(self) -> None:
-        """The same by the long names."""
-        tls = self.tls("--ca-file=a", "--crl-file=b", "--certificate=c")
-        self.assertEqual(
-            (tls.authorities, tls.revocations, tls.certificate), ("a", "b", "c")
-        )
-
     def test_variables(self) -> None:
-        """Else what a variable names; relative to the certificate directory."""
+        """The file of a variable comes second, relative to that directory."""
         for option, variable, default, setting in (self.CA, self.CRL, self.CERTIFICATE):
             self.file(default)
             options = (option, "") if setting == "certificate" else ()
@@ -756,7 +696,7 @@ class FileTests(Parsing):
                 self.assertEqual(getattr(self.tls(*options), setting), path)
 
     def test_defaults(self) -> None:
-        """Else the default in the certificate directory, if it is there."""
+        """The default in the certificate directory comes last, if it exists."""
         for option, variable, default, setting in (self.CA, self.CRL, self.CERTIFICATE):
             options = (option, "") if setting == "certificate" else ()
             for empty in (False, True):
@@ -768,33 +708,29 @@ class FileTests(Parsing):
                 os.unlink(path)
 
     def test_no_certificate(self) -> None:
-        """Without -n there is no client certificate, whatever else there is."""
+        """Without -n there is no client certificate, whatever files exist."""
         self.file("clientcert.pem")
         self.environ["TLS_CERTFILE"] = "/some/file"
         self.assertIsNone(self.tls().certificate)
 
     def test_directory(self) -> None:
-        """Option -C, else $CERTDIR, else the one that the C program has."""
+        """The certificate directory is that of -C, of $CERTDIR, or the default."""
         other = Path(self.mktemp()).absolute()
         other.mkdir()
         (other / "serverca.pem").write_text("x")
         wanted = str(other / "serverca.pem")
         self.assertEqual(self.tls("-C", str(other)).authorities, wanted)
-        spelling = f"--certificate-directory={other}"
-        self.assertEqual(self.tls(spelling).authorities, wanted)
         self.environ["CERTDIR"] = str(other)
         self.assertEqual(self.tls().authorities, wanted)
-        for empty in ("", None):
+        self.environ["SERVERCA"] = "ca.pem"
+        for unset in ({"CERTDIR": ""}, {}):
             del self.environ["CERTDIR"]
-            if empty is not None:
-                self.environ["CERTDIR"] = empty
-            self.environ["SERVERCA"] = "ca.pem"
-            wanted = "/etc/indimail/certs/ca.pem"
-            self.assertEqual(self.tls().authorities, wanted)
+            self.environ.update(unset)
+            self.assertEqual(self.tls().authorities, f"{CERTIFICATES}/ca.pem")
             self.environ["CERTDIR"] = "x"
 
     def test_no_directory(self) -> None:
-        """A directory that was named and is none is an error, where there is TLS."""
+        """A named certificate directory must be a directory, if there is TLS."""
         file = self.file("file")
         for path, reason in (
             (str(self.folder / "missing"), "file does not exist"),
@@ -811,17 +747,16 @@ class FileTests(Parsing):
             self.assertIsNone(self.host().tls)
 
     def test_absent_directory(self) -> None:
-        """The default directory alone, which no option names, may be absent."""
+        """The default directory may be absent, but may not be a file."""
         missing = str(self.folder / "missing")
         self.patch(configuration, "CERTIFICATES", missing)
         del self.environ["CERTDIR"]
         self.assertEqual(self.tls().authorities, None)
-        # But it may not be something else.
         self.patch(configuration, "CERTIFICATES", self.file("file"))
         self.fails("serverca.pem: not a directory", "--tls", "h", "25")
 
-    def test_present(self) -> None:
-        """A default that cannot be read is not one that is absent."""
+    def test_dangling_link(self) -> None:
+        """A default that is a dangling symbolic link counts as existing."""
         for option, _, default, setting in (self.CA, self.CRL, self.CERTIFICATE):
             options = (option, "") if setting == "certificate" else ()
             path = self.folder / default
@@ -829,45 +764,33 @@ class FileTests(Parsing):
             self.assertEqual(getattr(self.tls(*options), setting), str(path))
             path.unlink()
 
-    def test_empty_names(self) -> None:
-        """
-        An unset variable in a script, as -c "" or -L "" would be, does not
-        quietly mean to trust whom the system trusts, or to check no list.
-        """
-        for option in ("-c", "-L"):
-            self.wrong(option, "--tls", option, "", "h", "25")
-
 
 class CipherTests(Parsing):
     """Ciphers, from options, files and variables."""
 
     def ciphers(self, *arguments: str) -> tuple[str | None, str | None]:
-        """The list for TLS 1.2, and the suites for TLS 1.3."""
+        """Return the list for TLS 1.2, and the suites for TLS 1.3."""
         tls = self.tls(*arguments)
         return tls.ciphers, tls.suites
 
     def test_none(self) -> None:
-        """By default OpenSSL has its own opinion."""
+        """Without -f and variables OpenSSL's default is used."""
         self.assertEqual(self.ciphers(), (None, None))
 
     def test_list(self) -> None:
-        """Option -f: names of TLS 1.3 go to TLS 1.3, all others to TLS 1.2."""
+        """Names of TLS 1.3 suites in -f go to TLS 1.3, the others to TLS 1.2."""
         suite = "TLS_AES_256_GCM_SHA384"
+        both = f"{suite}:TLS_CHACHA20_POLY1305_SHA256"
         for value, wanted in (
             ("HIGH", ("HIGH", None)),
             (suite, (None, suite)),
             (f"HIGH:{suite}:!aNULL", ("HIGH:!aNULL", suite)),
-            (f"{suite}:TLS_CHACHA20_POLY1305_SHA256", (None, None)),
+            (both, (None, both)),
         ):
-            for spelling in (("-f", value), (f"--ciphers={value}",)):
-                found = self.ciphers(*spelling)
-                if wanted == (None, None):
-                    self.assertEqual(found, (None, value))
-                else:
-                    self.assertEqual(found, wanted)
+            self.assertEqual(self.ciphers("-f", value), wanted)
 
     def test_file(self) -> None:
-        """A file that holds one: its first word."""
+        """A file gives its first word."""
         for content in ("HIGH", "HIGH\n", "\n  HIGH and more\n", "HIGH\nLOW\n"):
             path = self.file("ciphers", content)
             self.assertEqual(self.ciphers("-f", path), ("HIGH", None))
@@ -875,7 +798,7 @@ class CipherTests(Parsing):
         self.assertEqual(self.ciphers("-f", name), ("HIGH", None))
 
     def test_file_of_this_name(self) -> None:
-        """A file in the current directory is taken with a slash in its name alone."""
+        """A file in the current directory is read only if its path has a slash."""
         name = "HIGH"
         Path(name).write_text("LOW")
         self.addCleanup(os.unlink, name)
@@ -883,7 +806,7 @@ class CipherTests(Parsing):
         self.assertEqual(self.ciphers("-f", f"./{name}"), ("LOW", None))
 
     def test_no_file(self) -> None:
-        """A file that cannot be read, or holds nothing, is an error."""
+        """A file that cannot be read, or is empty, is an error."""
         missing = str(self.folder / "missing")
         self.fails("file does not exist", "--tls", "-f", missing, "h", "25")
         self.fails("is a directory", "--tls", "-f", str(self.folder), "h", "25")
@@ -892,7 +815,9 @@ class CipherTests(Parsing):
             self.fails("no ciphers in", "--tls", "-f", empty, "h", "25")
 
     def test_variables(self) -> None:
-        """Else the variables, one for each."""
+        """Without -f, variables give list and suites; an empty one counts as unset."""
+        self.environ["TLS_CIPHER_LIST"] = self.environ["TLS_CIPHER_SUITE"] = ""
+        self.assertEqual(self.ciphers(), (None, None))
         self.environ["TLS_CIPHER_LIST"] = "HIGH"
         self.assertEqual(self.ciphers(), ("HIGH", None))
         self.environ["TLS_CIPHER_SUITE"] = "TLS_AES_256_GCM_SHA384"
@@ -900,105 +825,100 @@ class CipherTests(Parsing):
         self.assertEqual(self.ciphers("-f", "LOW"), ("LOW", None))
 
     def test_no_names(self) -> None:
-        """A list of nothing is not the default."""
+        """A list of colons is an error, not the default."""
         file = self.file("colons", "::\n")
         for value, shown in ((":", ":"), (file, "::")):
             self.fails(f"no usable cipher in '{shown}'", "--tls", "-f", value, "h", "1")
 
-    def test_empty_variables(self) -> None:
-        """A variable that is empty is as good as none."""
-        self.environ["TLS_CIPHER_LIST"] = self.environ["TLS_CIPHER_SUITE"] = ""
-        self.assertEqual(self.ciphers(), (None, None))
+
+class TableTests(SynchronousTestCase):
+    """The table of options."""
+
+    def test_once(self) -> None:
+        """No name and no letter occurs twice."""
+        words = [f"--{option.name}" for option in OPTIONS]
+        words += [f"-{option.letter}" for option in OPTIONS if option.letter]
+        self.assertEqual([word for word, n in Counter(words).items() if n > 1], [])
+
+    def test_letters_of_the_c_program(self) -> None:
+        """Each letter of the C program is an option."""
+        letters = {option.letter for option in OPTIONS}
+        self.assertLessEqual(set("qQvTipdDCncLzfMsmahHlrRt" + "46Ie"), letters)
+
+    def test_words(self) -> None:
+        """An option accepts all words that its value may be."""
+        counted = 0
+        for option in OPTIONS:
+            for word in option.value.words() if option.value is not None else ():
+                option.read(word)
+                counted += 1
+        self.assertGreater(counted, 10)
+
+    def test_defaults(self) -> None:
+        """The options of one key have one default at most, which is accepted."""
+        keys = [option.key for option in OPTIONS if option.default is not None]
+        self.assertEqual([key for key, n in Counter(keys).items() if n > 1], [])
+        for option in OPTIONS:
+            if option.default is not None:
+                self.assertEqual(Options()[option.key], option.read(option.default))
 
 
 class HelpTests(Parsing):
-    """What is said of the options, held against the parser."""
-
-    def test_every_option(self) -> None:
-        """
-        Every option that there is has its place in the help, and the reverse,
-        with the same letter, and with a value if it takes one.
-        """
-        options = Options()
-        # The parser knows a letter as a long name, too.
-        takes = {
-            name.removesuffix("="): name.endswith("=")
-            for name in options.longOpt
-            if len(name.removesuffix("=")) > 1
-        }
-        letters = {
-            letter: options.synonyms[letter]
-            for letter in options.shortOpt.replace(":", "")
-        }
-        self.assertEqual({entry.name: bool(entry.value) for entry in ENTRIES}, takes)
-        self.assertEqual(
-            {entry.letter: entry.name for entry in ENTRIES if entry.letter}, letters
-        )
-
-    def test_once(self) -> None:
-        """No name, and no letter, is there twice."""
-        names = [entry.name for entry in ENTRIES]
-        letters = [entry.letter for entry in ENTRIES if entry.letter]
-        self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(len(letters), len(set(letters)))
-
-    def test_man_page(self) -> None:
-        """Every letter of the C program is still there."""
-        letters = {entry.letter for entry in ENTRIES}
-        self.assertLessEqual(set("qQvTipdDCncLzfMsmahHlrRt" + "46Ie"), letters)
-
-    def test_works(self) -> None:
-        """Every option in the help can be used as it says, by letter and by name."""
-        for entry in ENTRIES:
-            if entry.name in ("help", "version"):
-                continue
-            value = VALUES.get(entry.name, "x") if entry.value else None
-            arguments = [] if value is None else [value]
-            arguments += NEEDED.get(entry.name, ())
-            by_name = self.host(f"--{entry.name}", *arguments)
-            if entry.letter:
-                self.assertEqual(self.host(f"-{entry.letter}", *arguments), by_name)
+    """--help and --version."""
 
     def test_text(self) -> None:
-        """Every option is in the text, by its names; no line is too long."""
+        """The help has each group and option, in 80 columns of ASCII."""
         text = help_text()
-        for entry in ENTRIES:
-            self.assertIn(f"--{entry.name}{entry.value and ' '}{entry.value}", text)
-            self.assertTrue(entry.text)
-            self.assertTrue(entry.text[0].islower() or entry.text[0].isupper())
-        for title, _ in GROUPS:
-            self.assertIn(f"\n{title}:\n", text)
+        for option in OPTIONS:
+            value = f" {option.value.name} " if option.value is not None else " "
+            self.assertIn(f"--{option.name}{value}", text)
+        for group in GROUPS:
+            self.assertIn(f"\n{group.title}:\n", text)
         for line in text.splitlines():
             self.assertLessEqual(len(line), 80, line)
             self.assertEqual(line, line.rstrip())
             self.assertTrue(line.isascii())
         self.assertTrue(text.endswith("\n"))
 
-    def shown(self, option: str) -> str:
-        """What is printed for an option that only prints."""
+    def test_facts(self) -> None:
+        """The help lists the dialects and versions, and has defaults and directory."""
+        text = " ".join(help_text().split())
+        names = ", ".join(dialects.NAMES[:-1])
+        for words in (
+            f"PROTOCOL is {names} or {dialects.NAMES[-1]} ",
+            "VERSION is TLSv1_2, TLSv1_3 or MIN:MAX (default: TLSv1_2:TLSv1_3)",
+            "(default: 2+58)",
+            "print errors (default)",
+            CERTIFICATES,
+        ):
+            self.assertIn(words, text)
+
+    def shown(self, *options: str) -> str:
+        """Return what is printed before the process would exit with status 0."""
         out: list[bytes] = []
 
         def write(descriptor: int, data: bytes) -> int:
             self.assertEqual(descriptor, 1)
-            # Not all at once, as with a pipe that is nearly full.
+            # write() takes a part, as a pipe does that is nearly full.
             out.append(data[:100])
             return len(out[-1])
 
         self.patch(os, "write", write)
-        error = self.assertRaises(SystemExit, self.parse, option)
+        error = self.assertRaises(SystemExit, self.parse, *options)
         self.assertEqual(error.code, 0)
         return b"".join(out).decode("ascii")
 
     def test_help(self) -> None:
-        """--help prints it, and succeeds."""
+        """--help prints the help and exits, whatever follows."""
         self.assertEqual(self.shown("--help"), help_text())
+        self.assertEqual(self.shown("-v", "--help", "-p", "x"), help_text())
 
     def test_version(self) -> None:
-        """--version prints our version, not Twisted's, and succeeds."""
+        """--version prints the version of this package and exits."""
         self.assertEqual(self.shown("--version"), f"tcpclient {__version__}\n")
 
     def test_not_printed(self) -> None:
-        """Where nothing can be printed that is an error, not silence."""
+        """A failure to print is an error."""
 
         def write(descriptor: int, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "full")
@@ -1008,23 +928,19 @@ class HelpTests(Parsing):
             self.fails("unable to write standard output: no space left", option)
 
     def test_usage(self) -> None:
-        """Under ``twist`` an error is not followed by a page of help."""
+        """Under ``twist`` an error comes with one line about --help, not the help."""
         for usage_text in (Options().getUsage(), Options().getUsage(width=40)):
             self.assertIn("--help", usage_text)
             self.assertEqual(usage_text.count("\n"), 1)
 
-    def test_directory(self) -> None:
-        """The help names the directory that is used."""
-        self.assertIn(CERTIFICATES, help_text())
-
 
 class ParentTests(Parsing):
-    """Under ``twist``."""
+    """The options as ``twist`` uses them."""
 
     level = LogLevel.info
 
     def under(self, log: object, *arguments: str) -> dict[str, Any]:
-        """The options of ``twist`` after ours have been parsed."""
+        """Return the options of ``twist`` after those of the command are parsed."""
         options = Options()
         parent: dict[str, Any] = {"logFile": log, "logLevel": self.level}
         options.parent = parent  # type: ignore[assignment]
@@ -1032,28 +948,28 @@ class ParentTests(Parsing):
         return parent
 
     def test_log(self) -> None:
-        """Its log does not go where the server's bytes go."""
+        """A log on stdout moves to stderr: stdout has the server's bytes."""
         self.assertIs(self.under(sys.stdout)["logFile"], sys.stderr)
 
     def test_other_log(self) -> None:
-        """A log elsewhere stays there."""
+        """A log to another file stays there."""
         log = io.StringIO()
         self.assertIs(self.under(log)["logFile"], log)
 
     def test_level(self) -> None:
-        """The log keeps to warnings, unless what happens was asked for."""
+        """The default level becomes warn, unless -v is given."""
         log = io.StringIO()
         self.assertIs(self.under(log)["logLevel"], LogLevel.warn)
         self.assertIs(self.under(log, "-q")["logLevel"], LogLevel.warn)
         self.assertIs(self.under(log, "-v")["logLevel"], LogLevel.info)
 
     def test_other_level(self) -> None:
-        """Another level was chosen by somebody, and stays."""
+        """A level that is not the default stays."""
         for self.level in (LogLevel.debug, LogLevel.error):
             self.assertIs(self.under(io.StringIO())["logLevel"], self.level)
 
     def test_errors(self) -> None:
-        """Whatever is wrong is an error that ``twist`` knows."""
+        """A SettingsError becomes a UsageError, the only one that ``twist`` catches."""
         missing = str(self.folder / "missing")
         error = self.assertRaises(
             usage.UsageError, self.under, sys.stdout, "--tls", "-f", missing
@@ -1062,18 +978,18 @@ class ParentTests(Parsing):
 
 
 class AnythingTests(SynchronousTestCase):
-    """What holds for all command lines."""
+    """Properties of all command lines."""
 
     def setUp(self) -> None:
-        """Nothing is printed where the results of tests are."""
+        """Discard what is printed."""
         self.patch(os, "write", lambda descriptor, data: len(data))
 
     @patient
     @given(
         st.lists(
             st.one_of(
-                st.sampled_from([f"-{e.letter}" for e in ENTRIES if e.letter]),
-                st.sampled_from([f"--{e.name}" for e in ENTRIES if e.name != "help"]),
+                st.sampled_from([f"-{o.letter}" for o in OPTIONS if o.letter]),
+                st.sampled_from([f"--{o.name}" for o in OPTIONS if o.name != "help"]),
                 st.text(WORD, max_size=6),
                 st.sampled_from(["h", "25", "0", "x", "--", "", "smtp", "5+10"]),
             ),
@@ -1081,7 +997,7 @@ class AnythingTests(SynchronousTestCase):
         )
     )
     def test_anything(self, arguments: list[str]) -> None:
-        """A command line is right, or wrong, or cannot be met; never a surprise."""
+        """Parsing gives settings within bounds, or one of the documented errors."""
         options = Options()
         try:
             options.parseOptions(arguments)

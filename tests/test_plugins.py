@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import programs, servers
+from tests import servers
 from tests.certificates import shared
 from tests.command import (
     ROOT,
@@ -27,27 +27,28 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.programs import run as run_program
 from tests.test_packaging import Environment, artefacts, install
-from tests.transcripts import Conversation
+from tests.test_tutorial import programs
+from tests.transcripts import Exchange
 from twisted_tcpclient.dialects import (
     LINE,
     NAMES,
     Bytes,
     Dialect,
     Dialogue,
-    Line,
     Parameters,
     Send,
-    Step,
     smtp,
 )
 from twisted_tcpclient.dialogue import MOST
-from twisted_tcpclient.errors import BadReply, DialectFailed
+from twisted_tcpclient.errors import DialectFailed
 from twisted_tcpclient.plugin import DialectPlugin
 from twisted_tcpclient.stages.base import StagedEndpoint
 from twisted_tcpclient.stages.greeting import greeting_from
 from twisted_tcpclient.stages.negotiation import Negotiation
 
+PAGE = ROOT / "doc" / "writing-a-dialect.rst"
 EXAMPLE = ROOT / "doc" / "examples" / "nbd"
 
 #: NBD's option number 3, a list of what there is, and 2, the end.
@@ -86,7 +87,7 @@ react(lambda *args: Deferred.fromCoroutine(main(*args)), sys.argv[1:])
 
 
 class Installed:
-    """The example, installed where we are, with what was so before."""
+    """The example, installed in an environment of its own."""
 
     def __init__(self) -> None:
         self.environment: Environment = install(artefacts().wheel, "dialects")
@@ -107,15 +108,15 @@ class Installed:
 
 @cache
 def installed() -> Installed:
-    """Install it, once."""
+    """Install the example, once."""
     return Installed()
 
 
 class ExampleTests(SynchronousTestCase):
-    """The example in the documentation, installed and used."""
+    """The example of the documentation, installed and used."""
 
     def test_size(self) -> None:
-        """It is complete in thirty lines, those that are empty not counted."""
+        """The package has at most thirty lines, blank lines not counted."""
         lines = [
             line
             for path in EXAMPLE.rglob("*.*")
@@ -126,8 +127,8 @@ class ExampleTests(SynchronousTestCase):
         self.assertLessEqual(len(lines), 30)
 
     def test_page(self) -> None:
-        """Every file of it stands in the documentation as it is."""
-        page = (ROOT / "doc" / "writing-a-dialect.rst").read_text()
+        """The page shows every file of the package as it is."""
+        page = PAGE.read_text()
         for name in (
             "pyproject.toml",
             "nbd_starttls.py",
@@ -137,19 +138,40 @@ class ExampleTests(SynchronousTestCase):
             self.assertIn(f"\n\n{text}\n", page)
             self.assertIn(f"``{name}``", page)
 
-    def test_without_network(self) -> None:
-        """What the page says of testing a dialect without a network works."""
-        page = (ROOT / "doc" / "writing-a-dialect.rst").read_text()
-        start = page.index("    from nbd_starttls import dialogue\n")
-        program = textwrap.dedent(page[start : page.index("\n\n\n", start)])
-        self.assertEqual(program.count("assert"), 3)
-        outcome = programs.run(
-            sys.executable, "-c", program, PYTHONPATH=f"{EXAMPLE}:{ROOT}"
-        )
+    def test_transcript(self) -> None:
+        """The page's test with the transcript of an RFC passes."""
+        program, _ = programs(PAGE)[2]
+        self.assertIn("RFC_3207", program)
+        outcome = run_program(sys.executable, "-c", program, PYTHONPATH=str(ROOT))
         self.assertEqual((outcome.status, outcome.err), (0, b""))
 
+    def test_tests(self) -> None:
+        """The page's tests pass with the dialect, and fail with a fault in it."""
+        tests, _ = programs(PAGE)[3]
+        dialect = (EXAMPLE / "nbd_starttls.py").read_text()
+        for sound, faulty, status in (
+            ("", "", 0),
+            ("& 1:", "& 2:", 1),
+            ('"IHAVEOPT", 5, 0', '"IHAVEOPT", 6, 0', 1),
+            ("Bytes(20)", "Bytes(21)", 1),
+            ("!= (0x3E889045565A9, 5)", "== ()", 1),
+            ("kind != 1", "kind == 7", 1),
+            ("not greeting.startswith", "greeting.startswith", 1),
+        ):
+            self.assertIn(sound, dialect)
+            folder = Path(self.mktemp()).absolute()
+            folder.mkdir()
+            text = dialect.replace(sound, faulty) if sound else dialect
+            (folder / "nbd_starttls.py").write_text(text)
+            (folder / "test_nbd_starttls.py").write_text(tests)
+            path = f"{folder}{os.pathsep}{ROOT}"
+            outcome = run_program(
+                sys.executable, folder / "test_nbd_starttls.py", PYTHONPATH=path
+            )
+            self.assertEqual(outcome.status, status, (faulty, outcome.err))
+
     def test_before(self) -> None:
-        """Before it is installed there is no such dialect."""
+        """Before it is installed its name is unknown."""
         complaint = installed().before.complaint()
         self.assertIn("-s: no such protocol: 'nbd' (there are: ftp,", complaint)
         self.assertNotIn("nbd)", complaint)
@@ -157,8 +179,9 @@ class ExampleTests(SynchronousTestCase):
 
     def test_command(self) -> None:
         """
-        At once ``-s`` knows it, in any case, and a real server understands it.  That
-        it hangs up without close_notify is told, as of any server.
+        Once it is installed, ``-s`` finds it in any case, and a real server understands
+        it. That server closes TCP without close_notify, which is reported as with any
+        server.
         """
         outcome = installed().run(
             *("-s", "NBD", *trusting(), "-n", str(shared().client)),
@@ -170,7 +193,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn("cut short: no close_notify", outcome.complaint())
 
     def test_string(self) -> None:
-        """So do endpoint strings, in a program that imports only Twisted."""
+        """Endpoint strings find it, in a program that imports only Twisted."""
         certificates = shared()
         description = (
             f"starttls:nbd:localhost:{servers.nbd().port}"
@@ -182,7 +205,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(b"\0\0\0\4disk", outcome.out)
 
     def test_listed(self) -> None:
-        """It is listed where all names are."""
+        """It is listed wherever all names are listed."""
         for known in (
             installed().run("-s", "nonsense", "localhost", "1").err,
             installed().run("starttls:nonsense:localhost", program=TALK).err,
@@ -193,13 +216,15 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(b"\nOther packages have, for -s: nbd\n", told)
 
     def test_no_greeting(self) -> None:
-        """That it has no greeting is said of it as of ours."""
+        """
+        The message about a greeting that it does not have is that of built-in dialects.
+        """
         description = "starttls:nbd:localhost:greeting=yes"
         outcome = installed().run(description, program=TALK)
         self.assertIn("starttls: greeting: nbd has none", outcome.err)
 
     def test_attacks(self) -> None:
-        """What holds for our dialects holds for it: each of these is refused."""
+        """The attacks that fail against built-in dialects fail against it."""
         greeting, reply = b"NBDMAGICIHAVEOPT\0\3", b"\0\3\xe8\x89\4Ue\xa9\0\0\0\5"
         early = {
             b"220 mail.example.test\r\n": "the server does not speak NBD",
@@ -239,20 +264,20 @@ class ExampleTests(SynchronousTestCase):
 
 
 class DropInTests(SynchronousTestCase):
-    """What a drop-in may be, good and bad."""
+    """Drop-ins, good and bad."""
 
     def setUp(self) -> None:
-        """Make a place for drop-ins, and for the modules that they point to."""
+        """Make a directory for drop-ins and for the modules to which they point."""
         self.folder = Path(self.mktemp()).absolute()
         (self.folder / "twisted" / "plugins").mkdir(parents=True)
         self.path = f"{self.folder}{os.pathsep}{ROOT}"
 
     def drop_in(self, name: str, text: str) -> None:
-        """Add one."""
+        """Add a drop-in."""
         (self.folder / "twisted" / "plugins" / f"{name}.py").write_text(text)
 
     def dialect(self, name: str, module: str, text: str) -> None:
-        """Add a drop-in for a dialect, and a module with it."""
+        """Add a drop-in for a dialect, and a module with the dialect."""
         self.drop_in(
             f"{module}_plugin",
             "from twisted_tcpclient.plugin import DialectPlugin\n"
@@ -266,17 +291,17 @@ class DropInTests(SynchronousTestCase):
         (self.folder / f"{module}.py").write_text(text)
 
     def run_command(self, *arguments: str) -> Outcome:
-        """Run the command where these are found."""
+        """Run the command with the drop-ins."""
         return run(*arguments, env=environment(PYTHONPATH=self.path))
 
     def complaint(self, name: str) -> str:
-        """What the command says of a dialect that it cannot use."""
+        """Return the message of the command about a dialect that it cannot use."""
         outcome = self.run_command("-s", name, "localhost", "1")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         return outcome.complaint()
 
     def tell(self, program: str) -> object:
-        """The JSON that a program prints."""
+        """Return the JSON that a program prints."""
         outcome = run(
             command=(sys.executable, "-c", f"import json, sys\n{program}"),
             env=environment(PYTHONPATH=self.path),
@@ -286,8 +311,8 @@ class DropInTests(SynchronousTestCase):
 
     def test_comes_and_goes(self) -> None:
         """
-        A dialect is there when its drop-in is, and gone when it is: what Twisted has
-        noted down of drop-ins in between changes nothing.
+        A dialect is found while its drop-in is there, whatever Twisted's cache of
+        drop-ins says.
         """
         names = (
             "from twisted_tcpclient import registry\n"
@@ -304,8 +329,8 @@ class DropInTests(SynchronousTestCase):
 
     def test_light(self) -> None:
         """
-        Neither the plugin system nor anything of another package is loaded for a
-        dialect of ours; and for one of another package, of them only that.
+        The use of a built-in dialect imports neither the plugin system nor other
+        packages; the use of another dialect imports its module only.
         """
         self.dialect("first", "one", "raise SystemExit('loaded')")
         text = "DIALECTS = (Dialect('second', None, '', None),)"
@@ -325,8 +350,8 @@ class DropInTests(SynchronousTestCase):
             [[], ["twisted.plugin", "twisted_tcpclient.plugin", "two"]],
         )
 
-    def test_ours_come_first(self) -> None:
-        """Nobody takes the name of a dialect of ours."""
+    def test_built_in_first(self) -> None:
+        """Another package cannot replace a built-in dialect."""
         self.dialect("smtp", "mine", "raise SystemExit('loaded')")
         program = (
             "from twisted_tcpclient import registry\n"
@@ -336,7 +361,7 @@ class DropInTests(SynchronousTestCase):
         self.assertEqual(self.tell(program), ["RFC 3207", []])
 
     def test_two_of_a_name(self) -> None:
-        """Where two packages have a name, none of them is taken, and both are named."""
+        """A name that two packages have is an error that names both modules."""
         for module in ("one", "two"):
             text = "DIALECTS = (Dialect('same', 1, '', None),)"
             self.dialect("same", module, text)
@@ -345,8 +370,8 @@ class DropInTests(SynchronousTestCase):
 
     def test_unusable(self) -> None:
         """
-        A dialect that is announced and is not there is one line, with its name and
-        that of its module; under ``twist`` it is an error like any other.
+        A dialect that is announced and cannot be used is an error of one line with its
+        name and its module, under ``twist`` and in endpoint strings, too.
         """
         self.dialect("absent", "absence", "DIALECTS = ()")
         said = self.complaint("absent")
@@ -386,8 +411,8 @@ class DropInTests(SynchronousTestCase):
 
     def test_broken_neighbour(self) -> None:
         """
-        A drop-in that cannot be loaded, whoever brings it, is no reason not to find a
-        dialect: it is told in one line, with its place, unless -q is given.
+        A drop-in that cannot be imported does not hide other dialects; a warning of one
+        line has its place, unless -q is given.
         """
         self.drop_in("broken", "import nowhere_at_all\n")
         self.drop_in("wrong", "def (\n")
@@ -445,8 +470,8 @@ class DropInTests(SynchronousTestCase):
 
     def test_fault(self) -> None:
         """
-        A dialect that raises what it should not is one line, with its name and the
-        place; nothing of what the server said is in it.
+        A dialect that raises another exception is an error of one line, with its name
+        and the place, and without words of the server.
         """
         text = """
             def dialogue(parameters):
@@ -474,21 +499,21 @@ class DropInTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """The names that a dialect may have."""
+    """The names of dialects."""
 
     def test_names(self) -> None:
-        """A name needs no quotes anywhere; another is an error to whoever gives it."""
+        """A plugin takes names that need no quotes, and no others."""
         for name in (*NAMES, "x", "9p"):
             self.assertEqual(DialectPlugin(name, "module").name, name)
         for name in ("", "NBD", "a:b", "a b", "-s", "a\n", "a_b", "\xe4"):
             self.assertRaises(ValueError, DialectPlugin, name, "module")
 
 
-def conversation(dialogue: Any) -> Conversation:
-    """A connection behind a dialect that anyone might have written."""
+def exchange(dialogue: Any) -> Exchange:
+    """Begin a connection through a dialect of another package."""
     dialect = Dialect("strange", None, "", dialogue)
     protocol: Any = type("Strange", (Negotiation,), {"dialect": dialect})
-    return Conversation(
+    return Exchange(
         lambda tcp, clock: StagedEndpoint(
             tcp, lambda factory, address: protocol("", factory, address, clock, 60)
         )
@@ -496,65 +521,34 @@ def conversation(dialogue: Any) -> Conversation:
 
 
 class BoundsTests(SynchronousTestCase):
-    """A dialect of another package is held to the bounds of ours."""
+    """The bounds, for a dialect of another package."""
 
-    def failed(self, conversation: Conversation) -> str:
-        """What is said of it; the connection is gone, and nothing is left."""
-        self.assertIsInstance(conversation.error, DialectFailed)
-        self.assertTrue(conversation.wire.disconnecting)
-        self.assertEqual((conversation.factory.built, conversation.left), ([], []))
-        said = str(conversation.error)
+    def failed(self, exchange: Exchange) -> str:
+        """
+        Return the message; check that the connection is aborted and no call is left.
+        """
+        self.assertIsInstance(exchange.error, DialectFailed)
+        self.assertTrue(exchange.transport.disconnecting)
+        self.assertEqual((exchange.factory.built, exchange.left), ([], []))
+        said = str(exchange.error)
         self.assertTrue(said.startswith("the dialect strange "), said)
         return said
 
     def test_endless_talk(self) -> None:
-        """One that never stops to send is stopped."""
+        """A dialect that sends without end is stopped at the bound."""
 
         def dialogue(parameters: Parameters) -> Dialogue:
             for _ in range(1000):
                 yield Send(bytes(1000))
 
-        said = self.failed(endless := conversation(dialogue))
+        said = self.failed(endless := exchange(dialogue))
         self.assertIn("speaks without end", said)
-        self.assertLessEqual(len(endless.wire.value()), MOST)
-
-    def test_endless_questions(self) -> None:
-        """One that never has enough is stopped, whether it takes lines or bytes."""
-        for step in (LINE, Bytes(7)):
-
-            def dialogue(parameters: Parameters, step: Step = step) -> Dialogue:
-                while True:
-                    yield step
-
-            asking = conversation(dialogue)
-            for _ in range(MOST // 7 + 1):
-                asking.hear(b"a line\n")
-            self.assertIsInstance(asking.error, BadReply)
-
-    def test_too_many_bytes(self) -> None:
-        """One that wants more than may come is not waited for."""
-        asking = conversation(lambda parameters: iter([Bytes(1 << 40)]))
-        self.assertIsInstance(asking.error, BadReply)
-
-    def test_no_steps(self) -> None:
-        """What is no step ends it, and so does nothing at all to send."""
-        for step, kind in (
-            (None, "NoneType"),
-            (b"STARTTLS", "bytes"),
-            (Line, "type"),
-            (Send(b""), "Send"),
-            (Send("STARTTLS"), "Send"),  # type: ignore[arg-type]
-            (Bytes(1.5), "Bytes"),  # type: ignore[arg-type]
-        ):
-            said = self.failed(conversation(lambda parameters, s=step: iter([s])))
-            self.assertEqual(
-                said, f"the dialect strange yields what is no step: {kind}"
-            )
+        self.assertLessEqual(len(endless.transport.value()), MOST)
 
     def test_errors(self) -> None:
         """
-        What it raises is kept as the cause; the message has the kind, and nothing of
-        what the server said.
+        The exception of a dialect is the cause of the error, whose message has its type
+        and no words of the server.
         """
 
         def later(parameters: Parameters) -> Dialogue:
@@ -574,7 +568,7 @@ class BoundsTests(SynchronousTestCase):
             (lambda parameters: None, TypeError),
             (lambda: None, TypeError),
         ):
-            strange = conversation(dialogue)
+            strange = exchange(dialogue)
             strange.hear(b"secret\n")
             said = self.failed(strange)
             self.assertIn(f"has failed: {kind.__name__} (", said)
@@ -582,21 +576,21 @@ class BoundsTests(SynchronousTestCase):
             self.assertIsInstance(strange.error.__cause__, kind)
 
     def test_place(self) -> None:
-        """The place is where the dialect was, not where we noticed."""
+        """The message has the line of the dialect, not one of the engine."""
 
         def dialogue(parameters: Parameters) -> Dialogue:
             yield Bytes(0)
 
         path = Path(__file__)
         line = 1 + path.read_text().splitlines().index("            yield Bytes(0)")
-        self.assertIn(f"({path}, line {line})", self.failed(conversation(dialogue)))
+        self.assertIn(f"({path}, line {line})", self.failed(exchange(dialogue)))
 
     def test_nothing(self) -> None:
-        """One that has nothing to say leads to TLS at once."""
-        self.assertIsNotNone(conversation(lambda parameters: iter(())).result)
+        """A dialect without steps leads to TLS at once."""
+        self.assertIsNotNone(exchange(lambda parameters: iter(())).result)
 
     def test_greeting(self) -> None:
-        """A greeting that is not made, or not of bytes, is the dialect's fault."""
+        """A dialect whose greeting raises or is not bytes is at fault."""
         for greeting, kind in (
             (lambda host: 1 // 0, "ZeroDivisionError"),
             (lambda host: "220 ready", "TypeError"),

@@ -34,9 +34,9 @@ TIMEOUT = 30
 
 class Reader(Protocol):
     """
-    Waits for what a server says.
+    A protocol that waits for words of the server.
 
-    :ivar gone: fires when the connection is.
+    :ivar gone: fires at the loss of the connection.
     """
 
     transport: Any
@@ -48,19 +48,19 @@ class Reader(Protocol):
         self._found: Deferred[bytes] | None = None
 
     def until(self, wanted: bytes) -> Deferred[bytes]:
-        """All that comes, up to and including that."""
+        """Return all data up to a text, the text included."""
         found: Deferred[bytes] = Deferred()
         self._wanted, self._found = wanted, found
         self._look()
         return found
 
     def dataReceived(self, data: bytes) -> None:
-        """Look."""
+        """Keep the data, and look for the text."""
         self.received += data
         self._look()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire."""
         if self._found is not None:
             text = f"{self._wanted!r} never came, only {self.received!r}"
             self._found.errback(AssertionError(text))
@@ -79,7 +79,7 @@ class ProtocolTests(TestCase):
     timeout = 120
 
     def endpoint(self, dialect: str, port: int, name: str) -> IStreamClientEndpoint:
-        """STARTTLS to a server, which is to have a certificate for that name."""
+        """Return an endpoint with STARTTLS that verifies a name."""
         creator = ConnectionCreator(
             TLSSettings(authorities=str(certificates.shared().ca), name=name)
         )
@@ -89,11 +89,12 @@ class ProtocolTests(TestCase):
     @inlineCallbacks
     def converse(self, dialect: str, port: int, *exchanges: tuple[bytes, bytes]) -> Any:
         """
-        Connect twice: to whom it is, with a few words inside TLS, and to whom it
-        is not.
+        Connect with the right name and exchange a few words inside TLS; then check that
+        another name is refused.
 
-        :param exchanges: what to say, and what has to come for it.
-        :returns: all that came, in pieces.
+        :param exchanges: pairs of bytes to send and text to wait for.
+
+        :returns: the data that came for each pair.
         """
         factory = Factory.forProtocol(Reader)
         client: Any = yield self.endpoint(dialect, port, "localhost").connect(factory)
@@ -109,7 +110,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_smtp(self) -> Any:
-        """Postfix: EHLO, without an offer of STARTTLS now."""
+        """Postfix: EHLO inside TLS, which offers no STARTTLS."""
         (offer,) = yield self.converse(
             "smtp", servers.postfix().smtp, (b"EHLO [127.0.0.1]\r\n", b"250 ")
         )
@@ -118,7 +119,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_pop3(self) -> Any:
-        """Dovecot: USER and PASS."""
+        """Dovecot: USER and PASS inside TLS."""
         dovecot = servers.dovecot()
         yield self.converse(
             "pop3",
@@ -129,14 +130,14 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_imap(self) -> Any:
-        """Dovecot: LOGIN."""
+        """Dovecot: LOGIN inside TLS."""
         dovecot = servers.dovecot()
         login = f"1 LOGIN {dovecot.user} {dovecot.password}\r\n".encode()
         yield self.converse("imap", dovecot.imap, (login, b"1 OK"))
 
     @inlineCallbacks
     def test_lmtp(self) -> Any:
-        """Dovecot: LHLO, without an offer of STARTTLS now."""
+        """Dovecot: LHLO inside TLS, which offers no STARTTLS."""
         (offer,) = yield self.converse(
             "lmtp", servers.dovecot().lmtp, (b"LHLO [127.0.0.1]\r\n", b"250 ")
         )
@@ -144,7 +145,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_sieve(self) -> Any:
-        """Dovecot: it says its capabilities again, unasked, and without STARTTLS."""
+        """Dovecot: capabilities come unasked inside TLS, without STARTTLS."""
         capabilities, _ = yield self.converse(
             "sieve",
             servers.dovecot().sieve,
@@ -156,7 +157,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_ftp(self) -> Any:
-        """Vsftpd: PBSZ, PROT (RFC 4217, 9), and a login."""
+        """Vsftpd: PBSZ, PROT (RFC 4217, 9) and a login inside TLS."""
         yield self.converse(
             "ftp",
             servers.vsftpd().port,
@@ -168,7 +169,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_nntp(self) -> Any:
-        """INN: CAPABILITIES, without an offer of STARTTLS now."""
+        """INN: CAPABILITIES inside TLS, without STARTTLS."""
         (offer,) = yield self.converse(
             "nntp", servers.nnrpd().port, (b"CAPABILITIES\r\n", b"\r\n.\r\n")
         )
@@ -177,7 +178,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_nntp_of_two_modes(self) -> Any:
-        """INN's innd lists STARTTLS only after MODE READER (RFC 3977, 5.3)."""
+        """INN: innd lists STARTTLS only after MODE READER (RFC 3977, 5.3)."""
         (offer,) = yield self.converse(
             "nntp", servers.innd().port, (b"CAPABILITIES\r\n", b"\r\n.\r\n")
         )
@@ -186,7 +187,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_ldap(self) -> Any:
-        """Slapd: an anonymous bind."""
+        """Slapd: an anonymous bind inside TLS."""
         yield self.converse(
             "ldap",
             servers.slapd().port,
@@ -198,7 +199,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_postgres(self) -> Any:
-        """PostgreSQL: a login, and whether it knows that there is TLS."""
+        """PostgreSQL: a login, after which the server reports TLS."""
         start = b"\0\3\0\0user\0postgres\0\0"
         query = b"select ssl from pg_stat_ssl where pid = pg_backend_pid()\0"
         ready = b"Z\0\0\0\x05I"
@@ -212,7 +213,10 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_mysql(self) -> Any:
-        """MariaDB: a login with the flags said before, and the cipher it sees."""
+        """
+        MariaDB: a login with the flags of the request, after which the server reports
+        the cipher.
+        """
         login = (
             mysql.CAPABILITIES.to_bytes(4, "little")
             + mysql.LARGEST_PACKET.to_bytes(4, "little")
@@ -233,7 +237,7 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def check_xmpp(self, dialect: str, port: int, namespace: str) -> Any:
-        """A stream of our own inside TLS, and what its features are."""
+        """Open a stream inside TLS, and check its features."""
         header = f"<stream:stream to='localhost' version='1.0' {STREAMS}"
         (features,) = yield self.converse(
             dialect,
@@ -245,21 +249,21 @@ class ProtocolTests(TestCase):
 
     @inlineCallbacks
     def test_xmpp(self) -> Any:
-        """Prosody: after TLS one may log in."""
+        """Prosody: inside TLS it offers a login."""
         port = servers.prosody().client
         features = yield self.check_xmpp("xmpp", port, "jabber:client")
         self.assertIn(b"SCRAM-SHA-1", features)
 
     @inlineCallbacks
     def test_xmpp_server(self) -> Any:
-        """Prosody: after TLS a server may prove who it is."""
+        """Prosody: inside TLS it offers EXTERNAL to a server."""
         port = servers.prosody().server
         features = yield self.check_xmpp("xmpp-server", port, "jabber:server")
         self.assertIn(b"dialback", features)
 
     @inlineCallbacks
     def test_irc(self) -> Any:
-        """InspIRCd: NICK and USER."""
+        """InspIRCd: NICK and USER inside TLS."""
         yield self.converse(
             "irc",
             servers.inspircd().port,
@@ -267,10 +271,7 @@ class ProtocolTests(TestCase):
         )
 
     def test_command(self) -> None:
-        """
-        On the command line, too, the domain that XMPP is asked for is the name
-        that the certificate has to have.
-        """
+        """The command sends the name of -m as the domain of XMPP, and verifies it."""
         arguments = ["-s", "XMPP", "-m", "localhost"]
         arguments += ["-c", str(certificates.shared().ca)]
         arguments += [servers.HOST, str(servers.prosody().client)]
@@ -289,17 +290,19 @@ class ProtocolTests(TestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """The table in the documentation says what there is."""
+    """The table of the documentation agrees with the code."""
 
     def rows(self) -> dict[str, list[str]]:
-        """What the table says, by name."""
+        """Return the rows of the table, by name."""
         text = (Path(__file__).parent.parent / "doc" / "dialects.rst").read_text()
         table = re.split(r"\n=+ [= ]+\n", text)[2]
         rows = [re.split(r" {2,}", line) for line in table.splitlines()]
         return {name: rest for name, *rest in rows}
 
     def test_registry(self) -> None:
-        """Every dialect has its row: RFC, port, and whether it can greet."""
+        """
+        Each dialect has a row with its RFC, its port, and whether it has a greeting.
+        """
         rows = self.rows()
         self.assertEqual(tuple(rows), dialects.NAMES)
         for dialect in map(dialects.find, dialects.NAMES):
@@ -309,16 +312,16 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(greeting, "yes" if dialect.greeting else "no")
 
     def test_servers(self) -> None:
-        """The server it was tested with is the one in the test above."""
+        """The server of a row is the one in the test above."""
         for name, (_, _, server, _) in self.rows().items():
             test = getattr(ProtocolTests, f"test_{name.replace('-', '_')}", None)
             if test is None:
                 self.assertEqual((name, server), ("telnet", "transcripts"))
             else:
-                tested = test.__doc__.partition(":")[0]
+                tested = test.__doc__.strip().partition(":")[0]
                 self.assertEqual(tested.lower(), server.lower())
 
     def test_flags(self) -> None:
-        """The flags that a client of MySQL has to repeat are the ones we say."""
+        """The flags that a client of MySQL has to repeat are those of the request."""
         text = (Path(__file__).parent.parent / "doc" / "dialects.rst").read_text()
         self.assertIn(f"``0x{mysql.CAPABILITIES:08x}``", text)

@@ -1,5 +1,6 @@
 """
-The race of addresses: who starts when, who wins, and what the losers report.
+The race of addresses: when attempts start, which one wins, and how failures are
+reported.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from threading import Event
 from typing import Any
 from unittest import skipUnless
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet import reactor as global_reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
@@ -49,22 +48,17 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.servers import loopbacks
-from tests.transcripts import Recorder, Recorders, Wire, patient
+from tests.transcripts import MemoryTransport, Recorder, Recorders
 from twisted_tcpclient.errors import (
     AddressNotFound,
-    Attempt,
     ConnectFailed,
     LookupFailed,
 )
-from twisted_tcpclient.names.resolver import Resolver
+from twisted_tcpclient.names.resolver import Address, Resolver
 from twisted_tcpclient.race import (
-    Address,
     RacingEndpoint,
     Track,
-    explain,
-    interleaved,
-    literals,
-    zoned,
+    connect_reason,
 )
 from twisted_tcpclient.settings import ConnectSettings
 
@@ -81,7 +75,7 @@ V6: list[Address] = [IPv6Address("TCP", f"2001:db8::{n}", 25) for n in range(1, 
 
 @implementer(IHostResolution)
 class Resolution:
-    """One question."""
+    """A look-up of :class:`Names`."""
 
     def __init__(self, name: str, stubborn: bool) -> None:
         self.name = name
@@ -89,7 +83,10 @@ class Resolution:
         self._stubborn = stubborn
 
     def cancel(self) -> None:
-        """Forget it; Twisted's own resolver does not know how."""
+        """
+        Note that it was cancelled, or raise NotImplementedError as Twisted's own
+        resolver.
+        """
         if self._stubborn:
             raise NotImplementedError
         self.cancelled = True
@@ -98,9 +95,9 @@ class Resolution:
 @implementer(IHostnameResolver)
 class Names:
     """
-    A resolver that answers when it is told to.
+    A resolver that answers when the test says so.
 
-    :ivar questions: what it was asked: names, ports, and kinds of addresses.
+    :ivar questions: the names, ports and types of addresses that it was asked for.
     """
 
     def __init__(self, stubborn: bool = False) -> None:
@@ -125,141 +122,25 @@ class Names:
         return self.resolution
 
     def answer(self, *addresses: IAddress) -> None:
-        """Answer it."""
+        """Answer the last question with these addresses."""
         for address in addresses:
             self._receiver.addressResolved(address)
         self._receiver.resolutionComplete()
 
 
 def refused(number: int = errno.ECONNREFUSED) -> Exception:
-    """Why a connection was not made."""
+    """Return Twisted's error for an errno of connect(2)."""
     error: Exception = getConnectError((number, "whatever"))
     return error
 
 
-class LiteralTests(SynchronousTestCase):
-    """Hosts that are addresses."""
-
-    def found(self, host: str) -> list[str]:
-        """The addresses, all of the right kind and port."""
-        addresses = literals(host, 25)
-        for address in addresses:
-            self.assertEqual((address.type, address.port), ("TCP", 25))
-            kind = IPv6Address if ":" in address.host else IPv4Address
-            self.assertIsInstance(address, kind)
-        return [address.host for address in addresses]
-
-    def test_this_machine(self) -> None:
-        """``0`` is this machine, in both families."""
-        self.assertEqual(self.found("0"), ["::1", "127.0.0.1"])
-
-    def test_addresses(self) -> None:
-        """Addresses stand for themselves, zone and all."""
-        for host in (
-            "127.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "2001:db8::1",
-            "::ffff:192.0.2.1",
-            "fe80::1%eth0",
-            "fe80::1%2",
-        ):
-            self.assertEqual(self.found(host), [host])
-
-    def test_names(self) -> None:
-        """Everything else is a name, and for the resolver."""
-        for host in (
-            "localhost",
-            "127.1",
-            "2130706433",
-            "0x7f.0.0.1",
-            "127.000.000.001",
-            "300.1.1.1",
-            "1.2.3.4.5",
-            "00",
-        ):
-            self.assertEqual(self.found(host), [], host)
-
-
-class ZoneTests(SynchronousTestCase):
-    """Zones of addresses that were resolved (RFC 4007)."""
-
-    def named(self, number: int) -> str:
-        """Name the interfaces 1 and 2 alone, the second one not in ASCII."""
-        names = {1: "eth0", 2: "b\xfcro"}
-        if number not in names:
-            raise OSError(errno.ENXIO, "no such device")
-        return names[number]
-
-    def test_zones(self) -> None:
-        """A zone beside an address gets into its text, by name or number."""
-        self.patch(socket, "if_indextoname", self.named)
-        for zone, text in (
-            (0, "fe80::1"),
-            (1, "fe80::1%eth0"),
-            (2, "fe80::1%2"),
-            (3, "fe80::1%3"),
-            ("eth1", "fe80::1%eth1"),
-        ):
-            address = IPv6Address("TCP", "fe80::1", 25, scopeID=zone)
-            self.assertEqual(zoned(address), IPv6Address("TCP", text, 25))
-
-    def test_others(self) -> None:
-        """What has none, or has it in its text, stays as it is."""
-        for address in (
-            IPv4Address("TCP", "192.0.2.1", 25),
-            IPv6Address("TCP", "2001:db8::1", 25),
-            IPv6Address("TCP", "fe80::1%eth0", 25, scopeID=7),
-        ):
-            self.assertEqual(zoned(address), address)
-
-
-class InterleavingTests(SynchronousTestCase):
-    """The order of attempts."""
-
-    def test_turns(self) -> None:
-        """The families take turns, the one that the system prefers first."""
-        table: list[tuple[list[Address], list[Address]]] = [
-            ([], []),
-            (V4[:2], V4[:2]),
-            ([*V6[:2], *V4[:2]], [V6[0], V4[0], V6[1], V4[1]]),
-            ([*V4[:2], *V6[:2]], [V4[0], V6[0], V4[1], V6[1]]),
-            ([*V6[:3], V4[0]], [V6[0], V4[0], V6[1], V6[2]]),
-            ([V6[0], *V4[:3]], [V6[0], V4[0], V4[1], V4[2]]),
-            ([V4[0], V4[0], V6[0], V4[0]], [V4[0], V6[0]]),
-        ]
-        for given_order, wanted in table:
-            self.assertEqual(interleaved(given_order), wanted)
-
-    @patient
-    @given(st.lists(st.sampled_from([*V4, *V6]), max_size=12))
-    def test_nothing_is_lost(self, addresses: list[Any]) -> None:
-        """
-        Every address is tried once; within a family the order stays; and no
-        family waits while the other has a second turn.
-        """
-        order = interleaved(addresses)
-        self.assertEqual(sorted(map(str, order)), sorted(map(str, set(addresses))))
-        for kind in (IPv4Address, IPv6Address):
-            self.assertEqual(
-                [a for a in order if isinstance(a, kind)],
-                list(dict.fromkeys(a for a in addresses if isinstance(a, kind))),
-            )
-        turns = [isinstance(a, IPv4Address) for a in order]
-        fewer = min(turns.count(True), turns.count(False))
-        for n in range(1, 2 * fewer):
-            self.assertNotEqual(turns[n - 1], turns[n])
-        self.assertEqual(order[:1], addresses[:1])
-
-
 class Racing(SynchronousTestCase):
-    """Runs races in memory."""
+    """Races in memory."""
 
     host = "mail.example.org"
 
     def setUp(self) -> None:
-        """A reactor that does what it is told, and nothing else."""
+        """Make a reactor in memory, and a resolver for it."""
         self.reactor = MemoryReactorClock()
         self.names = Names()
         self.reactor.nameResolver = self.names
@@ -267,7 +148,9 @@ class Racing(SynchronousTestCase):
         self.factory: Any = Recorders()
 
     def start(self, *addresses: IAddress, **others: Any) -> Deferred[Any]:
-        """A race to these addresses."""
+        """
+        Start a race, and answer its look-up with these addresses if there are any.
+        """
         endpoint = RacingEndpoint(
             self.reactor, self.host, 25, ConnectSettings(**others), self.told.append
         )
@@ -278,41 +161,41 @@ class Racing(SynchronousTestCase):
 
     @property
     def tried(self) -> list[str]:
-        """The addresses that attempts were made to, in order."""
+        """The addresses of the attempts, in order."""
         return [client[0] for client in self.reactor.tcpClients]
 
     def fail_attempt(self, which: int, error: Exception | None = None) -> None:
-        """An attempt fails; whatever is to happen at once happens."""
+        """Let an attempt fail, and run the calls that are due."""
         factory = self.reactor.tcpClients[which][2]
         connector = self.reactor.connectors[which]
         factory.clientConnectionFailed(connector, Failure(error or refused()))
         self.reactor.advance(0)
 
-    def succeed(self, which: int) -> Wire:
-        """An attempt succeeds."""
+    def succeed(self, which: int) -> MemoryTransport:
+        """Let an attempt succeed."""
         factory = self.reactor.tcpClients[which][2]
         protocol = factory.buildProtocol(V4[0])
-        wire = Wire()
+        wire = MemoryTransport()
         if protocol is not None:
             protocol.makeConnection(wire)
         return wire
 
     def nothing_left(self) -> None:
-        """Neither an attempt nor a timer is left behind."""
+        """Check that no timer is left."""
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def failures(self) -> list[tuple[str, str]]:
-        """What ``connect`` failed with."""
+        """Return the address and the reason of each failure of ``connect``."""
         failure: Any = self.failureResultOf(self.connecting, ConnectFailed)
         self.nothing_left()
         return [(a.address, a.reason) for a in failure.value.attempts]
 
 
 class RaceTests(Racing):
-    """Addresses against each other."""
+    """Several addresses."""
 
     def test_one(self) -> None:
-        """One address that answers is all that is needed."""
+        """A race of one address succeeds when it answers."""
         connecting = self.start(V4[0])
         self.assertEqual(self.tried, [V4[0].host])
         self.assertNoResult(connecting)
@@ -321,7 +204,9 @@ class RaceTests(Racing):
         self.nothing_left()
 
     def test_zones(self) -> None:
-        """An address is connected to in its zone; two zones are two addresses."""
+        """
+        An address is connected to in its zone; an address in two zones counts as two.
+        """
         self.start(
             *(IPv6Address("TCP", "fe80::1", 25, scopeID=zone) for zone in (901, 902))
         )
@@ -331,7 +216,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_delay(self) -> None:
-        """Every address joins the race a quarter of a second after the last one."""
+        """An attempt starts 250 ms after the one before."""
         self.start(*V4[:3])
         for n in (1, 2, 3):
             self.assertEqual(len(self.tried), n)
@@ -343,7 +228,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_delay_as_set(self) -> None:
-        """Or after as long as the settings say."""
+        """The settings may set another delay."""
         self.start(*V4[:2], attempt_delay=2)
         self.reactor.advance(1.9)
         self.assertEqual(len(self.tried), 1)
@@ -354,8 +239,8 @@ class RaceTests(Racing):
 
     def test_no_delay(self) -> None:
         """
-        No delay at all does not mean to ask again and again, as fast as we can,
-        whether there is another address (RFC 8305, 8).
+        With a delay of 0, the race does not keep the reactor busy once all attempts
+        have started.
         """
         self.start(V4[0], attempt_delay=0)
         for call in self.reactor.getDelayedCalls():
@@ -373,7 +258,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_failure_starts_the_next(self) -> None:
-        """A refused address costs no time."""
+        """The next attempt starts as soon as one fails."""
         self.start(*V4[:3])
         self.fail_attempt(0)
         self.assertEqual(len(self.tried), 2)
@@ -384,7 +269,7 @@ class RaceTests(Racing):
         self.nothing_left()
 
     def test_delay_begins_anew(self) -> None:
-        """After that the next address gets its whole head start."""
+        """After an early start, the delay of the next attempt counts from there."""
         self.start(*V4[:3])
         self.reactor.advance(0.2)
         self.fail_attempt(0)
@@ -397,7 +282,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_older_attempt_fails(self) -> None:
-        """Whichever attempt fails, the next one starts."""
+        """The next attempt starts whichever attempt fails, even an older one."""
         self.start(*V4[:3])
         self.reactor.advance(0.25)
         self.fail_attempt(0)
@@ -407,7 +292,10 @@ class RaceTests(Racing):
         self.assertEqual(len(self.failures()), 3)
 
     def test_first_to_answer_wins(self) -> None:
-        """The others are stopped, and nothing is built for them."""
+        """
+        When an attempt succeeds, the others are stopped, and no protocol is built for
+        them.
+        """
         self.start(*V4[:3])
         self.reactor.pump([0.25, 0.25])
         self.succeed(1)
@@ -419,14 +307,14 @@ class RaceTests(Racing):
         self.nothing_left()
 
     def test_winner_stops_the_rest(self) -> None:
-        """Addresses that had not been tried by then never are."""
+        """When an attempt succeeds, no other is started."""
         self.start(*V4)
         self.succeed(0)
         self.reactor.advance(10)
         self.assertEqual(len(self.tried), 1)
 
     def test_all_fail(self) -> None:
-        """Every address is reported with its reason, in the order of failing."""
+        """All addresses are reported with their reasons, in the order of failing."""
         self.start(*V4[:3])
         self.reactor.pump([0.25, 0.25])
         self.fail_attempt(1, refused(errno.ENETUNREACH))
@@ -444,7 +332,7 @@ class RaceTests(Racing):
         )
 
     def test_message(self) -> None:
-        """The error's own text names them all."""
+        """The text of the error has all addresses and reasons."""
         self.start(*V4[:2])
         self.fail_attempt(0)
         self.fail_attempt(1, TimeoutError())
@@ -456,7 +344,10 @@ class RaceTests(Racing):
         )
 
     def test_last_one_fails_first(self) -> None:
-        """While one is still trying nobody gives up."""
+        """
+        The race goes on while an attempt is under way, though all addresses have been
+        tried.
+        """
         self.start(*V4[:2])
         self.reactor.advance(0.25)
         self.fail_attempt(1)
@@ -466,7 +357,7 @@ class RaceTests(Racing):
         self.successResultOf(self.connecting)
 
     def test_timeout(self) -> None:
-        """Every attempt has the same time."""
+        """Each attempt has the timeout of the settings."""
         self.start(*V4[:2], attempt_timeout=7.0)
         self.reactor.advance(0.25)
         self.assertEqual([c[3] for c in self.reactor.tcpClients], [7, 7])
@@ -474,7 +365,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_announced(self) -> None:
-        """Every attempt is announced as it begins."""
+        """Each attempt is announced when it starts."""
         self.start(V6[0], V4[0])
         self.assertEqual(
             self.told,
@@ -489,7 +380,7 @@ class RaceTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_cancelled(self) -> None:
-        """Cancelling stops all attempts, and is no failure to connect."""
+        """Cancelling stops all attempts; the error is not ConnectFailed."""
         self.start(*V4[:3])
         self.reactor.advance(0.25)
         self.connecting.cancel()
@@ -500,7 +391,7 @@ class RaceTests(Racing):
         self.assertEqual(self.factory.built, [])
 
     def test_cancelled_after_failures(self) -> None:
-        """Not even where some have failed by then."""
+        """Cancelling after a failed attempt is not ConnectFailed either."""
         self.start(*V4[:2])
         self.fail_attempt(0)
         self.connecting.cancel()
@@ -508,7 +399,7 @@ class RaceTests(Racing):
         self.nothing_left()
 
     def test_no_protocol(self) -> None:
-        """A factory that builds nothing is not the fault of an address."""
+        """A factory that builds no protocol fails ``connect`` with NoProtocol."""
 
         class Nothing(ClientFactory):
             def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
@@ -522,7 +413,7 @@ class RaceTests(Racing):
         self.nothing_left()
 
     def test_no_protocol_after_a_failure(self) -> None:
-        """Even where another address is at fault, too: it is not what matters."""
+        """NoProtocol is the error even if another address has failed before."""
         self.patch(self.factory, "buildProtocol", lambda addr: None)
         self.start(*V4[:2])
         self.fail_attempt(0)
@@ -533,21 +424,21 @@ class RaceTests(Racing):
 
 
 class LocalTests(Racing):
-    """Our own end of the connection."""
+    """The local address and port."""
 
     def bindings(self) -> list[Any]:
-        """What the attempts were bound to."""
+        """Return the local address of each attempt."""
         return [client[4] for client in self.reactor.tcpClients]
 
     def test_any(self) -> None:
-        """Nothing was asked for, nothing is bound."""
+        """Without a local address and port, attempts are bound to neither."""
         self.start(V4[0])
         self.assertEqual(self.bindings(), [None])
         self.connecting.cancel()
         self.failureResultOf(self.connecting)
 
     def test_address(self) -> None:
-        """With an address of our own addresses are still raced."""
+        """With a local address, several attempts run at the same time."""
         self.start(*V4[:2], local_ip="192.0.2.99")
         self.reactor.advance(0.25)
         self.assertEqual(self.bindings(), [("192.0.2.99", 0)] * 2)
@@ -555,7 +446,7 @@ class LocalTests(Racing):
         self.failureResultOf(self.connecting)
 
     def test_port(self) -> None:
-        """With a port of our own they are tried one at a time."""
+        """With a local port, an attempt starts only when the one before has failed."""
         self.start(*V4[:3], local_port=4000)
         self.reactor.advance(59)
         self.assertEqual(self.bindings(), [("", 4000)])
@@ -568,14 +459,14 @@ class LocalTests(Racing):
         self.assertEqual(len(self.failures()), 3)
 
     def test_port_cancelled(self) -> None:
-        """Cancelling leaves no timer behind, however far away."""
+        """With a local port, cancelling leaves no timer either."""
         self.start(*V4[:3], local_port=4000)
         self.connecting.cancel()
         self.failureResultOf(self.connecting, ConnectingCancelledError)
         self.nothing_left()
 
     def test_bind_error(self) -> None:
-        """An address or a port that is not to be had is said to be that."""
+        """If bind(2) fails the reason says so."""
         self.start(V4[0], local_port=4000)
         self.fail_attempt(0, ConnectBindError(errno.EADDRINUSE, "whatever"))
         ((_, reason),) = self.failures()
@@ -586,7 +477,9 @@ class HostTests(Racing):
     """From a host to its addresses."""
 
     def test_question(self) -> None:
-        """The resolver is asked for the host, its port, and what we can use."""
+        """
+        The resolver is asked for the host, the port, and the families of the settings.
+        """
         for family, kinds in (
             (0, {IPv4Address, IPv6Address}),
             (4, {IPv4Address}),
@@ -600,7 +493,7 @@ class HostTests(Racing):
             self.failureResultOf(self.connecting)
 
     def test_no_question(self) -> None:
-        """An address is nobody's business."""
+        """A host that is an address is not looked up."""
         for host, wanted in (
             ("192.0.2.1", ["192.0.2.1"]),
             ("[2001:db8::1]", ["2001:db8::1"]),
@@ -618,23 +511,8 @@ class HostTests(Racing):
             self.failureResultOf(self.connecting)
             self.nothing_left()
 
-    def test_places(self) -> None:
-        """An address is named once, a name with its address."""
-        for host, where in (
-            ("192.0.2.1", "192.0.2.1 port 25"),
-            ("[2001:db8::1]", "2001:db8::1 port 25"),
-            ("0", "host 0 ip ::1 port 25"),
-            ("", "host 0 ip ::1 port 25"),
-        ):
-            self.setUp()
-            self.host = host
-            self.start(family=0)
-            self.assertEqual(self.told, [f"trying {where}"])
-            self.connecting.cancel()
-            self.failureResultOf(self.connecting)
-
     def test_this_machine_in_one_family(self) -> None:
-        """``0`` keeps to the family that was asked for."""
+        """``0`` is an address of the family in the settings."""
         for family, wanted in ((4, ["127.0.0.1"]), (6, ["::1"])):
             self.setUp()
             self.host = "0"
@@ -645,7 +523,7 @@ class HostTests(Racing):
             self.failureResultOf(self.connecting)
 
     def test_wrong_family(self) -> None:
-        """An address of the other family is none."""
+        """A host that is an address of the other family has no address."""
         for host, family in (("::1", 4), ("127.0.0.1", 6), ("[::1]", 4)):
             self.setUp()
             self.host = host
@@ -655,7 +533,7 @@ class HostTests(Racing):
             self.assertEqual(self.tried, [])
 
     def test_no_address(self) -> None:
-        """A host without addresses is a failure of its own kind."""
+        """A host without addresses fails ``connect`` with AddressNotFound."""
         self.start()
         self.names.answer()
         failure = self.failureResultOf(self.connecting, AddressNotFound)
@@ -663,7 +541,7 @@ class HostTests(Racing):
         self.nothing_left()
 
     def test_late(self) -> None:
-        """A look-up that takes too long is a failure that may pass."""
+        """A look-up that takes too long is cancelled, and fails with LookupFailed."""
         self.start(attempt_timeout=7.0)
         self.reactor.advance(6.9)
         self.assertNoResult(self.connecting)
@@ -672,7 +550,10 @@ class HostTests(Racing):
         self.assertTrue(self.names.resolution.cancelled)
 
     def check_late(self) -> None:
-        """The look-up took too long, and nothing is left of it."""
+        """
+        Check the error for a look-up that takes too long, and that its answer is
+        ignored.
+        """
         failure = self.failureResultOf(self.connecting, LookupFailed)
         self.assertEqual(
             str(failure.value),
@@ -680,12 +561,12 @@ class HostTests(Racing):
             " timed out",
         )
         self.nothing_left()
-        # Should there be an answer after all, nobody cares.
+        # The resolver may answer after all.
         self.names.answer(V4[0])
         self.assertEqual(self.tried, [])
 
     def test_late_without_cancel(self) -> None:
-        """The same with a resolver that cannot be told to stop: Twisted's own."""
+        """The same holds for Twisted's own resolver, which cannot cancel a look-up."""
         self.names = Names(stubborn=True)
         self.reactor.nameResolver = self.names
         self.start(attempt_timeout=7.0)
@@ -693,7 +574,7 @@ class HostTests(Racing):
         self.check_late()
 
     def test_cancelled(self) -> None:
-        """Cancelling ends the look-up and leaves nothing."""
+        """Cancelling ends the look-up, and its answer is ignored."""
         self.start()
         self.connecting.cancel()
         self.failureResultOf(self.connecting, CancelledError)
@@ -703,7 +584,7 @@ class HostTests(Racing):
         self.assertEqual(self.tried, [])
 
     def test_cancelled_without_cancel(self) -> None:
-        """The same with a resolver that cannot be told to stop."""
+        """The same holds for a resolver that cannot cancel a look-up."""
         self.names = Names(stubborn=True)
         self.reactor.nameResolver = self.names
         self.start()
@@ -713,16 +594,16 @@ class HostTests(Racing):
 
 
 class TrackTests(SynchronousTestCase):
-    """The reactor that the race is run on."""
+    """The reactor of a race."""
 
-    def test_is_no_place_for_resolvers(self) -> None:
-        """Names are looked up before the race; nobody changes that in it."""
+    def test_no_resolver(self) -> None:
+        """No resolver can be installed in a race."""
         track = Track(MemoryReactorClock(), "x", V4, ConnectSettings(), print)
         self.assertRaises(NotImplementedError, track.installNameResolver, Names())
         self.assertIs(track.nameResolver, track)
 
-    def test_keeps_the_time(self) -> None:
-        """Its time, and what is to be called later, are the real reactor's."""
+    def test_time(self) -> None:
+        """Time and timers are those of the real reactor."""
         memory = MemoryReactorClock()
         track = Track(memory, "x", V4, ConnectSettings(attempt_delay=3), print)
         memory.advance(5)
@@ -735,10 +616,10 @@ class TrackTests(SynchronousTestCase):
 
 
 class ReasonTests(SynchronousTestCase):
-    """Why an attempt failed, in words."""
+    """The words for a failed attempt."""
 
     def test_words(self) -> None:
-        """The words of djb where he has any, else the system's, in lower case."""
+        """The words are djb's if there are any, else strerror(3)'s in lower case."""
         for error, words in (
             (refused(), "connection refused"),
             (refused(errno.ECONNRESET), "connection reset"),
@@ -758,24 +639,18 @@ class ReasonTests(SynchronousTestCase):
                 "unable to bind socket: address not available",
             ),
             (
-                # What Twisted makes of EAGAIN.
+                # Twisted's error for EAGAIN.
                 ConnectError(string=Failure(ConnectionLost())),
                 "resource temporarily unavailable",
             ),
             (ValueError("What Is It"), "what is it"),
         ):
-            self.assertEqual(explain(error), words)
-
-    def test_attempts(self) -> None:
-        """An error that was made without attempts has none."""
-        self.assertEqual(ConnectFailed([]).attempts, ())
-        attempt = Attempt("x port 1", "no")
-        self.assertEqual(ConnectFailed([attempt]).attempts, (attempt,))
+            self.assertEqual(connect_reason(error), words)
 
 
 @implementer(IHostnameResolver)
 class Fixed:
-    """A resolver with one answer to everything."""
+    """A resolver that answers each question at once, with the same addresses."""
 
     def __init__(self, *hosts: str) -> None:
         self._hosts = hosts
@@ -788,7 +663,7 @@ class Fixed:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> Any:
-        """Answer."""
+        """Answer the question."""
         resolution = Resolution(hostName, False)
         resolutionReceiver.resolutionBegan(resolution)
         for host in self._hosts:
@@ -805,21 +680,20 @@ class LoopbackTests(TestCase):
 
     def setUp(self) -> None:
         """
-        A listener that nobody needs to accept from, and its port; at addresses
-        that nobody else uses.
+        Listen on an address that no other test uses; the kernel accepts connections.
         """
         self.listener = socket.create_server((HERE, 0))
         self.addCleanup(self.listener.close)
         self.port: int = self.listener.getsockname()[1]
 
     def answer(self, resolver: Any) -> None:
-        """Have names resolved by that."""
+        """Install a resolver for this test."""
         before = reactor.installNameResolver(resolver)
         self.addCleanup(reactor.installNameResolver, before)
 
     @inlineCallbacks
     def connect(self, host: str, port: int, **others: Any) -> Any:
-        """Connect, and close; where it led, and where it came from."""
+        """Connect, close, and return the remote and the local address."""
         factory = Recorders()
         endpoint = RacingEndpoint(reactor, host, port, ConnectSettings(**others))
         client = yield endpoint.connect(factory)
@@ -832,22 +706,25 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def fails(self, host: str, port: int, **others: Any) -> Any:
-        """Why it did not connect, address by address."""
+        """Return the reason for each address that could not be connected to."""
         settings = ConnectSettings(**others)
         endpoint = RacingEndpoint(reactor, host, port, settings)
         error = yield self.assertFailure(endpoint.connect(Recorders()), ConnectFailed)
         return [attempt.reason for attempt in error.attempts]
 
     @inlineCallbacks
-    def test_again(self) -> Any:
-        """Where the kernel says EAGAIN the reason is in words."""
+    def test_eagain(self) -> Any:
+        """If connect(2) returns EAGAIN, the reason is in words."""
         self.patch(socket.socket, "connect_ex", lambda *_: errno.EAGAIN)
         reasons = yield self.fails(HERE, self.port)
         self.assertEqual(reasons, ["resource temporarily unavailable"])
 
     @inlineCallbacks
     def test_itself(self) -> Any:
-        """A connection to itself is no connection, and no protocol is made for it."""
+        """
+        A connection of a socket to itself is a failure, and no protocol is built for
+        it.
+        """
         for host in (NOT_HERE, *(["::1"] if "::1" in loopbacks() else [])):
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with socket.socket(family) as bound:
@@ -863,7 +740,9 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_itself_then_another(self) -> Any:
-        """The other addresses of the host are tried from the same port."""
+        """
+        After a connection to itself, the next address is tried from the same port.
+        """
         self.answer(Fixed(NOT_HERE, HERE))
         settings = {"local_ip": NOT_HERE, "local_port": self.port}
         ends = yield self.connect("name", self.port, **settings)
@@ -872,7 +751,9 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_raises_at_once(self) -> Any:
-        """A protocol that raises as it is connected fails ``connect``."""
+        """
+        If connectionMade() of the protocol raises, ``connect`` fails with that error.
+        """
 
         class Raising(Recorder):
             def connectionMade(self) -> None:
@@ -887,10 +768,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_cancelled_by_the_protocol(self) -> Any:
-        """
-        A protocol that cancels as it is connected is disconnected, and nothing of
-        the race is left.
-        """
+        """A protocol that cancels ``connect`` in connectionMade() is disconnected."""
         gone: Deferred[None] = Deferred()
 
         class Canceller(Recorder):
@@ -905,12 +783,12 @@ class LoopbackTests(TestCase):
         connecting = endpoint.connect(Factory.forProtocol(Canceller))
         yield self.assertFailure(connecting, ConnectingCancelledError)
         yield gone
-        # Twisted's endpoint goes on to tell that it is connected.
+        # Twisted's endpoint then fires the Deferred once more, and logs the error.
         self.flushLoggedErrors(AlreadyCalledError)
 
     @inlineCallbacks
     def test_nodelay(self) -> Any:
-        """Small packets are sent at once if that is wanted."""
+        """TCP_NODELAY is set if the settings say so."""
         for wanted in (False, True):
             settings = ConnectSettings(nodelay=wanted)
             endpoint = RacingEndpoint(reactor, HERE, self.port, settings)
@@ -920,30 +798,27 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_second_address(self) -> Any:
-        """
-        A first address that refuses does not keep us from the second, even
-        where only a failure starts the next attempt.
-        """
+        """If the first address refuses, the second one is tried at once."""
         self.answer(Fixed(NOT_HERE, HERE))
         peer, _ = yield self.connect("name", self.port, attempt_delay=3600)
         self.assertEqual(peer.host, HERE)
 
     @inlineCallbacks
     def test_all_refused(self) -> Any:
-        """When all refuse, all are told of."""
+        """If all addresses refuse, all of them are reported."""
         self.answer(Fixed(NOT_HERE, NOR_HERE))
         reasons = yield self.fails("name", self.port, attempt_delay=3600)
         self.assertEqual(reasons, ["connection refused"] * 2)
 
     @inlineCallbacks
     def test_local_address(self) -> Any:
-        """The connection comes from the address that was asked for."""
+        """The connection comes from the local address in the settings."""
         _, host = yield self.connect(HERE, self.port, local_ip="127.0.0.9")
         self.assertEqual(host.host, "127.0.0.9")
 
     @inlineCallbacks
     def test_local_port(self) -> Any:
-        """And from the port."""
+        """The connection comes from the local port in the settings."""
         with socket.create_server(("127.0.0.9", 0)) as free:
             port = free.getsockname()[1]
         _, host = yield self.connect(
@@ -953,27 +828,27 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_not_our_address(self) -> Any:
-        """An address that is not ours is an error, in djb's words."""
+        """An address of another machine is an error, in djb's words."""
         reasons = yield self.fails(HERE, self.port, local_ip="192.0.2.1")
         self.assertEqual(reasons, ["unable to bind socket: address not available"])
 
     @inlineCallbacks
     def test_port_in_use(self) -> Any:
-        """So is a port that is somebody else's."""
+        """A local port in use is an error, in djb's words."""
         reasons = yield self.fails(HERE, self.port, local_ip=HERE, local_port=self.port)
         self.assertEqual(reasons, ["unable to bind socket: address already used"])
 
     @on_linux
     @inlineCallbacks
     def test_interface(self) -> Any:
-        """Through an interface that leads there we get there."""
+        """A connection over the interface in the settings is made."""
         peer, _ = yield self.connect(HERE, self.port, interface="lo")
         self.assertEqual(peer.host, HERE)
 
     @on_linux
     @inlineCallbacks
     def test_no_interface(self) -> Any:
-        """An interface that is not there is named, for each address."""
+        """An interface that does not exist is named, for each address."""
         self.answer(Fixed(NOT_HERE, HERE))
         reasons = yield self.fails("name", self.port, interface="nosuch0")
         self.assertEqual(len(reasons), 2)
@@ -983,7 +858,7 @@ class LoopbackTests(TestCase):
     @on_linux
     @inlineCallbacks
     def test_no_interfaces(self) -> Any:
-        """Where the system cannot bind to interfaces that is the reason given."""
+        """On a system without SO_BINDTODEVICE, the reason is ENOPROTOOPT."""
         self.patch(socket, "SO_BINDTODEVICE", None)
         (reason,) = yield self.fails(HERE, self.port, interface="lo")
         self.assertIn("unable to bind to interface lo: protocol not available", reason)
@@ -991,7 +866,10 @@ class LoopbackTests(TestCase):
     @on_linux
     @inlineCallbacks
     def test_no_interface_and_a_port(self) -> Any:
-        """It does not wait for anything, even where attempts wait for each other."""
+        """
+        If binding to the interface fails, the next attempt starts at once, with a local
+        port too.
+        """
         self.answer(Fixed(NOT_HERE, HERE))
         with socket.create_server(("127.0.0.9", 0)) as free:
             port = free.getsockname()[1]
@@ -1003,7 +881,7 @@ class LoopbackTests(TestCase):
     @on_linux
     @inlineCallbacks
     def test_interface_and_a_port_in_use(self) -> Any:
-        """A local port that is in use is the reason, and not the interface."""
+        """A local port in use is the reason even if an interface is set."""
         with socket.create_server(("0.0.0.0", 0)) as used:
             port = used.getsockname()[1]
             reasons = yield self.fails(HERE, self.port, interface="lo", local_port=port)
@@ -1011,7 +889,9 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_no_zone(self) -> Any:
-        """A zone that is no interface of this machine has no addresses."""
+        """
+        An address with an unknown zone cannot be connected to; the error names it.
+        """
         endpoint = RacingEndpoint(reactor, "fe80::1%nosuch0", self.port)
         connecting = endpoint.connect(Recorders())
         error = yield self.assertFailure(connecting, AddressNotFound, ConnectFailed)
@@ -1019,7 +899,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_system_resolver(self) -> Any:
-        """Our own resolver finds what the system knows."""
+        """A name is looked up by the system's resolver."""
         self.answer(Resolver(reactor))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -1027,7 +907,7 @@ class LoopbackTests(TestCase):
         self.assertEqual(peer.port, port)
 
     def hang(self) -> Event:
-        """Have the system's resolver hang; the event is set once it does."""
+        """Let getaddrinfo() hang; return an event that is set when it is called."""
         asked, answered = Event(), Event()
         self.addCleanup(answered.set)
 
@@ -1041,7 +921,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_hanging_resolver(self) -> Any:
-        """A look-up that does not end is given up, as one that may work later."""
+        """A look-up that does not end fails with LookupFailed."""
         self.answer(Resolver(reactor))
         self.hang()
         endpoint = RacingEndpoint(
@@ -1052,7 +932,7 @@ class LoopbackTests(TestCase):
         self.assertIn("timed out", str(failure))
 
     def test_hanging_resolver_cancelled(self) -> None:
-        """Cancelling such a look-up is no failure to find anything."""
+        """Cancelling a look-up that does not end fails with CancelledError."""
         self.answer(Resolver(reactor))
         asked = self.hang()
         connecting = RacingEndpoint(reactor, "name.example", 25).connect(Recorders())
@@ -1062,7 +942,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def fails_to_resolve(self, number: int, error: type[Exception]) -> Any:
-        """A look-up that ends with that error of the system's."""
+        """Let getaddrinfo() fail with that number, and return the text of the error."""
         self.answer(Resolver(reactor))
 
         def getaddrinfo(*_: object) -> Any:
@@ -1075,14 +955,16 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_unknown(self) -> Any:
-        """A name that does not exist, or has no address, has no address."""
+        """EAI_NONAME and EAI_NODATA mean that the name has no address."""
         for number in (socket.EAI_NONAME, socket.EAI_NODATA):
             message = yield self.fails_to_resolve(number, AddressNotFound)
             self.assertEqual(message, "no IP address for name.example")
 
     @inlineCallbacks
     def test_dead_resolver(self) -> Any:
-        """A failure of the look-up itself may pass."""
+        """
+        Other failures of getaddrinfo() are LookupFailed: the look-up may succeed later.
+        """
         for number in (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM):
             message = yield self.fails_to_resolve(number, LookupFailed)
             self.assertIn(
@@ -1092,7 +974,7 @@ class LoopbackTests(TestCase):
 
     @inlineCallbacks
     def test_impossible_name(self) -> Any:
-        """What can be no name at all has no address."""
+        """Text that is no name has no address."""
         self.answer(Resolver(reactor))
         for name in ("x" * 64 + ".example", "a..b", "a\0b"):
             endpoint = RacingEndpoint(reactor, name, 25)

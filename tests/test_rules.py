@@ -147,11 +147,13 @@ class ImportTests(SynchronousTestCase):
 
     def test_places(self) -> None:
         """The table of the architecture page names modules and rooms that are there."""
-        _, _, table = ARCHITECTURE.read_text().partition("Where does it go?")
+        _, _, after = ARCHITECTURE.read_text().partition("Where does it go?")
+        table, _, _ = after.partition("A run of the command")
         for row in re.split("\n(?=[a-z])", table):
             for name in re.findall("``([a-z_]+/[a-z_.]*)``", row):
                 planned = "a new room" in row or name == "stages/tunnel.py"
-                self.assertEqual((PACKAGE / name).exists(), not planned, row)
+                there = (PACKAGE / name).exists() or (ROOT / name).exists()
+                self.assertEqual(there, not planned, row)
 
     def test_no_circle(self) -> None:
         """
@@ -165,10 +167,13 @@ class ImportTests(SynchronousTestCase):
 
     def test_no_twisted(self) -> None:
         """
-        Dialogues, dialects, errors, settings and text import the standard library only;
-        settings also import idna.
+        Dialogues, dialects, errors, settings, testing, text and values import the
+        standard library only; settings also import idna.
         """
-        pure = ("dialogue", "dialects", "errors", "settings", "text")
+        pure = (
+            *("dialogue", "dialects", "errors", "settings", "testing", "text"),
+            "values",
+        )
         for name, tree in modules().items():
             if room(short(name)) in pure:
                 outside = {
@@ -178,6 +183,11 @@ class ImportTests(SynchronousTestCase):
                 }
                 allowed = {"idna"} if short(name) == "settings" else set()
                 self.assertLessEqual(outside - sys.stdlib_module_names, allowed, name)
+
+    def test_testing(self) -> None:
+        """No module imports the double for tests."""
+        for name in modules():
+            self.assertNotIn("twisted_tcpclient.testing", known(name))
 
     def test_idna(self) -> None:
         """Only settings import idna, so that a name is converted in one way."""
@@ -344,7 +354,7 @@ class StartTests(SynchronousTestCase):
         self.assertIn("twisted_tcpclient.command.session", loaded)
         for name in (
             *("tls", "endpoints", "stages", "plugin", "dialects"),
-            *("command.described", "command.help"),
+            *("command.described", "command.help", "command.manual"),
         ):
             self.assertNotIn(f"twisted_tcpclient.{name}", loaded)
 

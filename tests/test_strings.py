@@ -1,5 +1,5 @@
 """
-Endpoint strings: all that they can say works, and all that is wrong is named.
+Endpoint strings: every argument has its effect, and every mistake is named.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIPars
 
 reactor: Any = global_reactor
 
-#: A program that knows Twisted and nothing of ours: says something through the
-#: endpoint of a string, and prints all that is answered.
+#: A program that imports Twisted only: sends a line through the endpoint of a string,
+#: and prints the answer.
 PROGRAM = r"""
 import sys
 from twisted.internet.defer import Deferred
@@ -76,32 +76,32 @@ react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 
 
 def argument(name: str, value: object) -> str:
-    """An argument with its value quoted as Twisted does it."""
+    """Return an argument with its value quoted as Twisted quotes it."""
     return f":{name}={quoteStringArgument(str(value))}"
 
 
 def trusted(description: str) -> str:
-    """The string, for a server of the tests' authority."""
+    """Return a string that trusts the tests' CA."""
     return description + argument("trustRoots", shared().ca)
 
 
 class AloneTests(SynchronousTestCase):
-    """Programs that only import Twisted."""
+    """Programs that import Twisted only."""
 
     def converse(self, *command: str) -> str:
-        """What the server answers, when all goes well."""
+        """Return the answer of the server, which a command prints."""
         outcome = run(*command)
         self.assertEqual((outcome.status, outcome.err), (0, b""))
         return outcome.out.decode("ascii")
 
     def test_starttls(self) -> None:
-        """``starttls:`` works where nothing of ours was imported."""
+        """``starttls:`` works in a program that does not import this package."""
         description = trusted(f"starttls:smtp:localhost:{servers.postfix().smtp}")
         answer = self.converse(sys.executable, "-c", PROGRAM, description, "QUIT")
         self.assertEqual(answer, "221 2.0.0 Bye\r\n")
 
     def test_tcpclient(self) -> None:
-        """So does ``tcpclient:``, in clear and with TLS."""
+        """``tcpclient:`` works there in clear and with TLS."""
         dovecot = servers.dovecot()
         for description in (
             f"tcpclient:localhost:{dovecot.imap}",
@@ -114,7 +114,7 @@ class AloneTests(SynchronousTestCase):
             self.assertIn("a OK Logout completed", answer)
 
     def test_ucspi(self) -> None:
-        """And ``ucspi:``, under tcpclient with TLS and without."""
+        """``ucspi:`` works there under tcpclient, in clear and with TLS."""
         dovecot = servers.dovecot()
         for options, port in (
             (("-R", "-H"), dovecot.pop3),
@@ -127,8 +127,8 @@ class AloneTests(SynchronousTestCase):
 
     def test_light(self) -> None:
         """
-        What all Twisted programs have to import, as soon as they use any plugin,
-        is the drop-in, one module with our parsers, and nothing they load.
+        A Twisted program that uses any plugin imports the drop-in, the module with the
+        parsers, and no other module of this package or of its dependencies.
         """
         lines = (
             "import sys",
@@ -157,7 +157,7 @@ class AloneTests(SynchronousTestCase):
 
 
 class Talker(Protocol):
-    """A client that keeps what it hears, until the end."""
+    """A client that collects the data from the server until the end."""
 
     transport: Any
 
@@ -166,22 +166,22 @@ class Talker(Protocol):
         self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Collect the data."""
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire ``gone``."""
         self.gone.callback(None)
 
 
 class ServerTests(TestCase):
-    """Strings that lead to real servers."""
+    """Strings for real servers."""
 
     timeout = 60
 
     @inlineCallbacks
     def converse(self, description: str, said: bytes = b"QUIT\r\n") -> Any:
-        """Say something to the server, and return all that it answers."""
+        """Send bytes to the server, and return its answer."""
         endpoint = clientFromString(reactor, description)
         client: Any = yield endpoint.connect(Factory.forProtocol(Talker))
         self.secured = isinstance(client.transport.getHandle(), SSL.Connection)
@@ -190,7 +190,7 @@ class ServerTests(TestCase):
         return client.received
 
     def refused(self, description: str, error: type[Exception]) -> Any:
-        """The string leads nowhere, for that reason."""
+        """Check that connecting fails with this error, and builds no protocol."""
         factory = Recorders()
         connecting = clientFromString(reactor, description).connect(factory)
 
@@ -202,7 +202,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_dialects(self) -> Any:
-        """Each dialect leads to TLS with the server that speaks it."""
+        """After the dialogue of each dialect the connection is TLS."""
         postfix, dovecot = servers.postfix(), servers.dovecot()
         for dialect, port, said, answer in (
             ("smtp", postfix.smtp, b"QUIT\r\n", b"221 "),
@@ -217,7 +217,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_tcpclient(self) -> Any:
-        """``tls=yes`` is TLS; ``tls=no`` and nothing are not."""
+        """``tcpclient:`` uses TLS with ``tls=yes`` only."""
         postfix = servers.postfix()
         for tls in (":tls=no", ""):
             yield self.converse(f"tcpclient:localhost:{postfix.smtp}{tls}")
@@ -227,7 +227,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_keywords_for_places(self) -> Any:
-        """Parts may be named, as in Twisted's own strings, in any order."""
+        """Positional arguments may be keywords, as in Twisted's own strings."""
         port = servers.postfix().smtp
         for description in (
             f"starttls:port={port}:host=localhost:dialect=smtp",
@@ -239,7 +239,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_ipv6(self) -> Any:
-        """An IPv6 address is written with its colons quoted."""
+        """The colons of an IPv6 address are quoted."""
         if "::1" not in servers.loopbacks():
             raise SkipTest("this machine has no IPv6")
         port = servers.postfix().smtp
@@ -250,8 +250,8 @@ class ServerTests(TestCase):
     @inlineCallbacks
     def test_trust(self) -> Any:
         """
-        ``trustRoots`` may be a file or a directory of files, and who is not in
-        there is not trusted.  Without it the system decides.
+        ``trustRoots`` is a file or a directory of files; other CAs are not trusted.
+        Without it the system's CAs are trusted.
         """
         certificates = shared()
         for name, authority in (
@@ -276,7 +276,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_hostname(self) -> Any:
-        """``hostname`` is the name that is verified, and asked for."""
+        """``hostname`` is verified and sent as SNI."""
         postfix = servers.postfix()
         start = trusted(f"starttls:smtp:127.0.0.1:{postfix.smtp}")
         yield self.converse(start + ":hostname=mail.example.test")
@@ -286,7 +286,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_wrong_host(self) -> Any:
-        """Without it that is the host itself: connected means verified."""
+        """Without ``hostname`` the host is verified, with any endpoint below TLS."""
         postfix = servers.postfix()
         for start in (
             f"starttls:smtp:127.0.0.2:endpoint=tcp\\:127.0.0.1\\:{postfix.smtp}",
@@ -296,7 +296,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_no_verification(self) -> Any:
-        """``verify=no`` takes whoever answers; ``verify=yes`` is the default."""
+        """``verify=no`` accepts any server; ``verify=yes`` is the default."""
         start = f"starttls:smtp:localhost:{servers.postfix().smtp}"
         yield self.converse(start + ":verify=no:hostname=other.example.test")
         self.assertTrue(self.secured)
@@ -304,7 +304,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_revocations(self) -> Any:
-        """A certificate on the list of ``crl`` is refused; others are not."""
+        """A certificate that the list of ``crl`` names is refused, others are not."""
         certificates = shared()
         start = trusted(f"starttls:smtp:localhost:{servers.postfix().smtp}")
         yield self.converse(start + argument("crl", certificates.revocations))
@@ -315,7 +315,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_client_certificate(self) -> Any:
-        """``certificate`` is shown to the server; its key may be elsewhere."""
+        """``certificate`` is sent to the server; ``privateKey`` may be another file."""
         certificates = shared()
         start = trusted(f"starttls:smtp:localhost:{servers.postfix().mutual}")
         chain = certificates.client_identity.save_chain(Path(self.mktemp()))
@@ -326,13 +326,13 @@ class ServerTests(TestCase):
         ):
             answered = yield self.converse(start + end)
             self.assertEqual(answered, b"221 2.0.0 Bye\r\n")
-        # In TLS 1.3 the handshake is over for us when the server says no.
+        # In TLS 1.3 the client's handshake is complete before the server refuses.
         answered = yield self.converse(start)
         self.assertNotIn(b"221", answered)
 
     @inlineCallbacks
     def test_bind_address(self) -> Any:
-        """``bindAddress`` is where the server sees us come from."""
+        """``bindAddress`` is the client's address, as the server sees it."""
         server = servers.tcpserver("sh", "-c", "echo $TCPREMOTEIP")
         for address in ("127.0.0.1", "127.0.0.3"):
             answered = yield self.converse(
@@ -342,7 +342,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_greeting(self) -> Any:
-        """``greeting=yes`` puts a greeting in front; ``greeting=no`` does not."""
+        """``greeting=yes`` adds a made-up greeting; ``greeting=no`` adds none."""
         postfix, dovecot = servers.postfix(), servers.dovecot()
         for dialect, port, said, greeting in (
             ("smtp", postfix.smtp, b"QUIT\r\n", b"220 localhost ESMTP\r\n"),
@@ -358,8 +358,7 @@ class ServerTests(TestCase):
     @inlineCallbacks
     def test_nested(self) -> Any:
         """
-        ``endpoint`` is any other string, quoted once, and strings in it twice:
-        a UNIX socket, a host of Twisted's or ours.
+        ``endpoint`` is any other string, quoted, and strings in that are quoted twice.
         """
         postfix = servers.postfix()
         start = trusted("starttls:smtp:mail.example.test")
@@ -375,7 +374,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_quoting(self) -> Any:
-        """Paths with everything in them that means something in a string."""
+        """Paths may contain all characters that have a meaning in strings."""
         odd = "a:b\\c=d e"
         os.mkdir(odd)
         roots = shared().authority.save(Path(odd, "roots.pem"))
@@ -401,7 +400,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_every_attempt(self) -> Any:
-        """When nobody answers, all addresses of the host are in the error."""
+        """The error has all addresses of the host, if none of them answers."""
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
         for start in ("tcpclient:0:", "tcpclient:0:tls=yes:port=", "starttls:smtp:0:"):
@@ -411,10 +410,7 @@ class ServerTests(TestCase):
 
     @inlineCallbacks
     def test_timeout(self) -> Any:
-        """
-        ``timeout`` is for the dialogue and for the handshake too: a server that
-        accepts and keeps silent is given up.
-        """
+        """``timeout`` also bounds the dialogue before TLS, and the handshake."""
         silent = [Talker(), Talker()]
         left = iter(silent)
         factory: Any = Factory.forProtocol(lambda: next(left))
@@ -433,14 +429,14 @@ class ServerTests(TestCase):
 
 
 class MemoryTests(SynchronousTestCase):
-    """What becomes of values, before anything is connected."""
+    """Arguments that set how to connect, in memory."""
 
     def setUp(self) -> None:
-        """A reactor without a network."""
+        """Make a reactor without a network."""
         self.reactor = MemoryReactorClock()
 
     def connect(self, description: str) -> None:
-        """Begin to connect, and stop at the end of the test."""
+        """Begin to connect, and cancel at the end of the test."""
         connecting = clientFromString(self.reactor, description).connect(Recorders())
 
         def cancel() -> None:
@@ -450,7 +446,7 @@ class MemoryTests(SynchronousTestCase):
         self.addCleanup(cancel)
 
     def test_default_port(self) -> None:
-        """The port of a dialect is that of its RFC, unless it is given."""
+        """The default port is that of the dialect."""
         for description, wanted in (
             ("starttls:smtp:192.0.2.1", 25),
             ("starttls:pop3:192.0.2.1", 110),
@@ -464,7 +460,7 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual((timeout, bind), (30, None))
 
     def test_connection(self) -> None:
-        """``timeout`` and ``bindAddress`` reach the connection."""
+        """``timeout`` and ``bindAddress`` are passed to connectTCP()."""
         for start in ("starttls:smtp:192.0.2.1", "tcpclient:192.0.2.1:25"):
             self.setUp()
             self.connect(start + ":timeout=7.5:bindAddress=192.0.2.7")
@@ -472,7 +468,7 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual((port, timeout, bind), (25, 7.5, ("192.0.2.7", 0)))
 
     def test_attempt_delay(self) -> None:
-        """The second address is tried after ``attemptDelay``, not before."""
+        """The second address is tried after ``attemptDelay`` seconds."""
         for argument, delay in (("", 0.25), (":attemptDelay=3", 3)):
             self.setUp()
             self.connect("tcpclient:0:25" + argument)
@@ -482,9 +478,9 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual(len(self.reactor.tcpClients), 2)
 
 
-#: Strings, and what their error has to name.
+#: Wrong strings, and patterns of their errors.
 WRONG = [
-    # What is missing, or one too many.
+    # Arguments that are missing, empty or too many.
     ("starttls", "dialect: is missing"),
     ("starttls:", "dialect: is missing"),
     ("starttls:smtp", "host: is missing"),
@@ -504,14 +500,24 @@ WRONG = [
     ("tcpclient:localhost:25:26", "one part too many: '26'"),
     ("ucspi:6:7", "one part too many: '6'"),
     # Values.
-    ("starttls:gopher:localhost", "dialect: there is no 'gopher'.*imap, irc"),
+    ("starttls:gopher:localhost", "dialect: no such protocol: 'gopher'.*imap, irc"),
     *(
-        (f"{start}:{port}", f"port: not a port from 1 to 65535: '{re.escape(port)}'")
+        (f"{start}:{port}", f"port: {reason}")
         for start in ("starttls:smtp:localhost", "tcpclient:localhost")
-        for port in ("0", "65536", "-1", "+25", " 25", "2_5", "smtp", "\u0662\u0665")
+        for port, reason in (
+            *(("0", "not from 1 to 65535: 0"), ("65536", "not from 1 to 65535: 65536")),
+            *(
+                (text, f"not a number: '{re.escape(text)}'")
+                for text in ("-1", "+25", " 25", "2_5", "smtp")
+            ),
+            ("\u0662\u0665", "not a number: '.*u0662.*u0665'"),
+        )
     ),
     *(
-        (f"tcpclient:localhost:25:{name}={value}", f"{name}: not a number.*'{value}'")
+        (
+            f"tcpclient:localhost:25:{name}={value}",
+            f"{name}: not a number of seconds: '{value}'",
+        )
         for name in ("timeout", "attemptDelay")
         for value in ("soon", "0", "-1", "nan", "inf")
     ),
@@ -521,7 +527,7 @@ WRONG = [
     ("starttls:smtp:localhost:verify=none", "verify: not yes or no: 'none'"),
     ("starttls:smtp:localhost:greeting=1", "greeting: not yes or no: '1'"),
     ("starttls:smtp:localhost:hostname=", "hostname: is empty"),
-    ("starttls:smtp:localhost:hostname=a b", "name 'a b'"),
+    ("starttls:smtp:localhost:hostname=a b", "hostname: neither a name nor.*'a b'"),
     ("starttls:smtp:a b", "name 'a b'"),
     # Files.
     ("starttls:smtp:localhost:trustRoots=missing", "CA certificates missing: file"),
@@ -550,7 +556,7 @@ WRONG = [
     ("starttls:smtp:localhost:endpoint=unix", "endpoint: 'unix'"),
     (
         "starttls:smtp:localhost:endpoint=tcpclient\\:a\\:0",
-        "endpoint: 'tcpclient:a:0': tcpclient: port: not a port.*'0'",
+        "endpoint: 'tcpclient:a:0': tcpclient: port: not from 1 to 65535: 0",
     ),
     *(
         (
@@ -563,10 +569,10 @@ WRONG = [
 
 
 class WrongTests(SynchronousTestCase):
-    """Strings that are wrong."""
+    """Wrong strings."""
 
     def test_named(self) -> None:
-        """Whatever is wrong is a ValueError with the prefix and the part in it."""
+        """Each mistake is a ValueError that names the prefix and the argument."""
         Path("junk").write_text("no certificate")
         os.mkdir("empty")
         for description, named in WRONG:
@@ -577,7 +583,7 @@ class WrongTests(SynchronousTestCase):
             self.assertRegex(str(error), f"\\A{prefix}: .*{named}", description)
 
     def test_key_of_another(self) -> None:
-        """A key that does not fit is named by its file."""
+        """The error about a key of another certificate names its file."""
         key = shared().server_identity.save_key(Path("other-key"))
         description = "starttls:smtp:localhost" + argument(
             "certificate", shared().client
@@ -591,7 +597,7 @@ class WrongTests(SynchronousTestCase):
         self.assertIn("other-key", str(error))
 
     def test_nothing_left(self) -> None:
-        """A string alone, right or wrong, starts nothing."""
+        """Parsing a string, right or wrong, connects nothing and starts no timer."""
         memory = MemoryReactorClock()
         clientFromString(memory, "starttls:smtp:localhost")
         self.assertRaises(ValueError, clientFromString, memory, "starttls:smtp")
@@ -599,10 +605,10 @@ class WrongTests(SynchronousTestCase):
 
 
 class ParserTests(SynchronousTestCase):
-    """The parsers as Twisted sees them."""
+    """The parsers as plugins."""
 
     def test_interfaces(self) -> None:
-        """They are what Twisted looks for."""
+        """The parsers provide the interfaces that Twisted looks for."""
         for parser in (STARTTLSParser(), TCPClientParser(), UCSPIParser()):
             verifyObject(IStreamClientEndpointStringParserWithReactor, parser)
             self.assertTrue(IPlugin.providedBy(parser))

@@ -43,15 +43,15 @@ from tests.programs import TCPCLIENT, Outcome, spawn
 from tests.transcripts import TLSServer
 from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.relay.streams import Source
-from twisted_tcpclient.ucspi import UCSPIEndpoint, address
+from twisted_tcpclient.ucspi import UCSPIEndpoint, address_from
 
 reactor: Any = global_reactor
 
-#: Big enough to fill every buffer on the way several times.
+#: More bytes than all buffers on the way hold, several times over.
 BIG = os.urandom(1 << 16) * 128
 
-#: A program that knows Twisted and nothing of ours.  It does what its argument
-#: says, writes down what happens to it, and prints that at the end.
+#: A program that imports Twisted and nothing of this package.  It does as its argument
+#: says, records its events, and prints them at the end.
 PROGRAM = r"""
 import sys
 from hashlib import sha256
@@ -101,7 +101,7 @@ class HalfEcho(Echo):
 
 @implementer(IHalfCloseableProtocol)
 class Listener(Base):
-    # Has its say, and then only listens.
+    # Sends, half-closes, and reads to EOF.
     def connectionMade(self):
         self.transport.write(b"question")
         self.transport.loseWriteConnection()
@@ -126,7 +126,7 @@ async def main(reactor):
     factory = Factory.forProtocol(globals()[sys.argv[1]])
     client = await clientFromString(reactor, "ucspi:").connect(factory)
     await client.gone
-    # Whatever else may be on its way.
+    # Other data may follow.
     later = Deferred()
     reactor.callLater(0, reactor.callLater, 0, later.callback, None)
     await later
@@ -139,9 +139,9 @@ react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 @implementer(IHalfCloseableProtocol)
 class Peer(Protocol):
     """
-    The server: keeps what it hears, and tells of all ends.
+    The server's protocol, which keeps data and events.
 
-    :ivar polite: whether it closes when the other side has closed.
+    :ivar polite: whether it closes when the client has closed.
     """
 
     transport: Any
@@ -155,34 +155,34 @@ class Peer(Protocol):
         self._wanted: tuple[int, Deferred[None]] | None = None
 
     def hear(self, count: int) -> Deferred[None]:
-        """Wait for so many bytes in all."""
+        """Wait for a number of bytes in all."""
         enough: Deferred[None] = Deferred()
         self._wanted = (count, enough)
         self.dataReceived(b"")
         return enough
 
     def connectionMade(self) -> None:
-        """Tell."""
+        """Fire."""
         self.made.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.received += data
         if self._wanted is not None and len(self.received) >= self._wanted[0]:
             (_, enough), self._wanted = self._wanted, None
             enough.callback(None)
 
     def readConnectionLost(self) -> None:
-        """Tell."""
+        """Fire."""
         if self.polite:
             self.transport.loseConnection()
         self.heard.callback(None)
 
     def writeConnectionLost(self) -> None:
-        """Known already."""
+        """Do nothing: the test has closed the write side."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire."""
         self.gone.callback(None)
 
 
@@ -192,7 +192,7 @@ class UnderTcpclient(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        """The server's side of one connection."""
+        """Make the server's side of one connection."""
         self.peer = Peer()
 
     @inlineCallbacks
@@ -209,8 +209,8 @@ class UnderTcpclient(TestCase):
     @inlineCallbacks
     def start(self, program: str, tls: bool = False) -> Any:
         """
-        Start the program under our own tcpclient, and return what it will have
-        come to when the connection is there.
+        Run the program under the command, and return its outcome as a Deferred once it
+        is connected.
         """
         port = yield self.listen(tls)
         # A server that has said nothing would be told of the end after 15 s.
@@ -223,17 +223,17 @@ class UnderTcpclient(TestCase):
         return [running]
 
     def run_under(self, tcpclient: tuple[str, ...], program: str) -> Any:
-        """Run the program under some tcpclient."""
+        """Run the program under a tcpclient."""
         return spawn(reactor, *tcpclient, sys.executable, "-c", PROGRAM, program)
 
     def happened(self, outcome: Outcome) -> list[str]:
-        """What the program has written down."""
+        """Return the events that the program has recorded."""
         self.assertEqual((outcome.status, outcome.err), (0, b""))
         return outcome.out.decode("ascii").split()
 
     @inlineCallbacks
     def addresses(self, tls: bool) -> Any:
-        """The program knows both ends of the connection."""
+        """Check that the program has both addresses of the connection."""
         (running,) = yield self.start("Addresses", tls)
         host, peer = self.peer.transport.getHost(), self.peer.transport.getPeer()
         events = self.happened((yield running))
@@ -248,18 +248,18 @@ class UnderTcpclient(TestCase):
         yield self.peer.gone
 
     def test_addresses_of_the_socket(self) -> Any:
-        """Addresses come from the socket, where there is one."""
+        """Without TLS the addresses are those of the socket."""
         return self.addresses(tls=False)
 
     def test_addresses_of_the_environment(self) -> Any:
-        """Over TLS there are pipes: addresses come from the environment."""
+        """Over TLS the addresses are those of the environment."""
         return self.addresses(tls=True)
 
     @inlineCallbacks
     def test_echo(self) -> Any:
         """
-        What was sent comes back, byte for byte, although neither side could
-        keep all of it; the server's end of data is only that.
+        More data than all buffers hold comes back unchanged; the server's EOF is a
+        half-close.
         """
         (running,) = yield self.start("HalfEcho")
         self.peer.transport.write(BIG)
@@ -270,7 +270,7 @@ class UnderTcpclient(TestCase):
 
     @inlineCallbacks
     def test_echo_over_tls(self) -> Any:
-        """The same over pipes, up to the end of the data."""
+        """The same over TLS."""
         (running,) = yield self.start("Echo", tls=True)
         self.peer.transport.write(BIG)
         yield self.peer.hear(len(BIG))
@@ -280,15 +280,15 @@ class UnderTcpclient(TestCase):
         self.assert_same(self.peer.received, BIG)
 
     def assert_same(self, one: bytes | bytearray, other: bytes) -> None:
-        """Compare much data without showing it."""
+        """Compare data without printing it."""
         self.assertEqual(sha256(one).hexdigest(), sha256(other).hexdigest())
 
     @inlineCallbacks
     def listener(self, tls: bool) -> Any:
-        """The program's end of data is only that: it hears the answer."""
+        """Check that the program receives the answer after its half-close."""
         self.peer.polite = False
         (running,) = yield self.start("Listener", tls)
-        # Twisted's TLS has no half-close: there it is the end of the question.
+        # Twisted's TLS has no half-close: the end of the question stands for it.
         yield self.peer.gone if tls else self.peer.heard
         self.assertEqual(bytes(self.peer.received), b"question")
         if not tls:
@@ -300,16 +300,16 @@ class UnderTcpclient(TestCase):
         yield self.peer.gone
 
     def test_listener(self) -> Any:
-        """A half-close by the program, over the socket."""
+        """The half-close of the program is FIN on the socket."""
         return self.listener(tls=False)
 
     def test_listener_over_tls(self) -> Any:
-        """The end of the program's data becomes close_notify."""
+        """The half-close of the program is close_notify over TLS."""
         return self.listener(tls=True)
 
     @inlineCallbacks
     def closed(self, tls: bool) -> Any:
-        """When the server closes, a program that cannot half-close is done."""
+        """Check that the server's EOF ends a program that has no half-close."""
         (running,) = yield self.start("Base", tls)
         self.peer.transport.write(b"bye")
         self.peer.transport.loseConnection()
@@ -326,7 +326,7 @@ class UnderTcpclient(TestCase):
 
     @inlineCallbacks
     def test_reset(self) -> Any:
-        """A reset of the socket is no orderly end."""
+        """RST is no orderly end."""
         (running,) = yield self.start("Greeter")
         yield self.peer.hear(len("hello"))
         self.peer.transport.abortConnection()
@@ -335,7 +335,7 @@ class UnderTcpclient(TestCase):
 
     @inlineCallbacks
     def test_abort(self) -> Any:
-        """A program may abort; it hears of the end once."""
+        """A program that aborts is told of the loss once."""
         for tls in (False, True):
             self.setUp()
             (running,) = yield self.start("Aborter", tls)
@@ -343,13 +343,13 @@ class UnderTcpclient(TestCase):
             yield self.peer.gone
 
     def other_tcpclient(self) -> str:
-        """The tcpclient of ucspi-tcp, where its tcpserver is."""
+        """Return the tcpclient of ucspi-tcp, which is beside its tcpserver."""
         tcpserver = find_program("tcpserver", "ucspi-tcp")
         return os.path.join(os.path.dirname(tcpserver), "tcpclient")
 
     @inlineCallbacks
     def test_under_another(self) -> Any:
-        """All of that holds under another tcpclient."""
+        """The program works under another tcpclient."""
         tcpclient = self.other_tcpclient()
         port = yield self.listen()
         options = ("-R", "-H", "-l0", "127.0.0.1", str(port))
@@ -363,7 +363,7 @@ class UnderTcpclient(TestCase):
 
     @inlineCallbacks
     def test_addresses_under_another(self) -> Any:
-        """So do the addresses."""
+        """Under another tcpclient it has the addresses."""
         tcpclient = self.other_tcpclient()
         port = yield self.listen()
         options = ("-R", "-H", "-l0", "127.0.0.1", str(port))
@@ -382,12 +382,12 @@ class UnderTcpclient(TestCase):
 
 
 class Client(Protocol):
-    """The application: keeps what it hears, and tells of its end."""
+    """The application, which keeps data and events."""
 
     transport: Any
 
     def __init__(self, at_once: Callable[[Any], object] = type) -> None:
-        """:param at_once: called with its transport as soon as it has one."""
+        """:param at_once: called with the transport in connectionMade."""
         self._at_once = at_once
         self.received = b""
         self.some: Deferred[None] = Deferred()
@@ -395,17 +395,17 @@ class Client(Protocol):
         self.lost: list[type[BaseException] | None] = []
 
     def connectionMade(self) -> None:
-        """Do what the test wants."""
+        """Call the function of the test."""
         self._at_once(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.received += data
         if not self.some.called:
             self.some.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell."""
+        """Fire."""
         self.lost.append(reason.type)
         if not self.gone.called:
             self.gone.callback(None)
@@ -413,7 +413,7 @@ class Client(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfClient(Client):
-    """An application that knows of half-closes."""
+    """An application with half-close."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -421,17 +421,17 @@ class HalfClient(Client):
         self.said: Deferred[None] = Deferred()
 
     def readConnectionLost(self) -> None:
-        """Tell."""
+        """Fire."""
         self.heard.callback(None)
 
     def writeConnectionLost(self) -> None:
-        """Tell."""
+        """Fire."""
         self.said.callback(None)
 
 
 @implementer(IPushProducer)
 class Faucet:
-    """A producer that tells what it is told."""
+    """A producer that records its calls."""
 
     def __init__(self) -> None:
         self.paused: Deferred[None] = Deferred()
@@ -439,22 +439,22 @@ class Faucet:
         self.stopped = 0
 
     def pauseProducing(self) -> None:
-        """Tell, the first time."""
+        """Fire, the first time."""
         if not self.paused.called:
             self.paused.callback(None)
 
     def resumeProducing(self) -> None:
-        """Tell, the first time."""
+        """Fire, the first time."""
         if not self.resumed.called:
             self.resumed.callback(None)
 
     def stopProducing(self) -> None:
-        """Count."""
+        """Count the call."""
         self.stopped += 1
 
 
 class Building(ClientFactory):
-    """Builds what it was made with, and keeps the addresses."""
+    """A factory of one protocol, which keeps the addresses."""
 
     noisy = False
 
@@ -463,7 +463,7 @@ class Building(ClientFactory):
         self.addresses: list[IAddress | None] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Build."""
+        """Return the protocol."""
         self.addresses.append(addr)
         return self._build()
 
@@ -478,7 +478,7 @@ ENVIRON = {
 
 
 def identity(descriptor: int) -> object:
-    """What a descriptor leads to, None if it is closed."""
+    """Return the device and inode of a descriptor; None if it is closed."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -487,12 +487,12 @@ def identity(descriptor: int) -> object:
 
 
 class PipesTests(TestCase):
-    """Two pipes, and their other ends in our own hands."""
+    """Two pipes, whose other ends the test has."""
 
     timeout = 60
 
     def setUp(self) -> None:
-        """Two pipes."""
+        """Make two pipes."""
         self.reading, self.to_client = os.pipe()
         self.from_client, self.writing = os.pipe()
         self.open = {self.to_client, self.from_client}
@@ -500,28 +500,31 @@ class PipesTests(TestCase):
         self.taken = {each: identity(each) for each in (self.reading, self.writing)}
 
     def shut(self, descriptor: int) -> None:
-        """Close one of our own ends."""
+        """Close one of the test's ends."""
         self.open.remove(descriptor)
         os.close(descriptor)
 
     def shut_all(self, descriptors: set[int]) -> None:
-        """Close what is left of our own ends."""
+        """Close the test's ends that are open."""
         while descriptors:
             os.close(descriptors.pop())
 
     def connect(self, build: Callable[[], Any] = Client) -> Any:
-        """Connect at once."""
+        """Connect."""
         endpoint = UCSPIEndpoint(reactor, (self.reading, self.writing), ENVIRON)
         self.factory = Building(build)
         return self.successResultOf(endpoint.connect(self.factory))
 
     def assert_closed(self) -> None:
-        """Check that both were closed; the numbers may be in use again."""
+        """
+        Check that both descriptors were closed; other files may have the numbers by
+        now.
+        """
         for descriptor, pipe in self.taken.items():
             self.assertNotEqual(identity(descriptor), pipe)
 
     def rest(self) -> bytes:
-        """All that the client has said, once it has closed."""
+        """Return all that the client has written, once it has closed."""
         said = b""
         while data := os.read(self.from_client, 65536):
             said += data
@@ -529,9 +532,12 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def over(self, client: Client, reason: type[Exception]) -> Any:
-        """The connection has ended, once, for that reason, and nothing is open."""
+        """
+        Check that the connection was lost once, for a reason, and that no descriptor is
+        open.
+        """
         yield client.gone
-        # If there was anything still to come it would come now.
+        # A delayed delivery would happen in this iteration.
         later: Deferred[None] = Deferred()
         reactor.callLater(0, reactor.callLater, 0, later.callback, None)
         yield later
@@ -540,7 +546,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_transport(self) -> Any:
-        """The transport is what it says it is, and knows the addresses."""
+        """The transport provides its interfaces, and has the addresses."""
         client = self.connect()
         for interface in (ITransport, IConsumer, IPushProducer):
             verifyObject(interface, client.transport)
@@ -554,10 +560,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_end_of_input(self) -> Any:
-        """
-        At the end of input, what was written is still delivered, and then the
-        connection is done.
-        """
+        """At EOF the buffer is written, and then the connection is done."""
         client = self.connect()
         client.transport.writeSequence([b"a", b"nswer"])
         os.write(self.to_client, b"question")
@@ -568,7 +571,9 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def left_alone(self, ours: tuple[int, int], theirs: tuple[int, int]) -> Any:
-        """All goes through these, to read and to write, and they stay as they were."""
+        """
+        Check that data goes through descriptors whose flags are the same afterwards.
+        """
         kept = [os.dup(each) for each in ours]
         self.reading, self.writing = ours
         client = self.connect()
@@ -586,7 +591,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_left_alone(self) -> Any:
-        """Others have 6 and 7 as well, whatever these are: they do block afterwards."""
+        """O_NONBLOCK of shared descriptors is restored, whatever they are."""
         for end in (self.reading, self.writing, self.to_client, self.from_client):
             os.close(end)
         self.open.clear()
@@ -597,7 +602,7 @@ class PipesTests(TestCase):
         yield self.left_alone(*reversed(self.terminals()))
 
     def terminals(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The masters of two terminals, and their slaves."""
+        """Return the masters of two pseudo-terminals, and their slaves."""
         (first, slave), (second, other) = os.openpty(), os.openpty()
         tty.setraw(slave)
         tty.setraw(other)
@@ -605,7 +610,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_master_ends(self) -> Any:
-        """The end of a pseudo-terminal's master is that of its slave (EIO on Linux)."""
+        """The end of the slave is EOF on the master (EIO on Linux)."""
         os.close(self.reading)
         self.reading, slave = os.openpty()
         self.taken[self.reading] = identity(self.reading)
@@ -619,8 +624,8 @@ class PipesTests(TestCase):
     @inlineCallbacks
     def test_lose_connection(self) -> Any:
         """
-        Closing delivers what was written before, nothing that is written after,
-        and nothing that arrives after.
+        The buffer is written after loseConnection; what is written or arrives later is
+        dropped.
         """
         client = self.connect()
         os.write(self.to_client, b"too late")
@@ -636,7 +641,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_half_closed_by_the_other_side(self) -> Any:
-        """The end of input is told, and there is still much to say."""
+        """After EOF the client can still write."""
         client: Any = self.connect(HalfClient)
         self.shut(self.to_client)
         yield client.heard
@@ -647,7 +652,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_half_closed_by_us(self) -> Any:
-        """The end of output is told, and there is still much to hear."""
+        """After loseWriteConnection the client can still read."""
         client: Any = self.connect(HalfClient)
         client.transport.write(b"question")
         client.transport.loseWriteConnection()
@@ -663,7 +668,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_half_closed_then_lost(self) -> Any:
-        """Closing what is half closed is the end, whichever half it was."""
+        """The connection ends by loseConnection, whichever half is closed."""
         for first in (True, False):
             if not first:
                 self.setUp()
@@ -680,7 +685,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_abort(self) -> Any:
-        """Aborting drops what was not written, and is the reason of the end."""
+        """The buffer is dropped by abortConnection, which is the reason of the loss."""
         client = self.connect()
         client.transport.write(b"lost")
         client.transport.abortConnection()
@@ -691,10 +696,10 @@ class PipesTests(TestCase):
         self.assertEqual(self.rest(), b"")
 
     @inlineCallbacks
-    def test_nobody_listens(self) -> Any:
+    def test_no_reader(self) -> Any:
         """
-        When nobody reads what we say, what they have said is still delivered.
-        As nothing of ours got lost, that is an orderly end.
+        Without a reader of its pipe the client still receives data; with an empty
+        buffer the end is orderly.
         """
         client = self.connect()
         self.shut(self.from_client)
@@ -705,7 +710,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_unheard(self) -> Any:
-        """If something of ours got lost, the connection was."""
+        """With a buffer that was not written the end is a loss."""
         client = self.connect()
         self.shut(self.from_client)
         client.transport.write(b"hello?")
@@ -718,7 +723,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_unheard_later(self) -> Any:
-        """Whether that was written before or after it could be known."""
+        """Data that is written after the reader is gone makes it a loss, too."""
         client = self.connect()
         self.shut(self.from_client)
         os.write(self.to_client, b"farewell")
@@ -729,7 +734,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_unheard_at_the_end(self) -> Any:
-        """What could not be delivered by a close makes it a loss, too."""
+        """A buffer that cannot be written after loseConnection is a loss."""
         client = self.connect()
         client.transport.write(BIG)
         client.transport.loseConnection()
@@ -738,7 +743,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_paused(self) -> Any:
-        """Nothing is delivered while the client has paused, even at once."""
+        """A client that pauses in connectionMade receives nothing."""
         client = self.connect(lambda: Client(lambda t: t.pauseProducing()))
         os.write(self.to_client, b"data")
         later: Deferred[None] = Deferred()
@@ -754,8 +759,8 @@ class PipesTests(TestCase):
     @inlineCallbacks
     def test_flow(self) -> Any:
         """
-        A producer is paused while nobody reads, resumed when somebody does, and
-        nothing is lost; at the end it is stopped.
+        A producer is paused and resumed as the pipe fills and empties, and is stopped
+        at the end.
         """
         client = self.connect()
         faucet = Faucet()
@@ -778,7 +783,10 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_producer_done(self) -> Any:
-        """A producer that is done is not told of the end; only one at a time."""
+        """
+        A producer that has unregistered is not stopped; a second one at a time is an
+        error.
+        """
         client = self.connect()
         first, second = Faucet(), Faucet()
         client.transport.registerProducer(first, True)
@@ -795,7 +803,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_closed_at_once(self) -> Any:
-        """A client may close as it is connected."""
+        """A client may close in connectionMade."""
         os.write(self.to_client, b"data")
         client = self.connect(lambda: Client(lambda t: t.loseConnection()))
         yield self.over(client, ConnectionDone)
@@ -803,7 +811,10 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_raises_at_once(self) -> Any:
-        """One that raises as it is connected fails ``connect``, and is cut off."""
+        """
+        A client that raises in connectionMade fails ``connect``, and loses its
+        connection.
+        """
         client = Client(lambda transport: 1 / 0)
         endpoint = UCSPIEndpoint(reactor, (self.reading, self.writing), ENVIRON)
         connecting = endpoint.connect(Building(lambda: client))
@@ -813,8 +824,8 @@ class PipesTests(TestCase):
     @inlineCallbacks
     def test_raises_later(self) -> Any:
         """
-        One that raises when it is told something is cut off, half-closeable or not,
-        and hears nothing but its own error.
+        A client that raises in another method loses its connection with its own
+        exception.
         """
 
         def fail(*_: object) -> None:
@@ -841,8 +852,7 @@ class PipesTests(TestCase):
     @inlineCallbacks
     def test_once(self) -> Any:
         """
-        Whoever connects again, as services do, is not given what has the same
-        numbers by then; and what was taken is left alone.
+        A second connect is an error, and closes no file that has the number by then.
         """
         endpoint = UCSPIEndpoint(reactor, (self.reading, self.writing), ENVIRON)
         client: Any = self.successResultOf(endpoint.connect(Building(Client)))
@@ -855,7 +865,7 @@ class PipesTests(TestCase):
 
     @inlineCallbacks
     def test_replaced(self) -> Any:
-        """A protocol may put another ``dataReceived`` in the place of its own."""
+        """A protocol may replace its own ``dataReceived``."""
         client = self.connect()
         heard: Deferred[bytes] = Deferred()
         client.dataReceived = heard.callback
@@ -866,7 +876,7 @@ class PipesTests(TestCase):
         self.assertEqual(client.received, b"")
 
     def test_not_built(self) -> None:
-        """A factory that builds nothing, or raises, leaves nothing open."""
+        """A factory that builds none, or raises, leaves no descriptor open."""
 
         def fail() -> Any:
             raise FileNotFoundError("of the factory's own")
@@ -886,7 +896,7 @@ class SocketTests(TestCase):
     timeout = 60
 
     def pair(self, family: int, host: str) -> tuple[socket.socket, socket.socket]:
-        """A connection over TCP."""
+        """Return a connection over TCP."""
         with socket.create_server((host, 0), family=family) as server:
             client = socket.create_connection(server.getsockname()[:2])
             accepted, _ = server.accept()
@@ -894,20 +904,20 @@ class SocketTests(TestCase):
         return client, accepted
 
     def adopted(self, client: socket.socket, build: Callable[[], Any]) -> Any:
-        """The result of adopting two descriptors of that socket."""
+        """Return the result of adopting two descriptors of a socket."""
         self.descriptors = (os.dup(client.fileno()), client.detach())
         self.taken = identity(self.descriptors[0])
         endpoint = UCSPIEndpoint(reactor, self.descriptors, ENVIRON)
         return endpoint.connect(Building(build))
 
     def left(self) -> int:
-        """How many descriptors lead to our end of the connection."""
+        """Return the number of descriptors of the client's socket."""
         numbers = map(int, os.listdir("/proc/self/fd"))
         return [identity(number) for number in numbers].count(self.taken)
 
     @inlineCallbacks
     def test_addresses(self) -> Any:
-        """The addresses are the socket's, whatever the environment says."""
+        """The addresses are those of the socket, whatever the environment has."""
         for host in servers.loopbacks():
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             ours, theirs = self.pair(family, host)
@@ -928,7 +938,7 @@ class SocketTests(TestCase):
 
     @inlineCallbacks
     def test_unix(self) -> Any:
-        """UNIX sockets are adopted as well."""
+        """UNIX sockets are adopted, too."""
         ours, theirs = socket.socketpair()
         self.addCleanup(theirs.close)
         client: Any = yield self.adopted(ours, Client)
@@ -951,7 +961,7 @@ class SocketTests(TestCase):
 
     @inlineCallbacks
     def test_two_sockets(self) -> Any:
-        """Two sockets are treated as pipes are."""
+        """Two sockets are used as two pipes are."""
         first, theirs = socket.socketpair()
         second, others = socket.socketpair()
         for each in (theirs, others):
@@ -968,14 +978,14 @@ class SocketTests(TestCase):
         self.assertEqual((client.received, client.lost), (b"hello", [ConnectionDone]))
 
     def test_not_connected(self) -> None:
-        """A socket that leads nowhere is no connection."""
+        """A socket without a peer is an error."""
         connecting = self.adopted(socket.socket(), Client)
         failure = self.failureResultOf(connecting, LocalFailure)
         self.assertIn("not connected", str(failure.value))
         self.assertEqual(self.left(), 0)
 
     def test_not_built(self) -> None:
-        """A factory that builds nothing, or raises, leaves nothing open."""
+        """A factory that builds none, or raises, leaves no descriptor open."""
 
         def fail() -> Any:
             raise FileNotFoundError("of the factory's own")
@@ -987,7 +997,10 @@ class SocketTests(TestCase):
 
     @inlineCallbacks
     def test_raises_at_once(self) -> Any:
-        """One that raises as it is connected fails ``connect``, and is cut off."""
+        """
+        A client that raises in connectionMade fails ``connect``, and loses its
+        connection.
+        """
 
         def fail(transport: Any) -> None:
             raise FileNotFoundError("of the client's own")
@@ -1003,7 +1016,7 @@ class ClosedTests(SynchronousTestCase):
     """Descriptors that are not open."""
 
     def test_closed(self) -> None:
-        """Either of them closed is a failure of our own, which names both."""
+        """If either is closed, the error names both."""
         reading, writing = os.pipe()
         gone = os.dup(reading)
         os.close(gone)
@@ -1015,7 +1028,7 @@ class ClosedTests(SynchronousTestCase):
         os.close(writing)
 
     def test_usual_descriptors(self) -> None:
-        """Unless told otherwise these are 6 and 7, and the process's environment."""
+        """The defaults are 6 and 7, and the environment of the process."""
         asked: list[int] = []
 
         def fstat(descriptor: int) -> Any:
@@ -1029,7 +1042,7 @@ class ClosedTests(SynchronousTestCase):
         self.assertIn("descriptors 6 and 7: bad file descriptor", str(failure.value))
 
 
-#: PROTO, variables, and the address.
+#: PROTO, other variables, and the address.
 ADDRESSES = [
     ("TCP", {"TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "25"}, ("192.0.2.1", 25)),
     ("TCP", {"TCPREMOTEIP": "2001:db8::1", "TCPREMOTEPORT": "1"}, ("2001:db8::1", 1)),
@@ -1057,9 +1070,9 @@ class AddressTests(SynchronousTestCase):
     """Addresses from the environment."""
 
     def test_table(self) -> None:
-        """Each environment has its address, or none."""
+        """Each environment gives its address, or one without a name."""
         for protocol, variables, wanted in ADDRESSES:
-            found = address({"PROTO": protocol, **variables}, "REMOTE")
+            found = address_from({"PROTO": protocol, **variables}, "REMOTE")
             if wanted is None:
                 self.assertEqual(found, UNIXAddress(None), (protocol, variables))
             else:
@@ -1067,9 +1080,9 @@ class AddressTests(SynchronousTestCase):
                 self.assertEqual(found, kind("TCP", *wanted))
 
     def test_sides(self) -> None:
-        """Each side has an address of its own."""
+        """Each side has its own address."""
         self.assertEqual(
-            [address(ENVIRON, side) for side in ("LOCAL", "REMOTE")],
+            [address_from(ENVIRON, side) for side in ("LOCAL", "REMOTE")],
             [
                 IPv4Address("TCP", "192.0.2.1", 40000),
                 IPv4Address("TCP", "192.0.2.25", 25),
@@ -1077,5 +1090,5 @@ class AddressTests(SynchronousTestCase):
         )
 
     def test_no_environment(self) -> None:
-        """Without any variable there is no address."""
-        self.assertEqual(address({}, "REMOTE"), UNIXAddress(None))
+        """Without variables there is no address."""
+        self.assertEqual(address_from({}, "REMOTE"), UNIXAddress(None))

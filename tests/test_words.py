@@ -40,10 +40,9 @@ from tests.command import (
     together,
 )
 from tests.packages import find_program
-from twisted_tcpclient.command.help import GROUPS
-from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.command import manual
+from twisted_tcpclient.command.table import GROUPS, OPTIONS
 from twisted_tcpclient.facts import Facts, variables
-from twisted_tcpclient.settings import ConnectSettings
 
 DOC = ROOT / "doc"
 README = ROOT / "README.rst"
@@ -150,101 +149,37 @@ def alike(shown: str) -> re.Pattern[str]:
 # Options.
 
 
-@dataclass(frozen=True, order=True)
-class Option:
-    """An option, as the man page, ``--help`` or the parser has it."""
-
-    letter: str
-    name: str
-    valued: bool
-
-
-def option_of(item: nodes.option_list_item) -> tuple[Option, set[str]]:
-    """Return an option of the man page, and the names of its value there."""
-    words = [word.astext() for word in item.findall(nodes.option_string)]
-    letters = [word[1:] for word in words if not word.startswith("--")]
-    names = [word[2:] for word in words if word.startswith("--")]
-    values = {value.astext() for value in item.findall(nodes.option_argument)}
-    (name,) = names
-    return Option("".join(letters), name, bool(values)), {
-        v.strip(" <>") for v in values
-    }
-
-
-def described() -> list[tuple[str, list[tuple[Option, set[str]]]]]:
-    """Return the groups of the man page, each with its options."""
-    return [
-        (title(group), [option_of(i) for i in group.findall(nodes.option_list_item)])
-        for group in section(MAN_PAGE, "OPTIONS")
-        if isinstance(group, nodes.section)
-    ]
-
-
-def parsed() -> set[Option]:
-    """Return the options of the parser."""
-    options = Options()
-    letters = re.findall("(.)(:?)", options.shortOpt)
-    valued = {letter for letter, colon in letters if colon}
-    by_name = {options.synonyms[letter]: letter for letter, _ in letters}
-    if len(by_name) != len(letters):
-        raise AssertionError(f"two letters have one name: {letters}")
-    found = set()
-    for word in sorted(set(options.longOpt)):
-        name = word.removesuffix("=")
-        letter = by_name.pop(name, "")
-        found.add(Option(letter, name, word.endswith("=")))
-        if letter and (letter in valued) != word.endswith("="):
-            raise AssertionError(f"-{letter} and --{name} differ in taking a value")
-    if by_name:
-        raise AssertionError(f"letters without a name: {by_name}")
-    return found
-
-
 class OptionTests(SynchronousTestCase):
-    """Man page, ``--help`` and parser have the same options."""
+    """The list of options in the man page, which is made from the table of options."""
 
-    def test_same_options(self) -> None:
-        """
-        Man page, ``--help`` and parser have the same letters and long names, and agree
-        which take a value.
-        """
-        page = {option for _, group in described() for option, _ in group}
-        shown = {
-            Option(entry.letter, entry.name, bool(entry.value))
-            for _, entries in GROUPS
-            for entry in entries
-        }
-        self.assertEqual(sorted(page), sorted(shown))
-        self.assertEqual(sorted(page), sorted(parsed()))
+    def test_up_to_date(self) -> None:
+        """The page has the list of options that ``make man`` writes."""
+        text = MAN_PAGE.read_text("utf-8")
+        self.assertEqual(text, manual.updated(text), "run: make man")
 
-    def test_same_order(self) -> None:
-        """
-        The man page has the groups of ``--help``, in the same order, with the same
-        names of values.
-        """
-        self.assertEqual(
-            [(name, [(o.name, value) for o, value in g]) for name, g in described()],
-            [
-                (name, [(e.name, {e.value} if e.value else set()) for e in entries])
-                for name, entries in GROUPS
-            ],
-        )
-
-    def test_defaults(self) -> None:
-        """The defaults in the man page are those of the parser."""
-        told = {
-            option.name: item.astext()
+    def test_every_option(self) -> None:
+        """Docutils reads each option from the page, with letter, name and value."""
+        found = [
+            [string.astext() for string in item.findall(nodes.option)]
             for item in section(MAN_PAGE, "OPTIONS").findall(nodes.option_list_item)
-            for option, _ in [option_of(item)]
-        }
-        options = Options()
-        first, second = re.findall(
-            r"default is (\d+)\+(\d+)", told["connect-timeout"]
-        ).pop()
-        self.assertEqual(int(first) + int(second), ConnectSettings().attempt_timeout)
-        for name, key in (("idle-timeout", "idle"), ("lookup-timeout", None)):
-            (seconds,) = re.findall(r"default\s+is\s+(\d+)", told[name])
-            self.assertEqual(int(seconds), options[key or name], name)
+        ]
+        expected = []
+        for option in OPTIONS:
+            value = "" if option.value is None else f" <{option.value.name}>"
+            words = dict.fromkeys((option.spelling, f"--{option.name}"))
+            expected.append([f"{word}{value}" for word in words])
+        self.assertEqual(found, expected)
+
+    def test_explanations(self) -> None:
+        """Each explanation and each note belongs to an option or to a group."""
+        names = {option.name for option in OPTIONS}
+        self.assertLessEqual(manual.EXPLANATIONS.keys(), names)
+        self.assertLessEqual(manual.NOTES.keys(), {group.title for group in GROUPS})
+
+    def test_no_place(self) -> None:
+        """A page without the two marks is an error, and is not changed."""
+        for text in ("", manual.BEGIN, manual.END, manual.END + manual.BEGIN):
+            self.assertRaises(ValueError, manual.updated, text)
 
 
 # Texts of the source.

@@ -1,24 +1,12 @@
 """
-Dialogues as RFCs print them, and connections in memory to hold them on.
+Transcripts of dialogues, and connections in memory on which to hold them.
 
-A transcript has one line for each line that is said::
-
-    S: 220 mx.example.org       the server says this, in a segment of its own,
-    S+ 250 too early            or in the segment of the line before;
-    C: EHLO [192.0.2.1]         the client has to say this, and nothing else
-
-and, where what is said is no line::
-
-    S| <proceed/>               the server says this, without a line end;
-    C# 30 0c 02 01 01           the client has to say these bytes
-
-``{tag}`` stands for the tag of the client's commands.
+:mod:`twisted_tcpclient.testing` describes the form of a transcript.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -42,19 +30,24 @@ from twisted.test.iosim import connect as join
 from zope.interface import implementer
 
 from tests.certificates import Identity, shared
-from twisted_tcpclient import dialogue
 from twisted_tcpclient.dialects import Parameters, find
-from twisted_tcpclient.errors import NegotiationFailed
+from twisted_tcpclient.testing import (
+    Segment,
+    Talk,
+    client_bytes,
+    join_turns,
+    parse_transcript,
+)
 
-#: For Hypothesis: how fast a machine is says nothing about a program.
+#: Settings of Hypothesis without limits of time, for busy machines.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HOST = IPv4Address("TCP", "192.0.2.1", 40000)
 PEER = IPv4Address("TCP", "192.0.2.25", 25)
-#: The name that the server is asked for, where it is asked.
+#: The name of the server, for dialects that send it.
 DOMAIN = "im.example.org"
 
-#: What a server says, and what the client answers, up to the point of TLS.
+#: A good dialogue for each dialect, up to the point at which TLS begins.
 SMTP = """
     S: 220 mx.example.org ESMTP
     C: EHLO [192.0.2.1]
@@ -128,7 +121,7 @@ TLS_NAMESPACE = "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"
 
 
 def xmpp(namespace: str) -> str:
-    """The dialogue for content of that namespace."""
+    """Return the transcript for content of a namespace."""
     to = f"to='{DOMAIN}' version='1.0'"
     back = f"from='{DOMAIN}' id='x' version='1.0'"
     return f"""
@@ -181,129 +174,28 @@ GOOD = {
     "xmpp": XMPP,
     "xmpp-server": XMPP_SERVER,
 }
-#: Those that speak lines, which may end in LF alone.
+#: The dialects of lines, which may end in LF alone.
 LINEWISE = ("ftp", "imap", "irc", "lmtp", "nntp", "pop3", "sieve", "smtp")
 
 
-@dataclass(frozen=True)
-class Said:
-    """Something that one side says, in one segment."""
-
-    by_server: bool
-    data: bytes
-
-    def tagged(self, tag: bytes) -> bytes:
-        """The bytes, with the client's tag in them."""
-        return self.data.replace(b"{tag}", tag)
+#: The parameters of a dialogue in memory.
+PARAMETERS = Parameters(b"[192.0.2.1]", DOMAIN, b"tag")
 
 
-def parse(transcript: str) -> list[Said]:
-    """What is said, in order."""
-    result: list[Said] = []
-    for line in filter(None, map(str.lstrip, transcript.splitlines())):
-        mark, text = line[:2], line[2:].removeprefix(" ")
-        data = _data(mark[1:], text)
-        if mark == "S+":
-            result[-1] = replace(result[-1], data=result[-1].data + data)
-        elif mark[0] in "SC":
-            result.append(Said(mark[0] == "S", data))
-        else:
-            raise ValueError(f"neither the server nor the client: {line!r}")
-    return result
+def talk_in(dialect: str) -> Talk:
+    """Return a talk in a built-in dialect, which has begun."""
+    return Talk(find(dialect), PARAMETERS)
 
 
-def _data(form: str, text: str) -> bytes:
-    """What a line of a transcript stands for."""
-    if form == "#":
-        return bytes.fromhex(text)
-    if form not in (":", "+", "|"):
-        raise ValueError(f"no such form: {form!r}")
-    return text.encode("latin-1") + (b"" if form == "|" else b"\r\n")
-
-
-def turns(transcript: str) -> list[Said]:
-    """What is said, with all that one side says in a row in one piece."""
-    result: list[Said] = []
-    for said in parse(transcript):
-        if result and result[-1].by_server == said.by_server:
-            said = replace(said, data=result.pop().data + said.data)
-        result.append(said)
-    return result
-
-
-def answers(transcript: str, tag: bytes = b"") -> bytes:
-    """All that the client has to say."""
-    return b"".join(s.tagged(tag) for s in parse(transcript) if not s.by_server)
-
-
-class Talk:
-    """
-    A dialect, driven without a transport: in transcripts, or in any bytes.
-
-    :ivar conversation: the engine that drives it.
-    """
-
-    def __init__(self, dialect: str, tag: bytes = b"tag") -> None:
-        parameters = Parameters(b"[192.0.2.1]", DOMAIN, tag)
-        begin = find(dialect).dialogue
-        self.conversation = dialogue.Conversation(lambda: begin(parameters), dialect)
-        self._tag = tag
-        self._said = self.conversation.start()
-
-    @property
-    def agreed(self) -> bool:
-        """Whether the server has agreed to start TLS."""
-        return self.conversation.state is dialogue.State.DONE
-
-    @property
-    def error(self) -> NegotiationFailed | None:
-        """Why it never will."""
-        return self.conversation.error
-
-    @property
-    def unread(self) -> bytes:
-        """What the server said and the dialect did not take."""
-        return self.conversation.leftover
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will be said."""
-        return self.agreed or self.error is not None
-
-    def hear(self, data: bytes) -> None:
-        """The server says something."""
-        self._said += self.conversation.receive(data)
-
-    def take(self) -> bytes:
-        """What the client has said since the last time."""
-        said, self._said = self._said, b""
-        return said
-
-    def play(self, transcript: str) -> None:
-        """
-        Hold this dialogue.
-
-        :raises AssertionError: where the client departs from it.
-        """
-        for said in parse(transcript):
-            if said.by_server:
-                assert not self.over, f"over before {said!r}: {self.error!r}"
-                self.hear(said.tagged(self._tag))
-            else:
-                heard = self.take()
-                assert heard == said.tagged(self._tag), (heard, said)
-        assert not self._said, f"said without being asked: {self._said!r}"
-
-
-#: What to make of the end of a connection, as it ends.
+#: Called at connectionLost with the transport and the reason.
 Diagnosis = Callable[[Any, Failure], object]
 
 
 class Recorder(Protocol):
     """
-    Writes down what it is told.
+    A protocol that records its calls.
 
-    :ivar diagnoses: what each end of the connection, at that moment, meant.
+    :ivar diagnoses: the result of ``diagnose`` for each connectionLost.
     """
 
     transport: Any
@@ -316,11 +208,11 @@ class Recorder(Protocol):
         self.lost: list[Failure] = []
 
     def connectionMade(self) -> None:
-        """Count."""
+        """Count the call."""
         self.made += 1
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -331,7 +223,7 @@ class Recorder(Protocol):
 
 
 class Recorders(ClientFactory):
-    """Builds recorders, and keeps them."""
+    """A factory of recorders, which keeps them."""
 
     noisy = False
 
@@ -340,16 +232,16 @@ class Recorders(ClientFactory):
         self.diagnose: Diagnosis | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Recorder:
-        """One more."""
+        """Return a new recorder."""
         self.built.append(Recorder(self.diagnose))
         return self.built[-1]
 
 
-class Wire(StringTransport):
+class MemoryTransport(StringTransport):
     """
     A transport in memory.
 
-    :ivar late: what was written after it had been closed.
+    :ivar late: the bytes that were written after it was closed.
     """
 
     def __init__(self) -> None:
@@ -358,20 +250,20 @@ class Wire(StringTransport):
         self._read = 0
 
     def write(self, data: bytes) -> None:
-        """Keep it, on the right pile."""
+        """Keep the bytes; apart from the others if the transport is closed."""
         if self.disconnecting:
             self.late += data
         else:
             super().write(data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Ask a pull producer for more at once: all that was written has left."""
+        """Ask a pull producer for more at once: the buffer is always empty."""
         super().registerProducer(producer, streaming)
         while self.producer is not None and not streaming:
             producer.resumeProducing()
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """Return the bytes that were written since the last call."""
         said: bytes = self.value()[self._read :]
         self._read += len(said)
         return said
@@ -382,14 +274,15 @@ Stages = Callable[[IStreamClientEndpoint, MemoryReactorClock], IStreamClientEndp
 
 class Attempt:
     """
-    A connection in memory that is being made through an endpoint of ours.
+    A connection in memory that is being made through endpoints of this package.
 
-    :ivar result: the protocol that ``connect`` fired with.
-    :ivar error: what it failed with.
+    :ivar result: the protocol with which ``connect`` has fired.
+
+    :ivar error: the error with which it has failed.
     """
 
     def __init__(self, stages: Stages) -> None:
-        """:param stages: what to wrap around the endpoint in memory."""
+        """:param stages: wraps the endpoint in memory."""
         self.reactor = MemoryReactorClock()
         self.factory = Recorders()
         self.result: Any = None
@@ -400,7 +293,7 @@ class Attempt:
         self.protocol: Any = None
 
     def build(self) -> Any:
-        """What the reactor builds when the stream is up."""
+        """Return the protocol that the reactor builds for a new connection."""
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         self.protocol = factory.buildProtocol(PEER)
         return self.protocol
@@ -412,7 +305,7 @@ class Attempt:
 
     @property
     def left(self) -> Sequence[object]:
-        """What is left behind for later."""
+        """The delayed calls that are left."""
         calls: Sequence[object] = self.reactor.getDelayedCalls()
         return calls
 
@@ -423,48 +316,48 @@ class Attempt:
         self.error = failure.value
 
 
-class Conversation(Attempt):
+class Exchange(Attempt):
     """
-    A connection in memory with a server that says what it is told to.
+    A connection in memory with a server that follows a transcript.
 
-    :ivar wire: the client's transport.
+    :ivar transport: the transport of the client.
     """
 
     def __init__(self, stages: Stages) -> None:
         super().__init__(stages)
-        self.wire = Wire()
+        self.transport = MemoryTransport()
         self._tag = b""
-        self.build().makeConnection(self.wire)
+        self.build().makeConnection(self.transport)
 
     def hear(self, data: bytes) -> None:
-        """Some bytes arrive, in one segment."""
+        """Deliver bytes of the server, in one segment."""
         self.protocol.dataReceived(data)
 
     def hang_up(self, reason: Exception | None = None) -> None:
-        """The connection is gone."""
-        self.wire.disconnecting = True
+        """Lose the connection."""
+        self.transport.disconnecting = True
         self.protocol.connectionLost(Failure(reason or ConnectionDone()))
 
     def heard(self) -> bytes:
-        """What the client has said since the last time."""
-        said = self.wire.take()
+        """Return the bytes that the client has sent since the last call."""
+        said = self.transport.take()
         if said.endswith((b"1 CAPABILITY\r\n", b"2 STARTTLS\r\n")):
             self._tag = said.partition(b" ")[0][:-1]
         return said
 
     def play(self, transcript: str) -> bytes:
         """
-        Hold this dialogue, and return all that the client has to have said.
+        Play a transcript, and return all bytes that the client has to have sent.
 
-        :raises AssertionError: where the client departs from it.
+        :raises AssertionError: if the client sends other bytes.
         """
         for _ in self.steps(transcript):
             pass
-        return answers(transcript, self._tag)
+        return client_bytes(transcript, self._tag)
 
-    def steps(self, transcript: str) -> Generator[Said, None, None]:
-        """The dialogue, one segment at a time."""
-        every = parse(transcript)
+    def steps(self, transcript: str) -> Generator[Segment, None, None]:
+        """Play a transcript one segment at a time."""
+        every = parse_transcript(transcript)
         for said in every:
             if said.by_server:
                 self.hear(said.tagged(self._tag))
@@ -481,10 +374,11 @@ class Conversation(Attempt):
 @implementer(IOpenSSLServerConnectionCreator)
 class TLSServer:
     """
-    A TLS server's side of handshakes.
+    The server's side of TLS handshakes.
 
-    :ivar names: the names that clients sent as SNI; None where there was none.
-    :ivar clients: the subjects of the client certificates that came.
+    :ivar names: the name that each client has sent as SNI; None without SNI.
+
+    :ivar clients: the subjects of the client certificates.
     """
 
     def __init__(
@@ -497,8 +391,9 @@ class TLSServer:
         ciphers: bytes | None = None,
     ) -> None:
         """
-        :param asks: whether to ask for a client certificate, of our authority.
-        :param insists: whether to go without one.
+        :param asks: whether to ask for a client certificate of the tests' CA.
+
+        :param insists: whether to require one.
         """
         identity = identity or shared().server_identity
         self.names: list[bytes | None] = []
@@ -519,11 +414,11 @@ class TLSServer:
             context.set_verify(SSL.VERIFY_PEER | mode, self._judge)
 
     def choose(self, choice: Callable[[Any, list[bytes]], bytes]) -> None:
-        """Let that choose among the protocols that clients offer (ALPN)."""
+        """Set the function that chooses one of the protocols offered by ALPN."""
         self._context.set_alpn_select_callback(choice)
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        """One more connection."""
+        """Return a new connection."""
         return SSL.Connection(self._context, None)
 
     def _named(self, connection: SSL.Connection) -> None:
@@ -536,20 +431,20 @@ class TLSServer:
 
 
 class Doorman(Protocol):
-    """A server that says one side of a transcript, and then starts TLS."""
+    """A server that plays its side of a transcript, and then starts TLS."""
 
     def __init__(self, transcript: str, tls: IProtocol) -> None:
-        self._turns = turns(transcript)
+        self._turns = join_turns(parse_transcript(transcript))
         self._tls = tls
         self.clear = b""
 
     def connectionMade(self) -> None:
-        """Greet, if that is how it begins."""
+        """Send the first turn, if it is that of the server."""
         if self._turns[0].by_server:
             self._speak(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer; what is said is not looked at, but for the tag."""
+        """Answer a turn of the client; only its length and its tag matter."""
         asked = self._turns.pop(0)
         assert not asked.by_server
         tag = data.partition(b" ")[0][:-1]
@@ -557,11 +452,11 @@ class Doorman(Protocol):
         self.clear += data[:length]
         self._speak(tag)
         if data[length:]:
-            # Where nothing is to be said to the last request, TLS follows at once.
+            # The last request has no reply (MySQL): TLS follows it at once.
             self.dataReceived(data[length:])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass it on, if TLS has begun."""
+        """Tell TLS, if it has begun."""
         if not self._turns:
             self._tls.connectionLost(reason)
 
@@ -584,7 +479,9 @@ class Handshake(Attempt):
     def __init__(
         self, stages: Stages, server: TLSServer, transcript: str | None = None
     ) -> None:
-        """:param transcript: what to say before TLS."""
+        """
+        :param transcript: the dialogue before TLS; None for TLS from the first byte.
+        """
         super().__init__(stages)
         factory = Recorders()
         tls = TLSMemoryBIOFactory(server, False, factory, clock=self.reactor)
@@ -606,15 +503,15 @@ class Handshake(Attempt):
 
     @property
     def clear(self) -> bytes:
-        """What the client said before TLS."""
+        """The bytes that the client has sent before TLS."""
         clear: bytes = self._door.clear
         return clear
 
     def finish(self) -> None:
-        """Let both sides say all that they have to say."""
+        """Carry data between both sides until neither has any left."""
         self.pump.flush()
 
     def cut(self) -> None:
-        """The connection ends below TLS: no close_notify."""
+        """Close the connection below TLS, without close_notify."""
         self._server_transport.loseConnection()
         self.finish()

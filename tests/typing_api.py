@@ -32,6 +32,7 @@ from twisted_tcpclient import (
     race,
     registry,
     settings,
+    testing,
     tls,
     ucspi,
 )
@@ -154,6 +155,22 @@ def drive(data: bytes) -> bytes:
     if talk.state is dialogue.State.FAILED:
         assert_type(talk.error, errors.NegotiationFailed | None)
     return talk.leftover
+
+
+def check(transcript: str) -> bytes:
+    """Test a dialect with a transcript."""
+    talk = testing.Talk(DIALECT, testing.PARAMETERS)
+    talk.play(transcript)
+    said: list[testing.Segment] = testing.parse_transcript(transcript)
+    assert_type(testing.join_turns(said), list[testing.Segment])
+    for pieces in testing.cuts(said, tag=b"tag"):
+        talk.hear(pieces[0])
+    assert_type(said[0].by_server, bool)
+    assert_type(said[0].tagged(b"tag"), bytes)
+    assert_type((talk.agreed, talk.over, talk.unread), tuple[bool, bool, bytes])
+    assert_type(talk.error, errors.NegotiationFailed | None)
+    assert_type(talk.conversation, dialogue.Conversation)
+    return talk.collect() + testing.client_bytes(transcript, tag=b"tag")
 
 
 assert_type(dialects.NAMES, tuple[str, ...])

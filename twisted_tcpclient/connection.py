@@ -50,7 +50,7 @@ def observe(transport: Any) -> Facts:
     :param transport: connected, in clear or with TLS of any origin.
     :returns: the facts, without the names and the user that have to be looked up.
     """
-    return replace(facts.observe(transport), tls=_session(transport))
+    return replace(facts.address_facts(transport), tls=_session(transport))
 
 
 def _session(transport: Any) -> TLSFacts | None:
@@ -59,11 +59,11 @@ def _session(transport: Any) -> TLSFacts | None:
         return None
     creator = _creator(transport)
     if creator is not None:
-        known: TLSFacts = creator.observe(transport.getHandle())
+        known: TLSFacts = creator.session_facts(transport.getHandle())
         return known
     from twisted_tcpclient.tls import sessions
 
-    return sessions.observe(transport)
+    return sessions.tls_facts(transport)
 
 
 def _creator(transport: Any) -> Any:
@@ -118,7 +118,7 @@ class Connection:
         self._reactor = reactor
         self._holder = holder
         self._child: program.Program | None = None
-        self._addresses = facts.observe(holder.transport)
+        self._addresses = facts.address_facts(holder.transport)
         self.peer: IAddress | None = holder.transport.getPeer()
         self._lacks_certificate = _lacks_certificate(holder.transport)
 

@@ -2,9 +2,9 @@
 Dialogues before TLS, and the engine that drives them, without I/O.
 
 A dialogue is a generator that reads like the transcript in its RFC.  It yields
-:class:`Send` to say something; :data:`LINE` to wait for a line, which it is sent
-without its line end; :class:`Bytes` to wait for so many bytes.  It returns when it
-has succeeded, and raises a :class:`NegotiationFailed` otherwise.
+:class:`Send` to send bytes; :data:`LINE` to wait for a line, which it is sent without
+its line end; :class:`Bytes` to wait for a number of bytes.  It returns when it has
+succeeded, and raises a :class:`NegotiationFailed` otherwise.
 
 :class:`Conversation` drives any dialogue.  It enforces the bounds, refuses bytes that
 the server may not have sent before a :class:`Send`, and ends with a leftover: the
@@ -26,9 +26,9 @@ from twisted_tcpclient.text import fault, printable
 
 #: The longest line, in bytes, without its LF.  The RFCs allow 512 to 8192.
 LONGEST_LINE = 8192
-#: The most that either side may say in a dialogue, in bytes.
+#: The most that either side may send in a dialogue, in bytes.
 MOST = 65536
-#: How much of what came unasked is quoted in a message, in bytes.
+#: The most that a message quotes of unasked data, in bytes.
 QUOTED = 20
 
 
@@ -36,8 +36,8 @@ class TCPClientError(Exception):
     """
     The root of all errors of this package.
 
-    :ivar peer: the Twisted address of the connection the error is about, or
-        None where there was no connection yet.
+    :ivar peer: the server's address, as Twisted has it; None if there was no
+        connection yet.
     """
 
     peer: object | None = None
@@ -47,14 +47,14 @@ class NegotiationFailed(TCPClientError):
     """
     STARTTLS has failed.
 
-    :ivar server_text: what the server said, unauthenticated and unescaped,
-        with its reply code where it has one.  It may come from an attacker
-        and must not reach a terminal as it is.
+    :ivar server_text: the server's words, unescaped, with the reply code if the
+        protocol has codes.  They came in clear, so an attacker may have written them;
+        escape them before they reach a terminal.
     """
 
     def __init__(self, message: str, server_text: bytes = b"") -> None:
         """
-        :param message: in our own words.
+        :param message: the failure, without words of the server.
         :param server_text: the server's words.
         """
         super().__init__(message)
@@ -62,44 +62,44 @@ class NegotiationFailed(TCPClientError):
 
 
 class NotOffered(NegotiationFailed):
-    """The server does not offer STARTTLS; an attacker may have hidden it."""
+    """The server does not offer STARTTLS, or an attacker has removed the offer."""
 
 
 class Refused(NegotiationFailed):
-    """The server said no: to the connection, or to STARTTLS."""
+    """The server has refused the connection, or STARTTLS."""
 
 
 class Preauthenticated(NegotiationFailed):
-    """The server claims that we are logged in: STARTTLS is not possible then."""
+    """The server claims a login, after which there is no STARTTLS (IMAP PREAUTH)."""
 
 
 class InjectedData(NegotiationFailed):
-    """Bytes came in clear where none may come: an attacker may have sent them."""
+    """Bytes came in clear where the protocol allows none: injected by an attacker."""
 
 
 class BadReply(NegotiationFailed):
-    """The server does not speak the protocol, or speaks without end."""
+    """The server does not speak the protocol, or exceeds the bounds."""
 
 
 class DialectFailed(NegotiationFailed):
-    """The dialect itself is at fault; its own error is the ``__cause__``."""
+    """The dialect is at fault.  ``__cause__`` is the exception that it has raised."""
 
 
 class Disconnected(NegotiationFailed):
-    """The connection was closed in the middle of the dialogue."""
+    """The connection ended within the dialogue."""
 
 
 @dataclass(frozen=True)
 class Send:
     """
-    Bytes to be sent.
+    The step that sends bytes.
 
-    :ivar data: all of them, one at least, line end included.
-    :ivar unasked: matches, as a whole, all that the server may have sent unasked by
-        now, cut off at any byte.  These bytes stay unread, and are read after this
-        step as if they had come later, so that the outcome does not depend on TCP
-        segments.  None if no byte may be unread: a reply that comes before its
-        command is forged.
+    :ivar data: the bytes, one at least, line end included.
+    :ivar unasked: a pattern for the bytes that the server may have sent unasked before
+        it reads ``data``, cut off at any byte; it has to match all unread bytes.  They
+        stay unread, and are read after this step as if they had come later, so that
+        the outcome does not depend on TCP segments.  None if no byte may be unread: a
+        reply that comes before its command is forged.
     """
 
     data: bytes
@@ -108,7 +108,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Line:
-    """The step that waits for one more line from the server."""
+    """The step that waits for a line from the server."""
 
 
 LINE = Line()
@@ -117,9 +117,10 @@ LINE = Line()
 @dataclass(frozen=True)
 class Bytes:
     """
-    The step that waits for exactly so many bytes from the server.
+    The step that waits for a number of bytes from the server.
 
-    :ivar count: how many, one at least.
+    :ivar count: the number, one at least.
+    :raises ValueError: if the number is less.
     """
 
     count: int
@@ -134,7 +135,7 @@ Dialogue = Generator[Step, bytes, None]
 
 
 class State(Enum):
-    """What a conversation waits for."""
+    """The states of a :class:`Conversation`: what it waits for."""
 
     NEW = "its start"
     LINE = "a line"
@@ -147,15 +148,14 @@ class Conversation:
     """
     The engine that drives one dialogue.
 
-    Give it the bytes of the server: :meth:`receive` takes them in any segments,
-    :meth:`hear` takes what the state asks for from a caller that splits lines and
-    counts bytes itself.  Both return the bytes to send, even if the conversation
-    fails after them.
+    :meth:`receive` takes the bytes of the server in any segments.  :meth:`hear` takes
+    one line or piece, from a caller that splits lines and counts bytes itself.  Both
+    return the bytes to send, even if the conversation fails after them.
 
-    :ivar state: what the conversation waits for.
-    :ivar missing: how many bytes, if the state is BYTES; else 0.
-    :ivar leftover: all bytes that have arrived after the last byte consumed.
-    :ivar error: why the conversation has failed, if the state is FAILED.
+    :ivar state: a :class:`State`.
+    :ivar missing: the number of bytes for which it waits if the state is BYTES; else 0.
+    :ivar leftover: the bytes that have arrived after the last byte consumed.
+    :ivar error: the failure if the state is FAILED; else None.
     """
 
     def __init__(
@@ -163,8 +163,8 @@ class Conversation:
     ) -> None:
         """
         :param begin: makes the dialogue.
-        :param name: names the dialogue in a :class:`DialectFailed`.
-        :param most: how much either side may say, in bytes.
+        :param name: the dialogue, for the message of a :class:`DialectFailed`.
+        :param most: the most that either side may send, in bytes.
         """
         self.state = State.NEW
         self.missing = 0
@@ -177,14 +177,14 @@ class Conversation:
         self._sent = 0
 
     def start(self) -> bytes:
-        """Run the dialogue up to its first wait, and return what it sends."""
+        """Run the dialogue up to its first wait, and return the bytes to send."""
         return self._advance(self._first)
 
     def receive(self, data: bytes) -> bytes:
         """
-        Take bytes as they arrive, and return what is to be sent now.
+        Take bytes of the server, and return the bytes to send.
 
-        :param data: in any segments.
+        :param data: one segment or more, cut anywhere.
         """
         if self.state is State.FAILED:
             return b""
@@ -196,11 +196,11 @@ class Conversation:
 
     def hear(self, said: bytes, unread: bytes) -> bytes:
         """
-        Take what the state asks for, and return what is to be sent now.
+        Take one line or piece of the server, and return the bytes to send.
 
-        :param said: a line with its LF, or ``missing`` bytes.  A line that is
-            longer than LONGEST_LINE needs no LF.
-        :param unread: all bytes that have arrived after it.
+        :param said: in the state LINE a line with its LF, or more than LONGEST_LINE
+            bytes of a line; in the state BYTES ``missing`` bytes.
+        :param unread: all bytes that have arrived after ``said``.
         """
         self.leftover = unread
         self._received += len(said)
@@ -216,7 +216,7 @@ class Conversation:
         return self._advance(lambda: self._dialogue.send(said))
 
     def _piece(self) -> bytes:
-        """Return the next line or bytes if they are complete; else nothing."""
+        """Return the next line or piece of the leftover; b"" if it is incomplete."""
         length = self.missing
         if self.state is State.LINE:
             length = self.leftover.find(b"\n") + 1
@@ -225,18 +225,23 @@ class Conversation:
         return self.leftover[:length] if length <= len(self.leftover) else b""
 
     def _first(self) -> Step:
+        """Make the dialogue, and return its first step."""
         self._dialogue = self._begin()
         return next(self._dialogue)
 
     def _advance(self, step: Callable[[], Step]) -> bytes:
-        """Run the dialogue up to its next wait, and return what it sends."""
+        """
+        Run the dialogue up to its next wait, and return the bytes to send.
+
+        :param step: runs the dialogue up to its next step.
+        """
         said = b""
         self.missing = 0
         try:
-            while isinstance(wish := step(), Send):
-                said += self._say(wish)
+            while isinstance(wanted := step(), Send):
+                said += self._sendable(wanted)
                 step = lambda: next(self._dialogue)  # noqa: E731
-            self._await(wish)
+            self._await(wanted)
         except StopIteration:
             self.state = State.DONE
         except NegotiationFailed as error:
@@ -247,25 +252,25 @@ class Conversation:
             self._fail(failed)
         return said
 
-    def _say(self, wish: Send) -> bytes:
-        """Check that the dialogue may send now, and return the bytes."""
-        if not isinstance(wish.data, bytes) or not wish.data:
-            raise self._no_step(wish)
+    def _sendable(self, step: Send) -> bytes:
+        """Return the bytes of a step, if the dialogue may send them now."""
+        if not isinstance(step.data, bytes) or not step.data:
+            raise self._no_step(step)
         if self.leftover and not (
-            wish.unasked and wish.unasked.fullmatch(self.leftover)
+            step.unasked and step.unasked.fullmatch(self.leftover)
         ):
             raise InjectedData(
                 f"the server sent data before it was asked: {quoted(self.leftover)}",
                 self.leftover,
             )
-        self._sent += len(wish.data)
+        self._sent += len(step.data)
         if self._sent > self._most:
             raise DialectFailed(f"{self._name} speaks without end before TLS")
-        return wish.data
+        return step.data
 
-    def _await(self, wish: object) -> None:
-        """Set the state for a line, or for bytes within the bounds."""
-        match wish:
+    def _await(self, step: object) -> None:
+        """Set the state for a step that waits, within the bounds."""
+        match step:
             case Line():
                 self.state = State.LINE
             case Bytes(int(count)):
@@ -275,20 +280,25 @@ class Conversation:
                     )
                 self.state, self.missing = State.BYTES, count
             case _:
-                raise self._no_step(wish)
+                raise self._no_step(step)
 
-    def _no_step(self, wish: object) -> DialectFailed:
-        kind = type(wish).__name__
+    def _no_step(self, value: object) -> DialectFailed:
+        """Return the error for a value that a dialogue may not yield."""
+        kind = type(value).__name__
         return DialectFailed(f"{self._name} yields what is no step: {kind}")
 
     def _fail(self, error: NegotiationFailed) -> bytes:
-        """Record the error, drop the leftover, and return nothing to send."""
+        """Record the error, drop the leftover, and return b"": nothing to send."""
         self.state, self.error = State.FAILED, error
         self.missing, self.leftover = 0, b""
         return b""
 
 
 def quoted(data: bytes) -> str:
-    """Return the beginning of what a server said, escaped, in double quotes."""
+    """
+    Return the beginning of the server's words, escaped, in double quotes.
+
+    :param data: the words; "..." follows if they are longer than QUOTED.
+    """
     more = "..." if len(data) > QUOTED else ""
     return f'"{printable(data[:QUOTED])}"{more}'

@@ -1,15 +1,15 @@
 """
-The stages composed: endpoints whose connections may be used at once.
+Endpoints whose connections may be used as soon as ``connect`` fires.
 
-    plain      RacingEndpoint | UNIXClientEndpoint
-    implicit   secured(creator, plain)
-    STARTTLS   secured(creator, negotiated(dialect, plain))
+    clear      RacingEndpoint | SocketEndpoint
+    TLS        secured(creator, clear)
+    STARTTLS   secured(creator, negotiated(dialect, clear))
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
@@ -26,41 +26,35 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import Attempt, ConnectFailed
-from twisted_tcpclient.race import explain, said_again
+from twisted_tcpclient.race import connect_reason, is_eagain
 from twisted_tcpclient.registry import find
 from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 from twisted_tcpclient.stages.handshake import Handshake, TLSEndpoint
 
-if TYPE_CHECKING:
-    pass
-
-
-#: What fits into an address of a UNIX socket everywhere on Linux.
+#: The longest path of a UNIX socket, in bytes: sun_path holds 108 with a NUL (unix(7)).
 LONGEST_PATH = 107
 
-#: How long to wait for a server that is busy, in seconds: there is no event.
+#: The time between attempts while the queue of a socket is full, in seconds.
 PAUSE = 0.1
 
 
 @implementer(IStreamClientEndpoint)
 class SocketEndpoint:
-    """A UNIX socket, by path or by abstract name."""
+    """A UNIX socket, by path or by abstract name (unix(7))."""
 
     def __init__(self, reactor: Any, path: str, timeout: float) -> None:
         """
         :param reactor: connects.
-        :param path: ``@`` and a name for an abstract socket (Linux).
+        :param path: a path, or ``@`` and a name for an abstract socket (Linux).
         :param timeout: for connecting, in seconds.
         """
         self._reactor = reactor
         self._path = path
         self._timeout = timeout
-        address = "\0" + path[1:] if path.startswith("@") else path
-        self._endpoint = UNIXClientEndpoint(reactor, address, timeout)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
-        Connect.
+        Connect, and try again while the queue of the listening socket is full.
 
         Fails with :class:`twisted_tcpclient.errors.ConnectFailed`.  Cancelling
         ends the attempt and fails with
@@ -74,22 +68,29 @@ class SocketEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         if len(os.fsencode(self._path)) > LONGEST_PATH:
-            # Twisted would never hear of the attempt again.
-            raise self._failed("file name too long")
+            # Twisted's Deferred would never fire: socket.connect raises OSError.
+            raise self._error("file name too long")
+        endpoint = UNIXClientEndpoint(self._reactor, self._address(), self._timeout)
         end = self._reactor.seconds() + self._timeout
         while True:
             try:
-                connected: IProtocol = await self._endpoint.connect(factory)
+                connected: IProtocol = await endpoint.connect(factory)
                 return connected
             except (ConnectError, OSError) as error:
                 # EAGAIN of a UNIX socket: the server's queue is full (connect(2)).
-                if not said_again(error):
-                    raise self._failed(explain(error)) from None
+                if not is_eagain(error):
+                    raise self._error(connect_reason(error)) from None
             if self._reactor.seconds() >= end:
-                raise self._failed("timed out")
+                raise self._error("timed out")
+            # The kernel reports no event when the queue has room again.
             await deferLater(self._reactor, PAUSE)
 
-    def _failed(self, why: str) -> ConnectFailed:
+    def _address(self) -> str:
+        """Return the path as the kernel has it: an abstract name begins with NUL."""
+        path = self._path
+        return "\0" + path[1:] if path.startswith("@") else path
+
+    def _error(self, why: str) -> ConnectFailed:
         return ConnectFailed([Attempt(f"socket {self._path}", why)])
 
 
@@ -100,24 +101,25 @@ def secured(
     timeout: float | None = None,
 ) -> IStreamClientEndpoint:
     """
-    TLS on the connections of an endpoint: connected means verified.
+    Return an endpoint with TLS on the connections of another one.
 
-    ``connect`` of the result fails as that of the wrapped endpoint does;
-    with :class:`twisted_tcpclient.errors.VerificationFailed` or its subclass
-    :class:`twisted_tcpclient.errors.NameMismatch` if the certificate is not to
-    be trusted; with :class:`twisted_tcpclient.errors.HandshakeFailed` if TLS
-    does not come about; with :class:`twisted_tcpclient.errors.TimedOut` if the
-    handshake takes too long.  Cancelling closes the connection and fails with
+    ``connect`` fires when the certificate is verified.  It fails with the errors of
+    the wrapped endpoint; with :class:`twisted_tcpclient.errors.VerificationFailed`, or
+    its subclass :class:`twisted_tcpclient.errors.NameMismatch`, if the certificate is
+    not valid for the server; with :class:`twisted_tcpclient.errors.HandshakeFailed` if
+    the handshake fails for another reason; with
+    :class:`twisted_tcpclient.errors.TimedOut` if it takes too long.  Cancelling closes
+    the connection and fails with
     :class:`twisted.internet.error.ConnectingCancelledError`.
 
-    :param creator: a :class:`twisted_tcpclient.tls.ConnectionCreator`, or that of
-        somebody else, such as :func:`twisted.internet.ssl.optionsForClientTLS`
-        makes.  What the latter verifies is what is verified, and it tells no
-        more than that the verification failed.
-    :param endpoint: makes the connections that TLS is to begin on.
+    :param creator: a :class:`twisted_tcpclient.tls.ConnectionCreator`, or another
+        provider of the interface, such as
+        :func:`twisted.internet.ssl.optionsForClientTLS` returns.  Another provider
+        decides itself what is verified, and does not say why a certificate is refused.
+    :param endpoint: makes the connections, in clear.
     :param clock: the reactor.
     :param timeout: for the handshake, in seconds; None for no limit.
-    :returns: an endpoint, which can connect as often as the wrapped one.
+    :returns: an endpoint that can connect as often as the wrapped one.
     """
     from twisted_tcpclient.tls.creator import judging
 
@@ -139,27 +141,29 @@ def starttls(
     greeting: bool = False,
 ) -> IStreamClientEndpoint:
     """
-    STARTTLS on the connections of an endpoint: connected means verified.
+    Return an endpoint with STARTTLS on the connections of another one.
 
-    ``connect`` of the result fails as that of :func:`secured` does, and with a
-    :class:`twisted_tcpclient.errors.NegotiationFailed` of its own kind if the
-    server does not offer STARTTLS, refuses it, claims that we are logged in,
-    sends bytes in clear where none may come, does not speak the protocol, or
-    hangs up.  It never falls back to clear text.
+    ``connect`` fires when the certificate is verified; without TLS it never does.  It
+    fails with the errors of :func:`secured`, and with a subclass of
+    :class:`twisted_tcpclient.errors.NegotiationFailed` if the server does not offer
+    STARTTLS, refuses it, claims a login, sends bytes in clear after the go-ahead or
+    before a command, does not speak the protocol, or closes the connection.
 
-    :param dialect: its name, for :func:`twisted_tcpclient.registry.find`.
+    :param dialect: the name of the dialect, for
+        :func:`twisted_tcpclient.registry.find`.
     :param creator: as for :func:`secured`.
     :param endpoint: makes the connections, in clear.
     :param clock: the reactor.
-    :param timeout: for the dialogue, and again for the handshake, in seconds;
-        None for no limit.
-    :param host: the name of the server, which some dialects say in clear: that
-        for which its certificate has to be.
-    :param greeting: whether to begin with a greeting from that host, made up by
-        the dialect, for protocols that wait for one.
-    :raises KeyError: where there is no such dialect.
-    :raises SettingsError: where there is one that cannot be used.
-    :raises DialectFailed: if its greeting cannot be made.
+    :param timeout: for the dialogue, and again for the handshake, in seconds; None for
+        no limit.
+    :param host: the name of the server, which some dialects send in clear; the same
+        name as that for which the creator verifies the certificate.
+    :param greeting: whether the protocol first receives a greeting from that host,
+        made up by the dialect.
+    :returns: an endpoint that can connect as often as the wrapped one.
+    :raises KeyError: if there is no such dialect.
+    :raises SettingsError: if the dialect cannot be used.
+    :raises DialectFailed: if the dialect fails to make its greeting.
     :raises ValueError: if a greeting is wanted, and the dialect has none.
     """
     from twisted_tcpclient.stages.greeting import greeted, greeting_from

@@ -1,11 +1,10 @@
 """
-What can go wrong, as a hierarchy one can catch.
+The errors of this package, all below :class:`TCPClientError`.
 
-The text of an error is made of our own words and of addresses.  Words of a
-server that has not proved who it is are kept apart, in ``server_text``.
+The text of an error has words of this package, addresses, and escaped text of a
+certificate.  The words of a server that is not authenticated are in ``server_text``.
 
-The root, and the failures of dialogues, are defined in
-:mod:`twisted_tcpclient.dialogue`.
+The root and the failures of dialogues are defined in :mod:`twisted_tcpclient.dialogue`.
 """
 
 from __future__ import annotations
@@ -52,38 +51,38 @@ __all__ = [
     "VerificationFailed",
 ]
 
-#: The likely reason for a failure after a server asked for a client certificate that
-#: is not configured.
+#: The likely reason for a failure if the server asked for a client certificate and the
+#: settings name none.
 NO_CERTIFICATE = "the server asked for a client certificate (-n)"
 
-#: The server closed TCP after only a part of a message of TLS itself.
+#: The server closed the connection after only a part of a handshake message of TLS.
 WITHIN_MESSAGE = "TLS failed: the server closed the connection within a message"
 
 
 class SettingsError(TCPClientError):
-    """A file or a value the user named cannot be used."""
+    """A file or a value that the user named cannot be used."""
 
 
 class DescriptionError(TCPClientError):
-    """A description of an endpoint is not one."""
+    """A description of an endpoint (``-E``) cannot be parsed."""
 
 
 class AddressNotFound(TCPClientError):
-    """The host name has no address."""
+    """The host has no address."""
 
 
 class LookupFailed(TCPClientError):
-    """The look-up of the host name failed; it may work later."""
+    """The look-up of the host failed, or took too long; it may succeed later."""
 
 
 @dataclass(frozen=True)
 class Attempt:
     """
-    One address that was tried in vain.
+    An address that could not be connected to.
 
     :ivar address: the address in words: "127.0.0.1 port 25", or "host
         mail.example.org ip 192.0.2.1 port 25", or "socket /run/smtp".
-    :ivar reason: why it failed, in lower case: "connection refused".
+    :ivar reason: why, in lower case: "connection refused".
     """
 
     address: str
@@ -94,7 +93,7 @@ class ConnectFailed(TCPClientError):
     """
     No address could be connected to.
 
-    :ivar attempts: one for each address, in the order in which they failed.
+    :ivar attempts: one for each address, in the order of their failures.
     """
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
@@ -107,11 +106,11 @@ class ConnectFailed(TCPClientError):
 
 
 class TimedOut(TCPClientError):
-    """A stage was not over when its time was."""
+    """STARTTLS or the TLS handshake took too long, or a session was idle too long."""
 
 
 class TLSFailed(TCPClientError):
-    """TLS did not come about, or broke."""
+    """The TLS handshake failed; the subclasses say why."""
 
 
 class HandshakeFailed(TLSFailed):
@@ -120,21 +119,21 @@ class HandshakeFailed(TLSFailed):
 
 class VerificationFailed(TLSFailed):
     """
-    The certificate is not one to trust.
+    The server's certificate, or one of its CAs, is not trusted.
 
     :ivar reason: why not, in a few words: "certificate has expired".
-    :ivar code: OpenSSL's X509_V_ERR number, 0 where it has none.
-    :ivar depth: which certificate, counted from the server's own (0).
+    :ivar code: OpenSSL's X509_V_ERR number; 0 if OpenSSL has none.
+    :ivar depth: the place of the certificate in the chain; 0 is the server's own.
     """
 
     def __init__(
         self, message: str, code: int = 0, depth: int = 0, reason: str = ""
     ) -> None:
         """
-        :param message: in printable ASCII.
-        :param code: see above.
-        :param depth: see above.
-        :param reason: the message if not given.
+        :param message: the text of the error, in printable ASCII.
+        :param code: OpenSSL's X509_V_ERR number.
+        :param depth: the place of the certificate in the chain.
+        :param reason: why, in a few words; the message if not given.
         """
         super().__init__(message)
         self.reason = reason or message
@@ -143,22 +142,22 @@ class VerificationFailed(TLSFailed):
 
 
 class NameMismatch(VerificationFailed):
-    """The certificate is sound, but it is for someone else."""
+    """The certificate is valid, but for another name."""
 
 
 class ConnectionBroken(TCPClientError):
-    """An established connection ended otherwise than by an orderly close."""
+    """An established connection ended without an orderly close."""
 
 
 class CutShort(ConnectionBroken):
-    """TLS ended without close_notify: what came before may not be all."""
+    """TLS ended without close_notify, so that the data may not be complete."""
 
 
 class LeftUnsent(ConnectionBroken):
-    """The server has ended the session, in good order, before all was sent."""
+    """The server closed the session in order, before all input was sent."""
 
     def __init__(self, reads: str) -> None:
-        """:param reads: what is left of, in words."""
+        """:param reads: the name of the input: "standard input"."""
         super().__init__(reads)
 
     def __str__(self) -> str:
@@ -166,4 +165,4 @@ class LeftUnsent(ConnectionBroken):
 
 
 class LocalFailure(TCPClientError):
-    """Reading or writing on our own side failed."""
+    """A descriptor or a program of this side cannot be used."""

@@ -1,9 +1,9 @@
 """
-What is known of a connection, and how a UCSPI program is told.
+The facts about a connection, and the environment of a UCSPI program made of them.
 
-Values that came from the network (names, ident, certificates) are printable
-ASCII by the time they are here: see :mod:`twisted_tcpclient.names.resolver` and
-:mod:`twisted_tcpclient.tls`; :func:`environment` makes sure of it.
+The user that ident names, and the text of certificates, are escaped where they are read
+(:mod:`twisted_tcpclient.names.reverse`, :mod:`twisted_tcpclient.tls.certificates`).
+:func:`environment` escapes all values once more.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ class TLSFacts:
     An established TLS session.
 
     :ivar protocol: the version in use, "TLSv1.3".
-    :ivar offered: the highest version that we are known to have offered.
+    :ivar offered: the highest version that the client is known to have offered.
     :ivar cipher: OpenSSL's name of the cipher in use.
-    :ivar server_name: the name sent as SNI, None if none was.
-    :ivar certificate_hash: of the server's certificate, "SHA256:" and hex.
-    :ivar subject: of the server's certificate, as in RFC 4514.
+    :ivar server_name: the name sent as SNI; None if none was sent.
+    :ivar certificate_hash: "SHA256:" and the hash of the server's certificate in
+        hexadecimal; None without a certificate.
+    :ivar subject: the subject of the server's certificate (RFC 4514); None without a
+        certificate.
     """
 
     protocol: str
@@ -49,16 +51,16 @@ class TLSFacts:
 @dataclass(frozen=True)
 class Facts:
     """
-    A connection.  What is unknown is None.
+    A connection.  A fact that is not known is None.
 
     :ivar protocol: "TCP", "TCP6" or "UNIX", as in PROTO.
-    :ivar local_ip: our own address.
-    :ivar local_port: our own port.
-    :ivar local_host: our own name.
+    :ivar local_ip: the address of this side.
+    :ivar local_port: the port of this side.
+    :ivar local_host: the name of this side's host.
     :ivar remote_ip: the address of the server.
     :ivar remote_port: the port of the server.
-    :ivar remote_host: the name of the server.
-    :ivar remote_info: the user that the server's ident tells (RFC 1413).
+    :ivar remote_host: the name of the server's host.
+    :ivar remote_info: the user that ident on the server's host names (RFC 1413).
     :ivar tls: the TLS session; None in clear.
     """
 
@@ -74,7 +76,7 @@ class Facts:
 
 
 def is_secure(transport: Any) -> bool:
-    """Whether a transport is TLS, whoever has made it so."""
+    """Return whether a transport is TLS, of this package or of another."""
     return bool(
         INegotiated.providedBy(transport) or ISSLTransport.providedBy(transport)
     )
@@ -98,9 +100,11 @@ def _own_address(transport: Any) -> Any:
         return None
 
 
-def observe(transport: Any) -> Facts:
+def address_facts(transport: Any) -> Facts:
     """
-    Return the addresses of a transport, if they are of a kind that UCSPI knows.
+    Return the protocol and the addresses of a transport, if UCSPI has names for them.
+
+    :param transport: with ``getHost`` and ``getPeer``.
     """
     local, remote = _own_address(transport), transport.getPeer()
     if isinstance(remote, UNIXAddress):
@@ -117,7 +121,7 @@ def observe(transport: Any) -> Facts:
 
 
 def _tls_variables(tls: TLSFacts | None) -> dict[str, str | None]:
-    """The variables that s6-networking sets for a TLS session."""
+    """Return the variables that s6-networking sets for a TLS session."""
     return {
         "SSL_PROTOCOL": None if tls is None else tls.protocol,
         "SSL_CIPHER": None if tls is None else tls.cipher,
@@ -128,7 +132,7 @@ def _tls_variables(tls: TLSFacts | None) -> dict[str, str | None]:
 
 
 def _provider(tls: TLSFacts) -> str:
-    """TLS_PROVIDER, in the form that the C tcpclient gives it."""
+    """Return TLS_PROVIDER in the form of the C tcpclient."""
     return (
         f"tcpclient, TLS Server={tls.protocol},"
         f" Client={tls.offered}, Ciphers={tls.cipher}"
@@ -137,9 +141,9 @@ def _provider(tls: TLSFacts) -> str:
 
 def variables(facts: Facts, provider: bool = False) -> dict[str, str | None]:
     """
-    The variables of tcp-environ(5) and of TLS.  None means: not to be set.
+    Return the variables of tcp-environ(5) and of TLS; None is for a variable to unset.
 
-    :param facts: what is known of the connection.
+    :param facts: the facts about the connection.
     :param provider: whether to set TLS_PROVIDER for a connection with TLS.
     """
     return {
@@ -160,14 +164,15 @@ def environment(
     inherited: Mapping[bytes, bytes], facts: Facts, provider: bool = False
 ) -> dict[bytes, bytes]:
     """
-    The environment for prog: what was inherited, with our variables in it.
+    Return the environment for prog: the inherited one and the facts.
 
-    Variables of ours that were inherited and do not apply are removed.
+    Variables of another connection are removed: each variable of :func:`variables` is
+    set from the facts or unset.
 
-    :param inherited: such as ``os.environb``; left as it is.
-    :param facts: what is known of the connection.
+    :param inherited: such as ``os.environb``; it is not changed.
+    :param facts: the facts about the connection.
     :param provider: whether to set TLS_PROVIDER for a connection with TLS.
-    :returns: a new environment.
+    :returns: a new environment, whose added values are printable ASCII.
     """
     result = dict(inherited)
     for name, value in variables(facts, provider).items():

@@ -1,8 +1,8 @@
 """
-What another package tells Twisted's plugin system of its dialects.
+The plugin by which another package announces a dialect to Twisted's plugin system.
 
-Light on purpose: where there is such a package, every Twisted program that looks for
-plugins of any kind imports this.
+This module imports little: every Twisted program that looks for plugins of any kind
+imports the drop-ins of all packages, and they import this module.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface, implementer
 
-#: What needs no quoting, neither in a shell nor in an endpoint string.
+#: Names that need no quotes in a shell or in an endpoint string.
 _NAME = re.compile("[a-z0-9][a-z0-9-]*")
 
 
 class IDialectPlugin(Interface):
-    """Where a dialect is."""
+    """The place of a dialect."""
 
     name = Attribute("The name of the dialect, as given to ``-s``, in lower case.")
     module = Attribute(
-        "The full name of the module that has it, in ``DIALECTS``, a tuple of"
+        "The full name of the module whose ``DIALECTS`` has the dialect: a tuple of"
         " :class:`twisted_tcpclient.dialects.Dialect`."
     )
 
@@ -31,14 +31,15 @@ class IDialectPlugin(Interface):
 @dataclass(frozen=True)
 class DialectPlugin:
     """
-    One dialect, for a drop-in in ``twisted/plugins``::
+    The place of one dialect, for a drop-in in ``twisted/plugins``::
 
         nbd = DialectPlugin("nbd", "nbd_starttls")
 
-    The module is imported when somebody asks for the dialect, and not before.
+    The module is imported when the dialect is used.
 
     :ivar name: of the dialect: small letters, digits and hyphens.
-    :ivar module: the full name of the module that has it, in ``DIALECTS``.
+    :ivar module: the full name of the module whose ``DIALECTS`` has the dialect.
+    :raises ValueError: if the name has other characters.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """
-Every dialect by its name: ours, and those of other packages.
+All dialects by name: the built-in ones, and those of other packages.
 
-Ours come first.  Twisted's plugin system is not even asked unless a name is not ours,
-or all names are wanted: a package that is installed can add to what there is, and take
-nothing away.
+A built-in name is looked up first, so that another package cannot replace a built-in
+dialect.  Twisted's plugin system, which imports the drop-ins of all packages, is asked
+only for other names and for the list of all names.
 """
 
 from __future__ import annotations
@@ -22,31 +22,35 @@ if TYPE_CHECKING:
 
 class UnknownDialect(KeyError):
     """
-    There is no dialect of a name.
+    The error for a name that no dialect has.
 
-    :ivar known: the names there are.
+    :ivar known: the names of all dialects.
     """
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        """
+        :param name: the unknown name.
+        :param known: the names of all dialects.
+        """
         super().__init__(name)
         self.known = known
 
 
 def find(name: str) -> Dialect:
     """
-    The dialect of that name; only its own module is imported.
+    Return the dialect of a name, and import its module.
 
     :param name: in upper or lower case.
-    :raises KeyError: where there is none; an :class:`UnknownDialect`.
-    :raises SettingsError: where another package has one that cannot be used, or two
-        packages have one.
+    :raises KeyError: if no dialect has that name; an :class:`UnknownDialect`.
+    :raises SettingsError: if the dialect of another package cannot be used, or two
+        packages have a dialect of that name.
     """
     name = name.lower()
     return dialects.find(name) if name in dialects.NAMES else _load(name)
 
 
 def others() -> tuple[str, ...]:
-    """The names of dialects that only other packages have."""
+    """Return the names of the dialects that are not built in, in order."""
     return _names(_plugins())
 
 
@@ -62,18 +66,11 @@ def _names(plugins: list[IDialectPlugin]) -> tuple[str, ...]:
     return tuple(sorted({each.name for each in plugins}.difference(dialects.NAMES)))
 
 
-# What has been found stays: its module is in memory.  What has not may still come.
+# functools.cache keeps no exception: a package may be installed after a failure.
 @cache
 def _load(name: str) -> Dialect:
-    plugins = _plugins()
-    modules = sorted({each.module for each in plugins if each.name == name})
-    if not modules:
-        raise UnknownDialect(name, (*dialects.NAMES, *_names(plugins)))
-    if len(modules) > 1:
-        raise SettingsError(
-            f"the dialect {name} is in two packages: {' and '.join(modules)}"
-        )
-    (module,) = modules
+    """Return the dialect of that name of another package."""
+    module = _module(name)
     try:
         found: dict[str, object] = {
             each.name: each for each in import_module(module).DIALECTS
@@ -91,3 +88,16 @@ def _load(name: str) -> Dialect:
             f"the dialect {name} in {module} is no Dialect: {type(dialect).__name__}"
         )
     return dialect
+
+
+def _module(name: str) -> str:
+    """Return the name of the one module that has the dialect, by its drop-in."""
+    plugins = _plugins()
+    modules: list[str] = sorted({each.module for each in plugins if each.name == name})
+    if not modules:
+        raise UnknownDialect(name, (*dialects.NAMES, *_names(plugins)))
+    if len(modules) > 1:
+        raise SettingsError(
+            f"the dialect {name} is in two packages: {' and '.join(modules)}"
+        )
+    return modules[0]

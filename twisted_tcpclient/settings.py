@@ -1,5 +1,5 @@
 """
-What the user asked for, as frozen values, and the conversion of a host.
+Frozen values: the settings of a run, and the host with its three names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-#: Where the C program looks for certificates unless told otherwise.
+#: The directory of certificates in the C tcpclient.
 CERTIFICATES = "/etc/indimail/certs"
 
 #: Characters of the longest name (RFC 1035, 2.3.4), without its final dot.
@@ -23,13 +23,53 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _JOINERS = "\u200c\u200d"
 
 
-def read_host(typed: str) -> str:
+@dataclass(frozen=True)
+class Host:
     """
-    Convert a host as typed to the name that is looked up, sent as SNI and verified.
+    A host as typed, and the names that are made of it.  ``0`` and "" are this machine.
 
-    An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name becomes
-    lower case and ASCII by UTS 46, non-transitional.  Converting the result once more
-    changes nothing.
+    The names are properties, so that a host can be kept and shown before it is checked.
+    :attr:`lookup`, :attr:`reference` and :attr:`server_name` raise ValueError if
+    the text is neither an IP address nor a name.
+    """
+
+    typed: str
+
+    @property
+    def name(self) -> str:
+        """The name to verify, as typed: ``localhost`` for this machine."""
+        return "localhost" if self.typed in ("", "0") else self.typed
+
+    @property
+    def lookup(self) -> str:
+        """
+        The name to look up, or the address to connect to.
+
+        An IP address loses its brackets and keeps its zone (RFC 4007, 11).  A name
+        becomes lower case and ASCII by UTS 46, non-transitional.  Converting the result
+        once more changes nothing.
+        """
+        return _converted(self.typed or "0")
+
+    @property
+    def reference(self) -> str:
+        """
+        The reference identifier (RFC 9525, 6.1): the name without its final dot, or the
+        IP address without its zone, as no certificate has either.
+        """
+        host = _converted(self.name)
+        return host.partition("%")[0] if is_ip(host) else host.removesuffix(".")
+
+    @property
+    def server_name(self) -> str | None:
+        """The name to send as SNI, None for an IP address (RFC 6066, 3)."""
+        reference = self.reference
+        return None if is_ip(reference) else reference
+
+
+def _converted(typed: str) -> str:
+    """
+    Return the name to look up, or the IP address, for a host as typed.
 
     :raises ValueError: if the text is neither an IP address nor a name.
     """
@@ -99,11 +139,6 @@ def _symbolic(label: str) -> str:
     return "xn--" + label.encode("punycode").decode("ascii")
 
 
-def reference_identity(host: str) -> str:
-    """Return the name that the certificate of a host has to have, as it was typed."""
-    return "localhost" if host in ("", "0") else host
-
-
 def is_ip(name: str) -> bool:
     """Return whether a name is an IP address; an IPv6 zone has to be ASCII."""
     try:
@@ -113,37 +148,28 @@ def is_ip(name: str) -> bool:
     return name.isascii()
 
 
-def sni(host: str) -> str | None:
-    """
-    Return the name to send to a host (RFC 6066, 3), None to an IP address.
-
-    :raises ValueError: if the text is neither an IP address nor a name.
-    """
-    name = read_host(host)
-    return None if is_ip(name) else name.removesuffix(".")
-
-
 @dataclass(frozen=True)
 class TLSSettings:
     """
-    How TLS is to be done.
+    The settings of TLS.
 
-    :ivar certificate: PEM file with our certificate, its chain and its key.
-    :ivar private_key: PEM file with the key, where that is another file.
-    :ivar authorities: PEM file with the CAs to trust, or a directory of such
-        files (``*.pem``); None for the system's.
-    :ivar revocations: PEM file with CRLs; None to check none.
+    :ivar certificate: PEM file with the client certificate, its chain and its key; None
+        for no client certificate.
+    :ivar private_key: PEM file with the key, if that is another file.
+    :ivar authorities: PEM file with the CAs to trust, or a directory of such files
+        (``*.pem``); None for the system's.
+    :ivar revocations: PEM file with CRLs; None to check no certificate against CRLs.
     :ivar ciphers: OpenSSL cipher list for TLS 1.2; None for the default.
     :ivar suites: TLS 1.3 cipher suites; None for the default.
     :ivar minimum: the lowest version, "TLSv1_2" or "TLSv1_3".
     :ivar maximum: the highest version.
     :ivar name: the reference identity, a DNS name or an IP address as typed; None
         to check the chain only, as over a UNIX socket.
-    :ivar common_name: whether a certificate without any DNS or IP name may
-        match by its CN: only for a name the user gave for that purpose.
+    :ivar common_name: whether a certificate without a DNS name and an IP address may
+        match by its common name: only for a name that the user gave (``-m``).
     :ivar server_name: the host whose name to send as SNI, as typed; None for no SNI.
         An IP address is never sent as SNI (RFC 6066, 3).
-    :ivar verify: False to trust whoever answers.
+    :ivar verify: whether to verify the server; False accepts any certificate.
     """
 
     certificate: str | None = None
@@ -169,18 +195,17 @@ class TLSSettings:
         :param authorities: a PEM file with the CAs to trust, or a directory of
             such files; None for the system's.
         """
-        name = reference_identity(host)
+        name = Host(host).name
         return cls(authorities=authorities, name=name, server_name=name)
 
 
 @dataclass(frozen=True)
 class ConnectSettings:
     """
-    How a TCP connection is to be made.
+    The settings of TCP connections.
 
-    :ivar attempt_delay: seconds until the next address joins the race.
-    :ivar attempt_timeout: seconds that one address, and the look-up of the
-        name, may take.
+    :ivar attempt_delay: seconds between the starts of two attempts (RFC 8305, 5).
+    :ivar attempt_timeout: seconds that the look-up may take, and each attempt.
     :ivar local_ip: the address to bind to, "" for any.
     :ivar local_port: the port to bind to, 0 for any.
     :ivar interface: the network interface to bind to, "" for any.
@@ -200,13 +225,13 @@ class ConnectSettings:
 @dataclass(frozen=True)
 class Shutdown:
     """
-    When the server is told that no more will be sent (FIN, or close_notify over TLS).
+    When to tell the server that the input has ended (FIN, or close_notify over TLS).
 
-    After the end of input the server has to be quiet for some time, in seconds; 0 is
-    at once, and infinity is never.
+    The values are the seconds for which the server has to be quiet after EOF; 0 is at
+    once, and infinity is never.
 
-    :ivar answered: if the server has sent something since our last byte.
-    :ivar unanswered: if it has not, so that it may owe an answer.
+    :ivar answered: if the server has sent something since the last byte of input.
+    :ivar unanswered: if it has not, so that an answer may be due.
     :ivar typed: if the input is a terminal.
     """
 
@@ -217,7 +242,7 @@ class Shutdown:
     @classmethod
     def after(cls, seconds: float) -> Shutdown:
         """
-        Return the same time for all three.
+        Return the settings with the same time in all three cases.
 
         :param seconds: 0 for at once, ``math.inf`` for never.
         """
@@ -255,11 +280,11 @@ class RelaySettings:
 @dataclass(frozen=True)
 class LookupSettings:
     """
-    What to find out for prog.
+    The look-ups for the environment of prog.
 
-    :ivar remote_host: whether to look up the name of the server.
-    :ivar remote_info: whether to ask the server's ident (RFC 1413).
-    :ivar local_host: our own name; None to look it up.
+    :ivar remote_host: whether to look up the name of the server's host.
+    :ivar remote_info: whether to ask ident on the server's host (RFC 1413).
+    :ivar local_host: the name of this host; None to look it up.
     :ivar timeout: seconds that each of the look-ups may take.
     """
 
@@ -272,24 +297,26 @@ class LookupSettings:
 @dataclass(frozen=True)
 class Settings:
     """
-    One run.
+    The settings of one run of the command.
 
-    :ivar host: a name or an address; the path of a UNIX socket, or ``@`` and an
-        abstract name, where ``port`` is None.
+    :ivar host: a name or an address; if ``port`` is None, the path of a UNIX socket, or
+        ``@`` and an abstract name.
     :ivar port: 1 to 65535, or None.
-    :ivar endpoint: the description of a Twisted client endpoint, to be connected
-        in the place of host and port; None where these say it all.
+    :ivar endpoint: the description of a Twisted client endpoint, which is connected
+        instead of host and port; None to connect to those.
     :ivar program: prog and its arguments; empty for client mode.
     :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
-    :ivar starttls: the dialect to secure the connection with, or None.
-    :ivar greeting: whether it is then to make up a greeting.
-    :ivar tls: None for a connection in clear.
-    :ivar idle: seconds without any progress after which the session is given
-        up; None for no limit.
+    :ivar connect: the settings of TCP connections.
+    :ivar lookup: the look-ups for prog.
+    :ivar starttls: the name of the dialect for STARTTLS, or None.
+    :ivar greeting: whether the dialect makes up a greeting after STARTTLS.
+    :ivar tls: the settings of TLS; None for a connection in clear.
+    :ivar idle: seconds without any progress after which the session ends; None for no
+        limit.
     :ivar shutdown: when the server is told of the end of input.
     :ivar ignore_unexpected_eof: whether FIN without close_notify is an orderly end of
         TLS.
-    :ivar provider: whether prog is to have TLS_PROVIDER.
+    :ivar provider: whether prog gets TLS_PROVIDER.
     :ivar crlf: whether client mode turns LF from stdin into CRLF.
     """
 

@@ -1,15 +1,15 @@
 """
 Endpoint strings: ``starttls:``, ``tcpclient:`` and ``ucspi:``.
 
-Twisted loads all parsers whenever it resolves a string of any kind, so nothing
-heavy is imported here before a string of ours is parsed.
+Twisted imports all parsers whenever it resolves any endpoint string, so this module
+imports nothing heavy until it parses a string of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.interfaces import (
     IStreamClientEndpoint,
@@ -18,16 +18,18 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from twisted_tcpclient.dialects import Dialect
+    from twisted_tcpclient.settings import TLSSettings
 
-_SWITCH = {"yes": True, "no": False}
+T = TypeVar("T")
 
 
 class Arguments:
     """
     The arguments of one string, taken one by one.
 
-    Whatever is wrong is a ``ValueError`` that names the part.
+    Every mistake is a ValueError that names the prefix and the argument.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Arguments:
         keywords: Mapping[str, str],
     ) -> None:
         """
-        :param names: of the arguments that have a place, in order.  As with
-            Twisted's own strings they may be given as keywords too.
-        :raises ValueError: if there are too many, or one twice, or an empty one.
+        :param names: the names of the positional arguments, in order.  As in Twisted's
+            own strings, they may also be given as keywords.
+        :param placed: the positional arguments.
+        :raises ValueError: if there are too many, or one is given twice or is empty.
         """
         self._prefix = prefix
         self._left = dict(zip(names, placed, strict=False))
@@ -58,69 +61,43 @@ class Arguments:
                 raise self.wrong(f"{name}: is empty")
 
     def wrong(self, message: str) -> ValueError:
-        """The error for something that is wrong."""
+        """Return the error for a mistake in the string."""
         return ValueError(f"{self._prefix}: {message}")
 
     def text(self, name: str) -> str | None:
-        """An argument as it is, None where it is not given."""
+        """Take an argument as it is, None if it is not given."""
         return self._left.pop(name, None)
 
     def required(self, name: str) -> str:
-        """An argument that has to be there."""
+        """Take an argument that must be given."""
         text = self.text(name)
         if text is None:
             raise self.wrong(f"{name}: is missing")
         return text
 
-    def take(self, name: str, convert: Callable[[str], T], default: T, what: str) -> T:
-        """An argument, converted."""
+    def take(self, name: str, check: Callable[[str], T], default: T) -> T:
+        """Take an argument, converted by a function of :mod:`values`."""
         text = self.text(name)
         if text is None:
             return default
         try:
-            return convert(text)
-        except (ValueError, KeyError):
-            raise self.wrong(f"{name}: not {what}: {text!r}") from None
-
-    def seconds(self, name: str, default: float) -> float:
-        """A time."""
-        return self.take(name, _seconds, default, "a number of seconds")
-
-    def switch(self, name: str, default: bool) -> bool:
-        """``yes`` or ``no``."""
-        return self.take(name, _SWITCH.__getitem__, default, "yes or no")
+            return check(text)
+        except ValueError as error:
+            raise self.wrong(f"{name}: {error}") from None
 
     def finish(self, where: str = "") -> None:
-        """Nothing may be left over."""
+        """
+        Refuse the arguments that have not been taken.
+
+        :param where: an addition to the message.
+        """
         for name in self._left:
             raise self.wrong(f"{name}: no such argument{where}")
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(text)
-    return seconds
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isascii() and text.isdigit() else 0
-    if not 0 < port < 65536:
-        raise ValueError(text)
-    return port
-
-
-def _ip(text: str) -> str:
-    from twisted_tcpclient.settings import is_ip
-
-    if not is_ip(text):
-        raise ValueError(text)
-    return text
-
-
 @dataclass(frozen=True)
 class _Target:
-    """Where to connect to, and how long it may take."""
+    """The host to connect to, the endpoint below TLS, and the timeout in seconds."""
 
     host: str
     endpoint: IStreamClientEndpoint
@@ -129,15 +106,17 @@ class _Target:
 
 def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
     """
-    The endpoint below TLS: racing, or whatever ``endpoint=`` describes.
+    Return the target, whose endpoint races, or is that of ``endpoint=``.
 
-    :param default: the port where none is given; None where one has to be.
+    :param default: the port if none is given; None if one must be given.
     """
+    from twisted_tcpclient import values
+
     host = arguments.required("host")
-    port = arguments.take("port", _port, default, "a port from 1 to 65535")
+    port = arguments.take("port", values.port, default)
     if port is None:
         raise arguments.wrong("port: is missing")
-    timeout = arguments.seconds("timeout", 30)
+    timeout = arguments.take("timeout", values.seconds, 30.0)
     nested = arguments.text("endpoint")
     if nested is not None:
         return _Target(host, _nested(reactor, arguments, nested), timeout)
@@ -145,15 +124,15 @@ def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
     from twisted_tcpclient.settings import ConnectSettings
 
     settings = ConnectSettings(
-        attempt_delay=arguments.seconds("attemptDelay", 0.25),
+        attempt_delay=arguments.take("attemptDelay", values.seconds, 0.25),
         attempt_timeout=timeout,
-        local_ip=arguments.take("bindAddress", _ip, "", "an IP address"),
+        local_ip=arguments.take("bindAddress", values.address, ""),
     )
     return _Target(host, RacingEndpoint(reactor, host, port, settings), timeout)
 
 
 def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
-    """The endpoint of a string in the string."""
+    """Return the endpoint of a string in the string."""
     from twisted.internet.endpoints import clientFromString
 
     for name in ("attemptDelay", "bindAddress"):
@@ -162,30 +141,16 @@ def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
     try:
         return clientFromString(reactor, description)
     except Exception as error:
-        # Parsers raise whatever int() and wrong calls raise.
+        # Parsers raise the errors of int() and of calls with wrong arguments, too.
         raise arguments.wrong(f"endpoint: {description!r}: {error}") from error
 
 
 def _creator(arguments: Arguments, host: str) -> Any:
-    """TLS as the arguments want it."""
+    """Return the creator of TLS connections to a host."""
     from twisted_tcpclient.errors import SettingsError
-    from twisted_tcpclient.settings import TLSSettings, reference_identity
     from twisted_tcpclient.tls import ConnectionCreator
 
-    given = arguments.text("hostname")
-    name = given or reference_identity(host)
-    settings = TLSSettings(
-        certificate=arguments.text("certificate"),
-        private_key=arguments.text("privateKey"),
-        authorities=arguments.text("trustRoots"),
-        revocations=arguments.text("crl"),
-        name=name,
-        common_name=given is not None,
-        server_name=name,
-        verify=arguments.switch("verify", True),
-    )
-    if settings.private_key is not None and settings.certificate is None:
-        raise arguments.wrong("privateKey: there is no certificate")
+    settings = _tls(arguments, host)
     arguments.finish()
     try:
         return ConnectionCreator(settings)
@@ -193,13 +158,44 @@ def _creator(arguments: Arguments, host: str) -> Any:
         raise arguments.wrong(str(error)) from None
 
 
+def _tls(arguments: Arguments, host: str) -> TLSSettings:
+    """Return the settings for TLS to a host, or to that of ``hostname=``."""
+    from twisted_tcpclient import values
+    from twisted_tcpclient.settings import TLSSettings
+
+    name = arguments.take("hostname", values.name, None)
+    settings = replace(
+        TLSSettings.for_host(name or host, arguments.text("trustRoots")),
+        certificate=arguments.text("certificate"),
+        private_key=arguments.text("privateKey"),
+        revocations=arguments.text("crl"),
+        common_name=name is not None,
+        verify=arguments.take("verify", values.switch, True),
+    )
+    if settings.private_key is not None and settings.certificate is None:
+        raise arguments.wrong("privateKey: there is no certificate")
+    return settings
+
+
+def _dialect(arguments: Arguments) -> Dialect:
+    """Return the dialect that must be given."""
+    from twisted_tcpclient import values
+    from twisted_tcpclient.errors import SettingsError
+
+    name = arguments.required("dialect")
+    try:
+        return values.dialect(name)
+    except (ValueError, SettingsError) as error:
+        raise arguments.wrong(f"dialect: {error}") from error
+
+
 @implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
 class _Parser:
     """
-    What the parsers have in common.
+    Base of the parsers.
 
-    :cvar prefix: what a string begins with.
-    :cvar names: of the arguments that have a place, in order.
+    :cvar prefix: the word before the first colon.
+    :cvar names: the names of the positional arguments, in order.
     """
 
     prefix: str
@@ -214,12 +210,12 @@ class _Parser:
 
         :raises ValueError: that says which part of the string is wrong.
         """
-        # With nothing behind the colon there still is an argument, an empty one.
+        # clientFromString("ucspi:") passes one argument, which is empty.
         placed = args if any(args) else ()
         return self.parse(reactor, Arguments(self.prefix, self.names, placed, keywords))
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """The endpoint, for subclasses to make."""
+        """Return the endpoint; each subclass makes its own."""
         raise NotImplementedError
 
 
@@ -230,23 +226,13 @@ class STARTTLSParser(_Parser):
     names = ("dialect", "host", "port")
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """STARTTLS, and then TLS."""
-        from twisted_tcpclient import registry
+        """Return an endpoint with TLS after STARTTLS."""
+        from twisted_tcpclient import values
         from twisted_tcpclient.endpoints import starttls
-        from twisted_tcpclient.errors import SettingsError
 
-        name = arguments.required("dialect")
-        try:
-            dialect = registry.find(name)
-        except registry.UnknownDialect as error:
-            known = ", ".join(error.known)
-            raise arguments.wrong(
-                f"dialect: there is no {name!r} (there are: {known})"
-            ) from None
-        except SettingsError as error:
-            raise arguments.wrong(f"dialect: {error}") from error
+        dialect = _dialect(arguments)
         target = _target(reactor, arguments, dialect.port)
-        greeting = arguments.switch("greeting", False)
+        greeting = arguments.take("greeting", values.switch, False)
         if greeting and dialect.greeting is None:
             raise arguments.wrong(f"greeting: {dialect.name} has none")
         creator = _creator(arguments, target.host)
@@ -268,9 +254,11 @@ class TCPClientParser(_Parser):
     names = ("host", "port")
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """A race, and then perhaps TLS."""
+        """Return an endpoint that races, with TLS if it is asked for."""
+        from twisted_tcpclient import values
+
         target = _target(reactor, arguments, None)
-        if not arguments.switch("tls", False):
+        if not arguments.take("tls", values.switch, False):
             arguments.finish(" without tls=yes")
             return target.endpoint
         from twisted_tcpclient.endpoints import secured
@@ -285,7 +273,7 @@ class UCSPIParser(_Parser):
     prefix = "ucspi"
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """The descriptors that we were given."""
+        """Return the endpoint for descriptors 6 and 7."""
         from twisted_tcpclient.ucspi import UCSPIEndpoint
 
         arguments.finish()

@@ -1,5 +1,5 @@
 """
-Text without I/O: escaping, reasons of the operating system, places.
+Text for messages: escaped, reasons of the system, places.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import traceback
 
 
 def printable(text: str | bytes) -> str:
-    """The text with all that is not printable ASCII escaped, as Python writes it."""
+    """
+    Return a text in printable ASCII.
+
+    All other characters are escaped as in Python's string literals.  Bytes are decoded
+    as UTF-8.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     return "".join(
@@ -19,7 +24,7 @@ def printable(text: str | bytes) -> str:
     )
 
 
-#: djb's words, which scripts may look for, where they differ from the C library's.
+#: djb's words, which scripts may look for, where they differ from strerror(3).
 _WORDS = {
     errno.ENOENT: "file does not exist",
     errno.EACCES: "access denied",
@@ -31,7 +36,7 @@ _WORDS = {
 
 
 def os_reason(error: OSError) -> str:
-    """Why the system refused, in a few words in lower case."""
+    """Return the reason of an error of the system, in a few words in lower case."""
     if not error.errno:
         return str(error).lower()
     return _WORDS.get(error.errno) or os.strerror(error.errno).lower()
@@ -42,8 +47,10 @@ _HERE = os.path.join(os.path.dirname(__file__), "")
 
 def fault(error: BaseException) -> str:
     """
-    The type of an error that nobody expected, and where it was raised, if it can
-    be told outside this package.  Its text is left out: it may be a server's.
+    Return the type of an unexpected error, and the file and the line that raised it.
+
+    The line is the last one outside this package, if there is one: a dialect of another
+    package, say.  The text of the error is left out, as it may have come from a server.
     """
     if isinstance(error, SyntaxError):
         return f"SyntaxError ({error.filename}, line {error.lineno})"
@@ -55,7 +62,12 @@ def fault(error: BaseException) -> str:
 
 
 def place(host: str, ip: str, port: int) -> str:
-    """Where a connection goes, in words: the host as given, and its address."""
+    """
+    Return the words for the other end of a connection: host, address and port.
+
+    :param host: as typed, "" for this machine.
+    :param ip: named alone if the host is that address, in brackets or not.
+    """
     if ip in (host, host[1:-1]):
         return f"{ip} port {port}"
     return f"host {host or '0'} ip {ip} port {port}"

@@ -1,9 +1,10 @@
 """
-The other side of UCSPI: descriptors 6 and 7 as a connection.
+The server's end of UCSPI: descriptors 6 and 7 as an endpoint.
 
-With this a Twisted program is the prog under any UCSPI client.  Without TLS
-both descriptors are one socket, which the reactor can adopt.  With TLS they are
-pipes, and the addresses are in the environment.
+A UCSPI client or server runs its program with the connection on 6 (to read) and 7 (to
+write).  With this endpoint a Twisted program can be that program.  Without TLS both
+descriptors are one socket, which the reactor adopts.  With TLS they are pipes, and the
+addresses are in the environment.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -44,12 +46,14 @@ from twisted_tcpclient.text import os_reason
 Environment = Mapping[str, str]
 
 
-def address(environ: Environment, side: str) -> IAddress:
+def address_from(environ: Environment, side: str) -> IAddress:
     """
-    The address of one side ("LOCAL" or "REMOTE") as the environment has it.
+    Return the address of one side of the connection.
 
-    Understands TCP, TCP6, SSL and UNIX; for anything else, and for a port that
-    is no number, it is a UNIX address without a name.
+    :param environ: has PROTO, and TCPLOCALIP and the like.
+    :param side: "LOCAL" or "REMOTE".
+    :returns: a UNIXAddress without a name if PROTO is not TCP, TCP6 or SSL, or if the
+        port is no number.
     """
     protocol = environ.get("PROTO", "")
     prefix = "SSL" if protocol.startswith("SSL") else "TCP"
@@ -62,9 +66,28 @@ def address(environ: Environment, side: str) -> IAddress:
     return kind("TCP", ip, number)
 
 
+class _PipesState(Enum):
+    """The states of :class:`Pipes`, from which it goes on to later ones only."""
+
+    OPEN = "data is read and written"
+    CLOSING = "loseConnection was called: the buffer is written"
+    ABORTED = "both descriptors are closed, and connectionLost is due"
+    LOST = "connectionLost was called"
+
+
+def _is_half_closeable(protocol: IProtocol) -> bool:
+    return bool(IHalfCloseableProtocol.providedBy(protocol))
+
+
 @implementer(ITransport, IConsumer, IPushProducer)
 class Pipes:
-    """A transport over two descriptors: one to read from, one to write to."""
+    """
+    A transport over two descriptors: one to read from, one to write to.
+
+    Calls of the protocol are made as TCP in Twisted makes them: a protocol that raises
+    loses its connection, and connectionLost is called once, with ConnectionDone after
+    an orderly end, ConnectionLost after an error, ConnectionAborted after an abort.
+    """
 
     def __init__(
         self,
@@ -73,22 +96,33 @@ class Pipes:
         protocol: IProtocol,
         environ: Environment,
     ) -> None:
+        """
+        :param reactor: reads and writes the descriptors.
+        :param descriptors: one to read from, one to write to; they are closed.
+        :param protocol: receives what is read.
+        :param environ: has the addresses.
+        """
         reading, writing = descriptors
         self._protocol = protocol
         self._environ = environ
-        self.disconnecting = self._aborted = False
+        self._state = _PipesState.OPEN
         self._reason: Exception = ConnectionDone()
-        self._gone = self._broken = False
+        self._broken = False
         self._accepted = 0
         self._producer: Any = None
-        self._source = Source(reactor, reading, self._received, self._reading_ended)
+        self._source = Source(reactor, reading, self._deliver, self._reading_ended)
         self._sink: Sink | None = Sink(reactor, writing, self._writing_ended)
         self._reactor = reactor
 
     # ITransport
 
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the connection is closed, or being closed, by either side."""
+        return self._state is not _PipesState.OPEN
+
     def write(self, data: bytes) -> None:
-        """Send, unless the sending side is closed."""
+        """Write to the descriptor, unless the write side is closed."""
         if self.disconnecting:
             return
         if self._sink is not None:
@@ -98,32 +132,33 @@ class Pipes:
             self._reason = ConnectionLost()
 
     def writeSequence(self, data: Any) -> None:
-        """Send."""
+        """Write a sequence of bytes."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close both sides once all is written."""
-        if self._gone or self.disconnecting:
+        """Close both descriptors once the buffer is written."""
+        if self.disconnecting:
             return
-        self.disconnecting = True
+        self._state = _PipesState.CLOSING
         self._source.close()
         if self._sink is None:
             self._reactor.callLater(0, self._lost, self._reason)
         self.loseWriteConnection()
 
     def loseWriteConnection(self) -> None:
-        """Close the sending side once all is written."""
+        """Close the descriptor that is written once the buffer is written."""
         if self._sink is not None:
             self._sink.loseConnection()
 
     def abortConnection(self) -> None:
-        """Close both sides now."""
+        """Close both descriptors now, and drop the buffer."""
         self._give_up(ConnectionAborted())
 
     def _give_up(self, reason: BaseException) -> None:
-        if self._gone or self._aborted:
+        """Close both descriptors, and call connectionLost in the next iteration."""
+        if self._state in (_PipesState.ABORTED, _PipesState.LOST):
             return
-        self.disconnecting = self._aborted = True
+        self._state = _PipesState.ABORTED
         self._source.close()
         if self._sink is not None:
             self._sink.close()
@@ -131,29 +166,29 @@ class Pipes:
         self._reactor.callLater(0, self._lost, reason)
 
     def getPeer(self) -> IAddress:
-        """The server, as the environment has it."""
-        return address(self._environ, "REMOTE")
+        """Return the server's address, from the environment."""
+        return address_from(self._environ, "REMOTE")
 
     def getHost(self) -> IAddress:
-        """Ourselves, as the environment has it."""
-        return address(self._environ, "LOCAL")
+        """Return the client's address, from the environment."""
+        return address_from(self._environ, "LOCAL")
 
     # IPushProducer and IConsumer
 
     def pauseProducing(self) -> None:
-        """Stop reading for now."""
+        """Stop reading until resumeProducing."""
         self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Go on reading."""
+        """Read again."""
         self._source.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Whoever consumed this has gone."""
+        """Close the connection: the consumer is gone."""
         self.loseConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let a producer know when to pause."""
+        """Pause and resume a producer as the buffer fills and empties."""
         if self._sink is None:
             producer.stopProducing()
         else:
@@ -161,31 +196,31 @@ class Pipes:
             self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """The producer is done."""
+        """Forget the producer."""
         self._producer = None
         if self._sink is not None:
             self._sink.unregisterProducer()
 
-    # What the protocol is told
+    # Calls of the protocol
 
-    def _tell(self, event: Callable[..., object], *what: object) -> None:
-        """As over TCP, one that raises loses its connection."""
+    def _notify(self, method: Callable[..., object], *arguments: object) -> None:
+        """Call a method of the protocol, and close the connection if it raises."""
         try:
-            event(*what)
+            method(*arguments)
         except BaseException as error:
             self._give_up(error)
             raise
 
-    def _received(self, data: bytes) -> None:
-        # Asked for each time: a protocol may put another in the place of its own.
-        self._tell(self._protocol.dataReceived, data)
+    def _deliver(self, data: bytes) -> None:
+        # Looked up for each call: a protocol may replace its own dataReceived.
+        self._notify(self._protocol.dataReceived, data)
 
     # The ends
 
     def start(self) -> None:
-        """Connect the protocol, and begin to read."""
-        # Nothing is read before the next iteration; until then the protocol may
-        # pause what has been started, but could not if it was started later.
+        """Begin to read, and connect the protocol."""
+        # In this order the protocol may call pauseProducing in connectionMade: the
+        # reactor reads nothing before its next iteration.
         self._source.resumeProducing()
         try:
             self._protocol.makeConnection(self)
@@ -194,11 +229,11 @@ class Pipes:
             raise
 
     def _reading_ended(self, error: OSError | None) -> None:
-        half_closed = error is None and self._half_closeable
+        half_closed = error is None and _is_half_closeable(self._protocol)
         if error is not None:
             self._reason = ConnectionLost()
         if half_closed:
-            self._tell(self._protocol.readConnectionLost)  # type: ignore[attr-defined]
+            self._notify(self._protocol.readConnectionLost)  # type: ignore[attr-defined]
         if self._sink is None:
             self._lost(self._reason)
         elif not half_closed:
@@ -210,37 +245,37 @@ class Pipes:
         if self._sink.written < self._accepted:
             self._reason = ConnectionLost()
         self._sink = None
-        if error is None and self._half_closeable and not self.disconnecting:
-            self._tell(self._protocol.writeConnectionLost)  # type: ignore[attr-defined]
-        # If nobody listens any more, what they have said before is still to be
-        # read, and ends in an end of input.
+        if (
+            error is None
+            and _is_half_closeable(self._protocol)
+            and not self.disconnecting
+        ):
+            self._notify(self._protocol.writeConnectionLost)  # type: ignore[attr-defined]
+        # EPIPE says that the reader of this pipe is gone.  The other pipe may hold
+        # data that was written before, so it is read to EOF.
         if self._source.fileno() < 0:
             self._lost(self._reason)
 
-    @property
-    def _half_closeable(self) -> bool:
-        return bool(IHalfCloseableProtocol.providedBy(self._protocol))
-
     def _lost(self, reason: BaseException) -> None:
-        if self._gone:
+        if self._state is _PipesState.LOST:
             return
-        self._gone = True
+        self._state = _PipesState.LOST
         producer, self._producer = self._producer, None
         if producer is not None:
-            # As late as here: a producer is often a connection that is to get
-            # what may still be read from this one.
+            # Not earlier: a producer is often a connection that also consumes what is
+            # read from this one, and stopProducing would close it.
             producer.stopProducing()
         self._protocol.connectionLost(Failure(reason))
 
 
 def _given(descriptor: int) -> os.stat_result:
     """
-    The status of a descriptor that we were given.
+    Return the status of an inherited descriptor.
 
-    Where 6 and 7 were not, the reactor may have them, for its own use.  What Python
-    opens is told by not being inheritable (PEP 446).
+    If 6 and 7 were not inherited, they may be files that the reactor has opened.
+    Python opens all files non-inheritable (PEP 446).
 
-    :raises OSError: if it is not open, or is one of our own.
+    :raises OSError: EBADF, if the descriptor is not open or not inheritable.
     """
     status = os.fstat(descriptor)
     if not os.get_inheritable(descriptor):
@@ -249,7 +284,7 @@ def _given(descriptor: int) -> os.stat_result:
 
 
 class _Once(Factory):
-    """Builds one protocol and keeps it, as adopting a socket returns none."""
+    """A factory that keeps its protocol: adoptStreamConnection returns none."""
 
     noisy = False
 
@@ -264,7 +299,7 @@ class _Once(Factory):
 
 @implementer(IStreamClientEndpoint)
 class UCSPIEndpoint:
-    """Adopts the descriptors that a UCSPI client has given us."""
+    """An endpoint that adopts the descriptors of a UCSPI client or server."""
 
     def __init__(
         self,
@@ -273,11 +308,11 @@ class UCSPIEndpoint:
         environ: Environment | None = None,
     ) -> None:
         """
-        :param reactor: reads and writes them.
-        :param descriptors: to read from, and to write to; 6 and 7 by default, which
-            must have been inherited.  They are taken: the endpoint connects once, as
-            what has these numbers later is another's.
-        :param environ: where the addresses are; the process's by default.
+        :param reactor: reads and writes the descriptors.
+        :param descriptors: one to read from, one to write to; 6 and 7 by default,
+            which must have been inherited.  The endpoint closes them, so it connects
+            once.
+        :param environ: has the addresses; that of the process by default.
         """
         self._reactor = reactor
         self._descriptors = descriptors or (6, 7)
@@ -289,9 +324,9 @@ class UCSPIEndpoint:
         """
         Connect at once.
 
-        Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the
-        descriptors are not open, have been taken before, or are 6 and 7 and were
-        not inherited; and as the factory does.  There is nothing to cancel.
+        Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the descriptors
+        are not open, have been taken before, or are 6 and 7 and were not inherited;
+        with NoProtocol if the factory builds none; with the errors of the factory.
 
         :param protocolFactory: builds the protocol for the connection.
         :returns: has fired with that protocol, connected.
@@ -320,14 +355,14 @@ class UCSPIEndpoint:
         return LocalFailure(f"no connection on descriptors {numbers}: {why}")
 
     def _socket(self, factory: IProtocolFactory) -> IProtocol:
-        """Both descriptors are one socket."""
+        """Adopt a socket, to which both descriptors refer."""
         reading, writing = self._descriptors
         once = _Once(factory)
         with socket.socket(fileno=reading) as adopted:
             if writing != reading:
                 os.close(writing)
             try:
-                # What is not connected any more is nothing to adopt.
+                # ENOTCONN: the socket was reset, or never connected.
                 adopted.getpeername()
                 adopted.setblocking(False)
             except OSError as error:
@@ -344,9 +379,9 @@ class UCSPIEndpoint:
         return once.built
 
     def _pipes(self, factory: IProtocolFactory) -> IProtocol:
-        """Two descriptors of any kind."""
+        """Use two descriptors of any kind."""
         try:
-            protocol = factory.buildProtocol(address(self._environ, "REMOTE"))
+            protocol = factory.buildProtocol(address_from(self._environ, "REMOTE"))
             if protocol is None:
                 raise NoProtocol()
         except BaseException:

@@ -1,107 +1,179 @@
 """
-The values of options: text that is checked as it is read.
+Checks of single values, for the command line and for endpoint strings.
 
-A value that cannot be is a ``usage.UsageError`` that names the option.
+Each function converts the text of one value, or raises ValueError with the reason.  The
+caller puts the name of the option or of the argument in front of the reason.
+
+The two callers accept the same forms, with one exception: endpoint strings accept
+fractions of seconds (:func:`seconds`), the command line accepts whole seconds only
+(:func:`number`), as the C program does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
+from typing import TYPE_CHECKING
 
-from twisted.python.usage import UsageError
-
-from twisted_tcpclient.settings import Shutdown, is_ip, read_host
+from twisted_tcpclient.settings import Host, Shutdown, is_ip
 from twisted_tcpclient.text import printable
 
-#: The versions of TLS that there are.
+if TYPE_CHECKING:
+    from twisted_tcpclient.dialects import Dialect
+
+#: The supported versions of TLS.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
+
+#: Versions that the C program has and that are not secure.
 _GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
 
 
-def number(text: str, what: str) -> int:
-    """A whole number that is not negative, in ASCII digits."""
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"{what}: not a number: {printable(text)!r}")
+def _wrong(what: str, text: str) -> ValueError:
+    """Return the error for a text that is not what was expected."""
+    return ValueError(f"{what}: {printable(text)!r}")
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a number of up to nine ASCII digits."""
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def filled(noun: str) -> Callable[[str], str]:
+    """
+    Return a check of a text that must not be empty.
+
+    An unset variable in a script must not turn a restriction off.
+
+    :param noun: for the reason: what is empty.
+    """
+
+    def check(text: str) -> str:
+        if not text:
+            raise ValueError(f"the {noun} is empty")
+        return text
+
+    return check
+
+
+def number(text: str) -> int:
+    """Return a whole number that is not negative."""
+    if not _is_number(text):
+        raise _wrong("not a number", text)
     return int(text)
 
 
-def port(text: str, what: str) -> int:
-    """The number of a port."""
-    result = number(text, what)
-    if not 0 < result < 65536:
-        raise UsageError(f"{what}: not from 1 to 65535: {result}")
+def seconds(text: str) -> float:
+    """Return a positive number of seconds, fractions included."""
+    try:
+        result = float(text)
+    except ValueError:
+        result = 0.0
+    if not 0 < result < inf:
+        raise _wrong("not a number of seconds", text)
     return result
 
 
-def not_empty(text: str, what: str) -> str:
-    """An unset variable in a script must not turn a restriction off."""
-    if not text:
-        raise UsageError(f"{what} is empty")
-    return text
+def switch(text: str) -> bool:
+    """Return True for yes, False for no."""
+    if text not in ("yes", "no"):
+        raise _wrong("not yes or no", text)
+    return text == "yes"
 
 
-def name(text: str, what: str) -> str:
-    """Return a DNS name or an IP address, as typed."""
-    not_empty(text, f"{what}: the name")
-    try:
-        read_host(text)
-    except ValueError:
-        raise UsageError(
-            f"{what}: neither a name nor an IP address: {printable(text)!r}"
-        ) from None
-    return text
+def port(text: str) -> int:
+    """Return the number of a port."""
+    result = number(text)
+    if not 0 < result < 65536:
+        raise ValueError(f"not from 1 to 65535: {result}")
+    return result
 
 
-def address(text: str, what: str) -> str:
-    """Return an IP address."""
+def local_port(text: str) -> int:
+    """Return the number of a port to bind to; 0 is any."""
+    return 0 if text == "0" else port(text)
+
+
+def address(text: str) -> str:
+    """Return an IP address, as typed."""
     if not is_ip(text):
-        raise UsageError(f"{what}: not an IP address: {printable(text)!r}")
+        raise _wrong("not an IP address", text)
     return text
 
 
-def timeouts(text: str, what: str) -> tuple[float, float]:
+def name(text: str) -> str:
+    """Return a DNS name or an IP address, as typed."""
+    filled("name")(text)
+    host = Host(text)
+    try:
+        # Raises ValueError for any other text.
+        host.lookup  # noqa: B018
+    except ValueError:
+        raise _wrong("neither a name nor an IP address", text) from None
+    return text
+
+
+def dialect(text: str) -> Dialect:
     """
-    X+Y, or X: seconds until the next address is tried as well, and seconds that each
-    may take.
+    Return the dialect of a protocol.
+
+    :raises SettingsError: if the dialect comes from another package and cannot be used.
+    """
+    from twisted_tcpclient import registry
+
+    try:
+        return registry.find(text)
+    except registry.UnknownDialect as error:
+        known = ", ".join(error.known)
+        raise ValueError(
+            f"no such protocol: {printable(text)!r} (there are: {known})"
+        ) from None
+
+
+def timeouts(text: str) -> tuple[float, float]:
+    """
+    Return the attempt delay and the attempt timeout for X+Y, or for X.
+
+    The delay is X seconds, 0.25 at most; the timeout is X+Y seconds.
     """
     first, plus, second = text.partition("+")
-    head = number(first, what)
-    total = head + (number(second, what) if plus else 0)
+    head = number(first)
+    total = head + (number(second) if plus else 0)
     if not total:
-        raise UsageError(f"{what}: 0 seconds are not enough to connect")
+        raise ValueError("0 seconds are not enough to connect")
     return min(head, 0.25), float(total)
 
 
-def shutdown(text: str, what: str) -> Shutdown:
+def shutdown(text: str) -> Shutdown:
     """Return the silence to wait for: none (now), endless (never), or seconds."""
     if text in ("now", "never"):
         return Shutdown.after(0.0 if text == "now" else inf)
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(
-            f"{what}: not now, never or a number of seconds: {printable(text)!r}"
-        )
+    if not _is_number(text):
+        raise _wrong("not now, never or a number of seconds", text)
     return Shutdown.after(float(text))
 
 
-def versions(text: str, what: str) -> tuple[str, str]:
-    """A version of TLS, or MIN:MAX, or what the C program calls all of them."""
+def versions(text: str) -> tuple[str, str]:
+    """
+    Return the lowest and the highest version of TLS, for a version or MIN:MAX.
+
+    SSLv23 is the C program's name for all versions.
+    """
     if text == "SSLv23":
         return VERSIONS
     first, colon, last = text.partition(":")
-    result = _version(first, what), _version(last if colon else first, what)
+    result = _version(first), _version(last if colon else first)
     if result[0] > result[1]:
-        raise UsageError(f"{what}: the range is empty: {text}")
+        raise ValueError(f"the range is empty: {text}")
     return result
 
 
-def _version(text: str, what: str) -> str:
+def _version(text: str) -> str:
     if text in _GONE:
-        raise UsageError(
-            f"{what}: {text} is gone: it is not secure; there are TLSv1_2 and TLSv1_3"
+        raise ValueError(
+            f"{text} is gone: it is not secure; there are TLSv1_2 and TLSv1_3"
         )
     if text not in VERSIONS:
-        raise UsageError(
-            f"{what}: no such version: {printable(text)!r}"
-            " (there are: TLSv1_2, TLSv1_3)"
+        raise ValueError(
+            f"no such version: {printable(text)!r} (there are: TLSv1_2, TLSv1_3)"
         )
     return text

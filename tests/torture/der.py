@@ -1,8 +1,8 @@
 """
-Certificates that no library would make: one of ours with other DER put into it.
+Certificates whose DER was changed in ways that no library would sign.
 
-The signature does not fit any more, which whoever does not verify does not see, and
-whoever does sees late.
+The signatures do not fit any more.  A client that does not verify ignores that; another
+one notices it only after it has parsed the certificate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-#: The fields of a TBSCertificate (RFC 5280, 4.1), as ours have them.
+from tests.certificates import der
+
+#: The fields of a TBSCertificate (RFC 5280, 4.1) that these certificates have.
 FIELDS = (
     "version",
     "serial",
@@ -23,15 +25,6 @@ FIELDS = (
     "key",
     "extensions",
 )
-
-
-def element(tag: int, *content: bytes) -> bytes:
-    """Return an element of DER."""
-    whole = b"".join(content)
-    length = len(whole).to_bytes(3, "big").lstrip(b"\0")
-    if len(whole) < 0x80:
-        return bytes([tag, len(whole)]) + whole
-    return bytes([tag, 0x80 | len(length)]) + length + whole
 
 
 def elements(content: bytes) -> list[bytes]:
@@ -49,25 +42,28 @@ def elements(content: bytes) -> list[bytes]:
 
 
 def content(whole: bytes) -> bytes:
-    """Return what is in an element."""
+    """Return the content of an element."""
     return whole[2 + (whole[1] & 0x7F if whole[1] > 0x80 else 0) :]
 
 
 def rewritten(certificate: x509.Certificate, **fields: bytes) -> bytes:
-    """Return a certificate with other elements in the place of its own, in DER."""
+    """Return a certificate in DER with other elements instead of its own."""
     tbs, *rest = elements(content(certificate.public_bytes(Encoding.DER)))
     parts = elements(content(tbs))
     for name, replacement in fields.items():
         parts[FIELDS.index(name)] = replacement
-    return element(0x30, element(0x30, *parts), *rest)
+    return _sequence(_sequence(*parts), *rest)
 
 
 def name(attributes: Sequence[tuple[bytes, int, bytes]]) -> bytes:
-    """Return a Name (RFC 5280, 4.1.2.4): the OID, the tag and the text of each part."""
-    return element(
-        0x30,
+    """Return a Name (RFC 5280, 4.1.2.4) of attributes: OID, tag and text."""
+    return _sequence(
         *(
-            element(0x31, element(0x30, element(6, oid), element(tag, text)))
+            der(0x31, _sequence(der(6, oid), der(tag, text)))
             for oid, tag, text in attributes
-        ),
+        )
     )
+
+
+def _sequence(*contents: bytes) -> bytes:
+    return der(0x30, b"".join(contents))

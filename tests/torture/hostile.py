@@ -25,11 +25,12 @@ from twisted.python.failure import Failure
 
 from tests.certificates import shared
 from tests.command import Peer
-from tests.transcripts import DOMAIN, GOOD, PEER, Said, Wire, parse
-from twisted_tcpclient.command import session
+from tests.transcripts import DOMAIN, GOOD, PEER, MemoryTransport
+from twisted_tcpclient import connection
 from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.settings import Settings, TLSSettings
+from twisted_tcpclient.testing import Segment, parse_transcript
 
 #: Timeout of the dialogue, and of the handshake after it, in seconds.
 TIMEOUT = 30
@@ -50,7 +51,7 @@ QUOTE = "tcpclient: the server, unauthenticated, said: "
 
 
 #: The first bytes of a ClientHello record.
-HELLO = Said(False, b"\x16\x03\x01")
+HELLO = Segment(False, b"\x16\x03\x01")
 
 
 class Ending(Enum):
@@ -76,7 +77,7 @@ class Script:
 
     name: str
     dialect: str
-    says: tuple[Said, ...]
+    says: tuple[Segment, ...]
     ending: Ending = Ending.WAIT
     words: str = ""
     pause: float = 0
@@ -93,7 +94,7 @@ class Script:
         """Make a script from a transcript."""
         says = tuple(
             replace(said, data=said.data.replace(b"SPOOF", SPOOF))
-            for said in parse(transcript)
+            for said in parse_transcript(transcript)
         )
         return cls(name, dialect, says, ending, words)
 
@@ -136,7 +137,9 @@ def said_in_good_order(dialect: str, clear: bytes) -> bool:
     clear, hello, rest = clear.partition(HELLO.data)
     clear = re.sub(rb"\b[0-9a-f]{12}([12] )", rb"{tag}\1", clear)
     clear = clear.replace(b"[127.0.0.1]", b"[192.0.2.1]")
-    asked = [said.data for said in parse(GOOD[dialect]) if not said.by_server]
+    asked = [
+        said.data for said in parse_transcript(GOOD[dialect]) if not said.by_server
+    ]
     if dialect == "nntp":
         # After a change of mode the client asks again (RFC 3977, section 5.3).
         asked += [b"MODE READER\r\n", *asked]
@@ -216,7 +219,7 @@ def watched(outcome: Outcome) -> Iterator[None]:
         outcome.used = True
         raise OSError("not in these tests")
 
-    with patch.object(os, "write", witness), patch.object(session, "local", used):
+    with patch.object(os, "write", witness), patch.object(connection, "_local", used):
         yield
 
 
@@ -231,7 +234,7 @@ class Client:
     def __init__(self, dialect: str, verbosity: int, outcome: Outcome) -> None:
         self.outcome = outcome
         self.reactor = MemoryReactorClock()
-        self.wire = Wire()
+        self.wire = MemoryTransport()
         self._tag = self._unheard = b""
         chosen = settings(dialect, PEER.host, PEER.port, verbosity)
         self._running = Session(self.reactor, chosen, inherited({})).run()
@@ -246,7 +249,7 @@ class Client:
         """Whether the session has ended."""
         return self.outcome.status is not None
 
-    def say(self, said: Said) -> None:
+    def say(self, said: Segment) -> None:
         """Deliver a step of the server in one segment."""
         self.hear(said.tagged(self._tag))
 
@@ -255,7 +258,7 @@ class Client:
         if data:
             self._protocol.dataReceived(data)
 
-    def answers(self, said: Said) -> bool:
+    def answers(self, said: Segment) -> bool:
         """
         Take a step of the client from its output; return False if it is not complete.
         """

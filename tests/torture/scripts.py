@@ -32,10 +32,8 @@ from tests.transcripts import (
     TLS_NAMESPACE,
     XMPP,
     XMPP_SERVER,
-    Said,
-    parse,
-    turns,
 )
+from twisted_tcpclient.testing import Segment, join_turns, parse_transcript
 
 #: A fatal alert, handshake_failure, as a TLS record.
 ALERT = b"\x15\x03\x01\x00\x02\x02\x28"
@@ -507,10 +505,10 @@ def endless(length: int = 1 << 18) -> Iterator[Script]:
         for number, each in enumerate(ENDLESS[dialect]):
             whole = each.again * (length // len(each.again))
             segments = (
-                Said(True, whole[start : start + 65536])
+                Segment(True, whole[start : start + 65536])
                 for start in range(0, len(whole), 65536)
             )
-            says = (*parse(each.transcript), *segments)
+            says = (*parse_transcript(each.transcript), *segments)
             name = f"{dialect}: endless {each.again[:12]!r} ({number})"
             yield Script(name, dialect, says, words=each.words)
 
@@ -518,17 +516,17 @@ def endless(length: int = 1 << 18) -> Iterator[Script]:
 # Scripts generated from the good transcripts.
 
 
-def steps(dialect: str) -> Iterator[tuple[Said, ...]]:
+def steps(dialect: str) -> Iterator[tuple[Segment, ...]]:
     """Yield the beginnings of the good dialogue, one for each number of steps."""
-    says = tuple(parse(GOOD[dialect]))
+    says = tuple(parse_transcript(GOOD[dialect]))
     return (says[:number] for number in range(len(says) + 1))
 
 
-def stops(dialect: str) -> Iterator[tuple[Said, ...]]:
+def stops(dialect: str) -> Iterator[tuple[Segment, ...]]:
     """
     Yield the beginnings of the good dialogue that end after each byte of the server.
     """
-    says = parse(GOOD[dialect])
+    says = parse_transcript(GOOD[dialect])
     yield ()
     for number, said in enumerate(says):
         if not said.by_server:
@@ -541,7 +539,7 @@ def stops(dialect: str) -> Iterator[tuple[Said, ...]]:
 def stopped() -> Iterator[Script]:
     """Yield scripts that close, reset or fall silent after each byte of the server."""
     for dialect in dialects():
-        whole = _by_server(parse(GOOD[dialect]))
+        whole = _by_server(parse_transcript(GOOD[dialect]))
         for number, says in enumerate(stops(dialect)):
             for ending in Ending:
                 words = _words_of_stop(_by_server(says) == whole, ending)
@@ -549,7 +547,7 @@ def stopped() -> Iterator[Script]:
                 yield Script(name, dialect, says, ending, words)
 
 
-def _by_server(says: Iterable[Said]) -> bytes:
+def _by_server(says: Iterable[Segment]) -> bytes:
     return b"".join(said.data for said in says if said.by_server)
 
 
@@ -565,7 +563,7 @@ def _words_of_stop(agreed: bool, ending: Ending) -> str:
 def split() -> Iterator[Script]:
     """Yield good dialogues in which one turn of the server comes in two segments."""
     for dialect in dialects():
-        every = turns(GOOD[dialect])
+        every = join_turns(parse_transcript(GOOD[dialect]))
         for number, turn in enumerate(every):
             if turn.by_server:
                 for cut in range(1, len(turn.data)):
@@ -593,7 +591,7 @@ def dripped() -> Iterator[Script]:
     for dialect in dialects():
         says = [
             replace(said, data=piece)
-            for said in parse(GOOD[dialect])
+            for said in parse_transcript(GOOD[dialect])
             for piece in (_pieces(said.data) if said.by_server else [said.data])
         ]
         count = len([said for said in says if said.by_server])
@@ -617,7 +615,7 @@ def _pieces(data: bytes) -> list[bytes]:
 def injections(dialect: str) -> Iterator[bytes]:
     """Yield the data that an attacker may inject after the go-ahead."""
     yield from (bytes([byte]) for byte in range(256))
-    yield from (said.data for said in parse(GOOD[dialect]) if said.by_server)
+    yield from (said.data for said in parse_transcript(GOOD[dialect]) if said.by_server)
     yield from (ALERT, ALERT[:3], b"\x16\x03\x01\x00\x05hello", b"x" * 70000)
     yield SPOOF
 
@@ -625,7 +623,7 @@ def injections(dialect: str) -> Iterator[bytes]:
 def injected() -> Iterator[Script]:
     """Yield dialogues with data injected in the segment of the server's last reply."""
     for dialect in dialects():
-        says = tuple(parse(GOOD[dialect]))
+        says = tuple(parse_transcript(GOOD[dialect]))
         last = max(number for number, said in enumerate(says) if said.by_server)
         for number, data in enumerate(injections(dialect)):
             more = replace(says[last], data=says[last].data + data)
@@ -639,12 +637,12 @@ def injected_later() -> Iterator[Script]:
     Yield dialogues with data injected in a segment of its own after the ClientHello.
     """
     for dialect in dialects():
-        says = tuple(parse(GOOD[dialect]))
+        says = tuple(parse_transcript(GOOD[dialect]))
         for number, data in enumerate(injections(dialect)):
             yield Script(
                 f"{dialect}: injected later, {data[:20]!r} ({number})",
                 dialect,
-                (*says, HELLO, Said(True, data)),
+                (*says, HELLO, Segment(True, data)),
                 Ending.FIN,
                 "TLS handshake failed",
             )
@@ -653,20 +651,20 @@ def injected_later() -> Iterator[Script]:
 def alerts() -> Iterator[Script]:
     """Yield dialogues with an alert in clear instead of a reply or of a ServerHello."""
     for dialect in dialects():
-        says = tuple(parse(GOOD[dialect]))
+        says = tuple(parse_transcript(GOOD[dialect]))
         for number, said in enumerate(says):
             if said.by_server:
-                instead = (*says[:number], Said(True, ALERT))
+                instead = (*says[:number], Segment(True, ALERT))
                 name = f"{dialect}: an alert for step {number}"
                 yield Script(name, dialect, instead, Ending.FIN)
-    says = tuple(parse(SMTP))
+    says = tuple(parse_transcript(SMTP))
     for level in (0, 1, 2, 255):
         for description in range(256):
             alert = ALERT[:5] + bytes([level, description])
             yield Script(
                 f"smtp: alert {level} {description} for a handshake",
                 "smtp",
-                (*says, HELLO, Said(True, alert)),
+                (*says, HELLO, Segment(True, alert)),
                 Ending.FIN,
                 "TLS handshake failed",
             )
@@ -675,7 +673,7 @@ def alerts() -> Iterator[Script]:
 def mangled() -> Iterator[Script]:
     """Yield good dialogues with one byte of the server changed, removed or added."""
     for dialect in dialects():
-        says = tuple(parse(GOOD[dialect]))
+        says = tuple(parse_transcript(GOOD[dialect]))
         for number, said in enumerate(says):
             if said.by_server:
                 for what, data in _mangled(said.data):
@@ -702,16 +700,16 @@ def replaced() -> Iterator[Script]:
     every = {
         said.data
         for transcript in GOOD.values()
-        for said in parse(transcript)
+        for said in parse_transcript(transcript)
         if said.by_server
     }
     for dialect in dialects():
-        says = tuple(parse(GOOD[dialect]))
+        says = tuple(parse_transcript(GOOD[dialect]))
         for number, said in enumerate(says):
             if said.by_server:
                 texts = [*_variants(said.data), *sorted(every)]
                 for count, data in enumerate(texts):
-                    changed = (Said(True, data), *says[number + 1 :])
+                    changed = (Segment(True, data), *says[number + 1 :])
                     name = f"{dialect}: step {number} replaced, {data[:20]!r} ({count})"
                     yield Script(name, dialect, (*says[:number], *changed))
 

@@ -23,18 +23,18 @@ from twisted.python.usage import UsageError
 from tests.certificates import shared
 from tests.torture import der, scripts
 from tests.torture.hostile import said_in_good_order
-from tests.transcripts import DOMAIN, GOOD, HOST, Conversation, Said, parse, turns
+from tests.transcripts import DOMAIN, GOOD, HOST, Exchange
 from twisted_tcpclient import dialects
 from twisted_tcpclient.command.options import Options
 from twisted_tcpclient.dialects import Dialogue, Parameters, Send, find
-from twisted_tcpclient.dialogue import Conversation as Engine
-from twisted_tcpclient.dialogue import State
+from twisted_tcpclient.dialogue import Conversation, State
 from twisted_tcpclient.errors import InjectedData, NegotiationFailed, SettingsError
 from twisted_tcpclient.facts import Facts, TLSFacts, environment
 from twisted_tcpclient.names.reverse import Ident, parse_ident
 from twisted_tcpclient.settings import Settings
 from twisted_tcpclient.stages.negotiation import client_name, negotiated
 from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
+from twisted_tcpclient.testing import Segment, join_turns, parse_transcript
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls import ConnectionCreator
 from twisted_tcpclient.tls.certificates import subject
@@ -104,7 +104,7 @@ def segments(data: bytes, stride: int) -> Iterator[tuple[bytes, bytes]]:
 def hold(monologue: Monologue, stride: int) -> Result:
     """Hold a dialogue in segments of a length, and return how it has ended."""
     with patch.object(dialects, "urandom", bytes):
-        talk = Conversation(
+        talk = Exchange(
             lambda tcp, clock: negotiated(monologue.dialect, tcp, clock, host=DOMAIN)
         )
     for turn in monologue.spoken():
@@ -115,7 +115,7 @@ def hold(monologue: Monologue, stride: int) -> Result:
 
 
 def recorded(dialogue: Dialogue, sends: list[Send]) -> Dialogue:
-    """Hold a dialogue, and note what it sends."""
+    """Yield the steps of a dialogue, and append each Send to `sends`."""
     answer = None
     with suppress(StopIteration):
         while True:
@@ -127,17 +127,16 @@ def recorded(dialogue: Dialogue, sends: list[Send]) -> Dialogue:
 
 def predict(monologue: Monologue, stride: int) -> Result:
     """
-    Return how a dialogue has to end in segments of a length.
+    Return how a dialogue ends in segments of a length, by the rule for unread bytes.
 
-    The engine hears one byte at a time, so that no byte is ever unread.  In longer
-    segments the dialogue ends in the same way, unless a segment goes on where the
-    client sends, and what follows does not match `Send.unasked`; or where the server
-    has agreed to TLS.
+    The engine gets one byte at a time, so that no byte is ever unread.  In longer
+    segments the dialogue ends in the same way, unless the rest of a segment does not
+    match `Send.unasked` when the client sends, or follows the server's agreement.
     """
     sends: list[Send] = []
     parameters = Parameters(client_name(HOST), DOMAIN, TAG)
     begin = find(monologue.dialect).dialogue
-    engine = Engine(lambda: recorded(begin(parameters), sends), monologue.dialect)
+    engine = Conversation(lambda: recorded(begin(parameters), sends), monologue.dialect)
     clear = engine.start()
     for turn in monologue.spoken():
         for place in range(len(turn)):
@@ -156,13 +155,13 @@ def predict(monologue: Monologue, stride: int) -> Result:
     return Result(agreed(engine), error, words, clear)
 
 
-def agreed(engine: Engine) -> bool:
+def agreed(engine: Conversation) -> bool:
     """Return whether the dialogue has ended in success."""
     return engine.state is State.DONE
 
 
 def sent_early(sends: list[Send], unread: bytes, clear: bytes) -> Result | None:
-    """Return how a dialogue ends if a server was not to have sent these bytes yet."""
+    """Return the failure if these bytes must not be unread when the client sends."""
     for send in sends:
         if not (send.unasked and send.unasked.fullmatch(unread)):
             return injected("before it was asked", clear)
@@ -171,22 +170,22 @@ def sent_early(sends: list[Send], unread: bytes, clear: bytes) -> Result | None:
 
 
 def injected(when: str, clear: bytes) -> Result:
-    """Return the end of a dialogue in which there were bytes that may not be there."""
+    """Return the end of a dialogue that fails because of unread bytes."""
     return Result(False, InjectedData, f"the server sent data {when}", clear)
 
 
-def finished(talk: Conversation) -> Result:
+def finished(talk: Exchange) -> Result:
     """Return how a dialogue has ended, for good."""
-    clear, error = talk.wire.value(), talk.error
+    clear, error = talk.transport.value(), talk.error
     if error is not None:
         assert isinstance(error, NegotiationFailed), error
         assert type(error) is not NegotiationFailed
         assert LINE.fullmatch(str(error)) and len(str(error)) < 130, error
-        assert talk.wire.disconnected
+        assert talk.transport.disconnected
         talk.hear(b"250 OK\r\n+OK\r\n* OK\r\n.\r\n")
     talk.hang_up()
-    assert talk.wire.value() == clear, clear
-    assert talk.wire.late == b""
+    assert talk.transport.value() == clear, clear
+    assert talk.transport.late == b""
     assert not talk.left
     if error is not None:
         # What came unasked, and is quoted, depends on the segment it came in.
@@ -206,22 +205,25 @@ def dialogue(data: bytes) -> None:
         assert end == predicted, (stride, end, predicted)
         assert said_in_good_order(monologue.dialect, end.clear), end.clear
         if end.agreed:
-            asked = [
-                each for each in parse(GOOD[monologue.dialect]) if not each.by_server
-            ]
-            assert end.clear.endswith(asked[-1].tagged(TAG)), end.clear
+            whole = parse_transcript(GOOD[monologue.dialect])
+            last = [said for said in whole if not said.by_server][-1]
+            assert end.clear.endswith(last.tagged(TAG)), end.clear
 
 
 def dialogue_seeds() -> Iterator[bytes]:
     """The good dialogues, and the attacks by hand."""
     for dialect, transcript in GOOD.items():
-        said = [turn.data for turn in turns(transcript) if turn.by_server]
+        said = [
+            turn.data
+            for turn in join_turns(parse_transcript(transcript))
+            if turn.by_server
+        ]
         yield Monologue(dialect, tuple(said)).serialize()
     for script in scripts.by_hand():
         yield Monologue(script.dialect, tuple(_turns(script.says))).serialize()
 
 
-def _turns(says: tuple[Said, ...]) -> Iterator[bytes]:
+def _turns(says: tuple[Segment, ...]) -> Iterator[bytes]:
     turn = b""
     for said in says:
         if said.by_server:
@@ -277,7 +279,7 @@ def check_settings(settings: Settings) -> None:
 
 def converse(dialect: str, name: str) -> None:
     """A server of any name can be talked to."""
-    talk = Conversation(lambda tcp, clock: negotiated(dialect, tcp, clock, host=name))
+    talk = Exchange(lambda tcp, clock: negotiated(dialect, tcp, clock, host=name))
     talk.hang_up()
 
 

@@ -50,10 +50,11 @@ from tests.torture.hostile import (
     watched,
 )
 from tests.torture.scripts import ALERT, EVERYWHERE
-from tests.transcripts import DOMAIN, GOOD, PEER, SMTP, parse
+from tests.transcripts import DOMAIN, GOOD, PEER, SMTP
 from twisted_tcpclient.command.inheritance import inherited
 from twisted_tcpclient.command.session import Session
 from twisted_tcpclient.dialects import NAMES
+from twisted_tcpclient.testing import parse_transcript
 
 reactor: Any = global_reactor
 
@@ -101,7 +102,7 @@ class TableTests(SynchronousTestCase):
     def test_good_dialogue(self) -> None:
         """With a good dialogue the client goes on to TLS and no fault is found."""
         for dialect in NAMES:
-            says = tuple(parse(GOOD[dialect]))
+            says = tuple(parse_transcript(GOOD[dialect]))
             script = Script(dialect, dialect, says, Ending.FIN, "TLS handshake failed")
             outcome = in_memory(script)
             self.assertEqual(faults(script, outcome, PLACE), [])
@@ -230,7 +231,7 @@ class HandshakeTests(Attacks):
         for what, tampering, ending in cases:
             for version, context in self.contexts.items():
                 count += 1
-                says = tuple(parse(SMTP))
+                says = tuple(parse_transcript(SMTP))
                 script = Script(what, "smtp", says, ending, "TLS handshake")
                 outcome = in_handshake(script, context, tampering)
                 if wrong := faults(script, outcome, PLACE):

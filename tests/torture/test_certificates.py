@@ -1,10 +1,10 @@
 """
-Every way in which a certificate can be wrong, and some in which it only looks so.
+Certificates with each fault that they can have, and some that only look faulty.
 
-Each is met over implicit TLS and over STARTTLS, with the server named by its host, by
-``-m`` and by its address: sessions of the command within this process, against a server
-on a socket.  What ``openssl verify`` says of the same files is asked for too; where it
-comes to another verdict the case says why.
+The command meets each of them over implicit TLS and over STARTTLS, with the server
+named by its host, by ``-m`` and by its address.  The sessions run within this process,
+against a server on a socket. ``openssl verify`` judges the same files; if its verdict
+differs, the case says why.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from tests.torture.sessions import (
     meeting,
 )
 
-#: What a certificate is for here, unless that is what is wrong with it.
+#: The names in the certificates, unless the case is about them.
 NAMES, ADDRESSES = ("localhost", "mail.example.test"), ("127.0.0.1",)
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How the command is told whom to expect, and the version of TLS that is used."""
+    """How the user names the server, and the version of TLS that is used."""
 
     options: tuple[str, ...]
     host: str
@@ -77,12 +77,15 @@ NAMINGS = {
 @dataclass(frozen=True)
 class Case:
     """
-    What a server shows, and what becomes of it.
+    A certificate of a server, and the result of verifying it.
 
     :ivar reason: why it is refused, in the words of the error; empty if it is not.
-    :ivar differs: why ``openssl verify`` sees it otherwise; empty if it does not.
-    :ivar lists: the revocation lists of ``-L``, None for no ``-L``.
-    :ivar version: the one version of TLS with which it can be shown.
+
+    :ivar differs: why the verdict of ``openssl verify`` differs; empty if it does not.
+
+    :ivar lists: the CRLs of ``-L``, None for no ``-L``.
+
+    :ivar version: the only version of TLS with which the server can send it, 0 for any.
     """
 
     shown: Identity
@@ -98,37 +101,37 @@ SHA256_WITH_RSA = bytes.fromhex("2a864886f70d01010b")
 MD5_WITH_RSA = bytes.fromhex("2a864886f70d010104")
 SHA1_WITH_RSA = bytes.fromhex("2a864886f70d010105")
 
-#: Extensions that nobody knows.
+#: Object identifiers that no standard has.
 UNKNOWN = x509.ObjectIdentifier("2.5.29.99")
 UNHEARD = x509.ObjectIdentifier("2.5.29.98")
 
 
 @functools.cache
 def root() -> Authority:
-    """The authority that is trusted."""
+    """Return the root that is trusted."""
     return Authority.root("Matrix Root")
 
 
 @functools.cache
 def rsa_root() -> Authority:
-    """One that is trusted as well, and signs with RSA."""
+    """Return another root that is trusted, which signs with RSA."""
     return Authority.root("RSA Root", key=rsa.generate_private_key(65537, 2048))
 
 
 @functools.cache
 def old_root() -> Authority:
-    """One that was to be trusted until yesterday."""
+    """Return a root that is trusted but has expired."""
     return Authority.root("Old Root", valid=EXPIRED)
 
 
 def server(authority: Authority | None = None, **how: object) -> Identity:
-    """Issue a certificate for the server, and have one thing wrong with it."""
+    """Issue a certificate for the server, with one thing changed."""
     issue: Callable[..., Identity] = (authority or root()).server
     return issue(NAMES, ADDRESSES, **how)
 
 
 def below(authority: Authority, depth: int) -> Authority:
-    """An authority with so many between it and that one."""
+    """Return a CA with so many CAs between it and the given one, itself included."""
     for number in range(depth):
         authority = authority.intermediate(f"Level {number}")
     return authority
@@ -138,35 +141,35 @@ def constrained(
     permitted: Sequence[x509.GeneralName] | None,
     excluded: Sequence[x509.GeneralName] | None,
 ) -> Authority:
-    """An authority that may not certify everything."""
+    """Return a CA with name constraints."""
     constraints = x509.NameConstraints(permitted, excluded)
     return root().intermediate("Constrained", extensions=[(constraints, True)])
 
 
 def network(text: str) -> x509.IPAddress:
-    """A subtree of addresses."""
+    """Return a subtree of addresses."""
     return x509.IPAddress(ip_network(text))
 
 
 def unknown(critical: bool, kind: x509.ObjectIdentifier = UNKNOWN) -> list[Extension]:
-    """An extension that nobody knows."""
+    """Return an extension of an unknown type."""
     return [(x509.UnrecognizedExtension(kind, b"\5\0"), critical)]
 
 
 def in_place(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
-    """Change some bytes for others."""
+    """Return a change of some bytes for others."""
     return lambda data: data.replace(old, new)
 
 
 def damaged(identity: Identity) -> Identity:
-    """A certificate that was tampered with."""
+    """Return the certificate with a byte changed, so that its signature is wrong."""
     data = identity.certificate.public_bytes(Encoding.DER)
     other = data.replace(b"mail.example.test", b"mail.example.tesu")
     return replace(identity, certificate=x509.load_der_x509_certificate(other))
 
 
 def feeble() -> rsa.RSAPrivateKey:
-    """A key that cryptography refuses to make."""
+    """Return a key that is too short for cryptography to make."""
     key = crypto.PKey()
     key.generate_key(crypto.TYPE_RSA, 512)
     made = key.to_cryptography_key()
@@ -175,7 +178,7 @@ def feeble() -> rsa.RSAPrivateKey:
 
 
 def times() -> Cases:
-    """When it holds."""
+    """Return the cases of the time in which a certificate is valid."""
     return {
         "good": Case(server()),
         "expired": Case(server(valid=EXPIRED), "certificate has expired"),
@@ -197,7 +200,7 @@ def times() -> Cases:
 
 
 def chains() -> Cases:
-    """Who vouches for it."""
+    """Return the cases of the chain."""
     missing = "unknown CA, or an intermediate certificate is missing"
     long = "the chain below it is longer than it allows"
     no_authority = "it is not the certificate of a CA"
@@ -260,7 +263,7 @@ def chains() -> Cases:
             ),
             f"{no_authority} (CN=None)",
         ),
-        "issued by whom may not": Case(
+        "issued by a CA without keyCertSign": Case(
             server(root().intermediate("Mute", usage=SIGNING)), no_authority
         ),
         "tampered with": Case(damaged(server()), "its signature is wrong"),
@@ -268,9 +271,9 @@ def chains() -> Cases:
 
 
 def uses() -> Cases:
-    """What it may be used for."""
+    """Return the cases of key usage and extended key usage."""
     wrong = "it is not for servers to use"
-    # With TLS 1.2 it is the server that would not show them.
+    # In TLS 1.2, OpenSSL's server does not send a certificate that cannot sign.
     latest = SSL.TLS1_3_VERSION
     clients = x509.ExtendedKeyUsage([CLIENT])
     both = x509.ExtendedKeyUsage([CLIENT, SERVER])
@@ -279,7 +282,7 @@ def uses() -> Cases:
         "servers and clients": Case(server(purposes=(CLIENT, SERVER))),
         "clients": Case(server(purposes=(CLIENT,)), wrong),
         "code": Case(server(purposes=(ExtendedKeyUsageOID.CODE_SIGNING,)), wrong),
-        # Not one of those that OpenSSL takes for a server's (RFC 5280, 4.2.1.12).
+        # OpenSSL does not accept it for servers, as RFC 5280, 4.2.1.12 allows.
         "any purpose": Case(
             server(purposes=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), wrong
         ),
@@ -297,14 +300,14 @@ def uses() -> Cases:
         "to sign letters": Case(
             server(usage=key_usage("content_commitment")), wrong, version=latest
         ),
-        # One of the three will do for OpenSSL, whichever it is that TLS needs.
+        # OpenSSL accepts any of digitalSignature, keyEncipherment and keyAgreement.
         "to agree on keys": Case(
             server(usage=key_usage("key_agreement")), version=latest
         ),
         "to encrypt keys": Case(
             server(usage=key_usage("key_encipherment")), version=latest
         ),
-        # What may be an authority may also be a server.
+        # A CA may be a server as well.
         "a CA itself": Case(
             server(root().intermediate("Both")),
         ),
@@ -312,7 +315,7 @@ def uses() -> Cases:
 
 
 def constraints() -> Cases:
-    """What its CA may certify."""
+    """Return the cases of name constraints."""
     wrong = "its CA may not certify that name"
     here = [x509.DNSName("localhost"), x509.DNSName("example.test")]
     return {
@@ -336,7 +339,9 @@ def constraints() -> Cases:
 
 
 def strengths() -> Cases:
-    """How hard it is to forge: level 2 of OpenSSL, which is its default."""
+    """
+    Return the cases of weak keys and signatures (OpenSSL's default security level, 2).
+    """
     weak = rsa.generate_private_key(65537, 1024)
     signed = server(rsa_root())
     return {
@@ -363,7 +368,7 @@ def strengths() -> Cases:
 
 
 def forms() -> Cases:
-    """How it is written."""
+    """Return the cases of malformed and unusual certificates."""
     malformed = "it is malformed"
     alternative = x509.SubjectAlternativeName([x509.DNSName("other.test")])
     second = x509.UnrecognizedExtension(UNKNOWN, alternative.public_bytes())
@@ -415,7 +420,7 @@ def forms() -> Cases:
 
 
 def revocations() -> Cases:
-    """Who has taken it back."""
+    """Return the cases of CRLs."""
     leaf, middle = server(), root().intermediate("Middle")
     low = server(middle)
     mute = root().intermediate("Mute", usage=key_usage("key_cert_sign"))
@@ -461,7 +466,7 @@ def revocations() -> Cases:
         "list forged": Case(
             leaf, none, lists=[Authority.root("Matrix Root").revocations()]
         ),
-        "list of whom may not": Case(
+        "list of a CA without cRLSign": Case(
             server(mute),
             "may not sign revocation lists",
             lists=[mute.revocations(), above],
@@ -473,13 +478,13 @@ GROUPS = (times, chains, uses, constraints, strengths, forms, revocations)
 
 
 class Matrix(TestCase):
-    """Meets servers that show something."""
+    """Sessions with servers that send the certificate of a case."""
 
-    #: For all of a group, on a machine that has other things to do.
+    #: For all cases of a group on a busy machine, in seconds.
     timeout = 600
 
     def setUp(self) -> None:
-        """Who is trusted, and a place for files."""
+        """Make a directory, and write the trusted roots into a file."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.trusted = save_certificates(
@@ -488,7 +493,7 @@ class Matrix(TestCase):
         )
 
     def options(self, case: Case) -> list[str]:
-        """The files of a case."""
+        """Return the options for the files of a case."""
         options = ["-c", str(self.trusted)]
         if case.lists is not None:
             path = save_revocations(self.directory / "lists.pem", *case.lists)
@@ -496,7 +501,7 @@ class Matrix(TestCase):
         return options
 
     def each(self, cases: Cases) -> Iterator[tuple[str, Case, Way, Naming]]:
-        """All of the cases, in every way."""
+        """Yield each case in each way, with each naming of the server."""
         for name, case in cases.items():
             for way in WAYS:
                 for how, naming in NAMINGS.items():
@@ -505,14 +510,17 @@ class Matrix(TestCase):
     async def meet(
         self, case: Case, way: Way, naming: Naming, *more: str
     ) -> tuple[Outcome, Seen]:
-        """Meet a server once."""
+        """
+        Run a session with a server, and return its outcome and what the server has
+        seen.
+        """
         tls = context(case.shown, version=case.version or naming.version)
         options = ["-4", *self.options(case), *naming.options, *more]
         return await meet(way, tls, *options, host=naming.host)
 
 
 def refused(outcome: Outcome, seen: Seen, way: Way, reason: str) -> str:
-    """Tell what is wrong with the way in which a server was refused."""
+    """Return the fault in how a server was refused, "" if there is none."""
     if (outcome.status, outcome.out) != (111, b""):
         return f"not refused: {outcome}"
     complaint = outcome.complaint()
@@ -524,17 +532,19 @@ def refused(outcome: Outcome, seen: Seen, way: Way, reason: str) -> str:
 
 
 def overexposed(seen: Seen, way: Way) -> str:
-    """Tell what was said to a server that should not have been."""
+    """Return the fault if a server has seen more than it may see, "" if it has not."""
     if seen.secret or not re.fullmatch(way.clear, seen.clear):
         return f"too much was said: {seen}"
     return ""
 
 
 class SessionTests(Matrix):
-    """Status, words, and what was said, for each case in each way."""
+    """
+    Status, messages, and the bytes that the server gets, for each case in each way.
+    """
 
     async def hold(self, cases: Cases) -> None:
-        """All of these are as they say; otherwise fail with each that is not."""
+        """Check all of the cases, and fail with a list of those that do not hold."""
         wrong = []
         for name, case, way, naming in self.each(cases):
             outcome, seen = await self.meet(case, way, naming)
@@ -549,27 +559,29 @@ class SessionTests(Matrix):
         self.assertFalse(wrong, "\n".join(wrong))
 
     def test_times(self) -> Deferred[None]:
-        """A certificate holds in its time, and so does each above it."""
+        """The server's certificate and those of its CAs have to be valid now."""
         return Deferred.fromCoroutine(self.hold(times()))
 
     def test_chains(self) -> Deferred[None]:
-        """The chain leads to somebody who is trusted, over CAs, and is not endless."""
+        """
+        The chain has to lead to a trust anchor over CAs, with at most 100 between.
+        """
         return Deferred.fromCoroutine(self.hold(chains()))
 
     def test_uses(self) -> Deferred[None]:
-        """A certificate that is not for servers is not for ours."""
+        """A certificate that is not for servers is refused."""
         return Deferred.fromCoroutine(self.hold(uses()))
 
     def test_constraints(self) -> Deferred[None]:
-        """No name in a certificate is one that a CA above it may not certify."""
+        """A certificate with a name that a CA above it may not certify is refused."""
         return Deferred.fromCoroutine(self.hold(constraints()))
 
     def test_strengths(self) -> Deferred[None]:
-        """What can be forged is not believed."""
+        """Weak keys and signatures are refused."""
         return Deferred.fromCoroutine(self.hold(strengths()))
 
     def test_level(self) -> Deferred[None]:
-        """What is weak is let in by whoever asks for it with -f, and only there."""
+        """Weak keys and signatures are accepted with -f DEFAULT:@SECLEVEL=0."""
 
         async def check() -> None:
             for name, case in strengths().items():
@@ -580,19 +592,22 @@ class SessionTests(Matrix):
         return Deferred.fromCoroutine(check())
 
     def test_forms(self) -> Deferred[None]:
-        """What is not written as it should be is not believed, however it looks."""
+        """Malformed certificates are refused."""
         return Deferred.fromCoroutine(self.hold(forms()))
 
     def test_revocations(self) -> Deferred[None]:
-        """What was taken back is not believed, nor what nobody can ask about."""
+        """
+        Revoked certificates are refused, and those without a current CRL of their
+        issuer.
+        """
         return Deferred.fromCoroutine(self.hold(revocations()))
 
 
 class InsecureTests(Matrix):
-    """``-k``: all of it is let in, and said to be."""
+    """``-k`` accepts any certificate, with a warning."""
 
     async def let_in(self) -> None:
-        """Each of them, with prog, which is told of the certificate what can be."""
+        """Run a session with prog for each case."""
         warning = (
             "tcpclient: warning: the server's certificate is not verified (-k):"
             " anyone may answer\n"
@@ -606,15 +621,18 @@ class InsecureTests(Matrix):
                 self.assertEqual(overexposed(seen, IMPLICIT), "", name)
 
     def test_all(self) -> Deferred[None]:
-        """Whoever answers is trusted, and a warning says so each time."""
+        """Any certificate is accepted, with a warning each time."""
         return Deferred.fromCoroutine(self.let_in())
 
 
 class SocketTests(Matrix):
-    """Over a UNIX socket: the chain always, the name with ``-m`` only."""
+    """Over a UNIX socket the chain is always verified, the name only with ``-m``."""
 
     async def meet_there(self, case: Case, way: Way, *more: str) -> Outcome:
-        """Meet a server once; nothing that is not meant for it is said to it."""
+        """
+        Run a session over a UNIX socket, and check that the server has not seen too
+        much.
+        """
         tls = context(case.shown, version=case.version)
         options = [*self.options(case), *more]
         outcome, seen = await meet_at_socket(way, tls, *options)
@@ -622,7 +640,7 @@ class SocketTests(Matrix):
         return outcome
 
     async def refuses(self) -> None:
-        """Each of them that is refused elsewhere."""
+        """Check each case: it is refused there for the same reason."""
         for group in GROUPS:
             for name, case in group().items():
                 for way in WAYS:
@@ -635,7 +653,7 @@ class SocketTests(Matrix):
                     self.assertRegex(outcome.complaint(), r"\Asocket /.*/s: ")
 
     async def compares(self) -> None:
-        """A name, if there is one to compare."""
+        """Check that a name is compared if there is one."""
         other = Case(root().server(["other.test"]))
         for way in WAYS:
             self.assertEqual((await self.meet_there(other, way)).status, 0)
@@ -646,19 +664,19 @@ class SocketTests(Matrix):
             self.assertIn("is not for mail.example.test but for", bad.complaint())
 
     def test_chain(self) -> Deferred[None]:
-        """What is wrong with a chain is wrong there, too; the path is told."""
+        """A fault in the chain is an error that names the socket."""
         return Deferred.fromCoroutine(self.refuses())
 
     def test_name(self) -> Deferred[None]:
-        """A name is compared where one was given."""
+        """The name is compared only with ``-m``."""
         return Deferred.fromCoroutine(self.compares())
 
 
 class OpenSSLTests(Matrix):
-    """What ``openssl verify`` says of the same certificates."""
+    """The verdicts of ``openssl verify`` on the same certificates."""
 
     def pem(self, name: str, *certificates: object) -> str:
-        """A file of certificates."""
+        """Write certificates into a file, and return its path."""
         path = self.directory / name
         dump = crypto.dump_certificate
         path.write_bytes(
@@ -672,7 +690,7 @@ class OpenSSLTests(Matrix):
         return str(path)
 
     def verifies(self, case: Case) -> bool:
-        """Whether it has nothing against a certificate."""
+        """Return whether ``openssl verify`` accepts the certificate of a case."""
         leaf = self.pem("leaf.pem", case.shown.certificate)
         chain = self.pem(
             "chain.pem", *(case.shown.intermediates or [case.shown.certificate])
@@ -687,7 +705,7 @@ class OpenSSLTests(Matrix):
         )
 
     def test_all(self) -> None:
-        """It comes to the same verdict, or the case says why not."""
+        """The verdict is the same, or the case says why it is not."""
         for group in GROUPS:
             for name, case in group().items():
                 differs = self.verifies(case) == bool(case.reason)
@@ -695,10 +713,10 @@ class OpenSSLTests(Matrix):
 
 
 class CommandTests(Matrix):
-    """The command itself, with what is on its standard input."""
+    """The command as a process of its own, with stdin."""
 
     def command(self, case: Case, way: Way, naming: Naming) -> None:
-        """Run it once, in client mode."""
+        """Run the command once in client mode."""
         tls = context(case.shown, version=case.version or naming.version)
         with serving(meeting(way, tls)) as server:
             port = str(server.address[1])
@@ -719,7 +737,7 @@ class CommandTests(Matrix):
             self.assertEqual(seen.secret, b"secret\r\n")
 
     def test_some(self) -> None:
-        """What a session does the command does: of all of this, a share."""
+        """The command gives the results of the sessions, for a share of all cases."""
         every = [
             case
             for group in GROUPS
@@ -727,7 +745,7 @@ class CommandTests(Matrix):
                 {name: case for name, case in group().items() if case.lists is None}
             )
         ]
-        # Those that are taken are spread over all.
+        # The chosen cases are spread evenly over all.
         count = share(12, len(every))
         chosen = [every[number * len(every) // count] for number in range(count)]
         together(

@@ -1,5 +1,5 @@
 """
-Tells ``twist`` of tcpclient, and Twisted of the endpoint strings.
+The plugins of this package: ``twist tcpclient``, and the endpoint strings.
 """
 
 from twisted.application.service import ServiceMaker

@@ -1,8 +1,7 @@
 """
-From the options and the environment to settings.
+From the parsed options and the environment to settings.
 
-What nobody has asked for has its default here.  Options that contradict each other
-are refused, and so are those that would have no effect.
+Options that contradict each other are refused, and so are options without effect.
 """
 
 from __future__ import annotations
@@ -12,11 +11,14 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python.usage import UsageError
 
+from twisted_tcpclient import values
+from twisted_tcpclient.command.table import Needs, Option
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.settings import (
     CERTIFICATES,
@@ -25,19 +27,144 @@ from twisted_tcpclient.settings import (
     Settings,
     Shutdown,
     TLSSettings,
-    reference_identity,
 )
 from twisted_tcpclient.text import os_reason, printable
-from twisted_tcpclient.values import VERSIONS, port
 
-#: What the options say, by their long names.
+if TYPE_CHECKING:
+    from twisted_tcpclient.dialects import Dialect
+
+#: The parsed options, by the keys of the table.
 Options = Mapping[str, Any]
+
+Environment = Mapping[str, str]
+
+
+def settings(
+    options: Options, given: Mapping[str, Option], environ: Environment
+) -> Settings:
+    """
+    Return the settings for parsed options.
+
+    :param given: the options on the command line, by key.
+    :raises UsageError: if the command line is wrong.
+    :raises SettingsError: if it names a port or a file that does not exist.
+    """
+    _check_effects(options, given)
+    dialect = _dialect(options)
+    host, port, program = _destination(options)
+    _check_program(options, program)
+    return Settings(
+        host=host,
+        port=port,
+        endpoint=options["endpoint"],
+        program=program,
+        verbosity=options["verbosity"],
+        connect=_connect(options),
+        lookup=_lookup(options),
+        starttls=None if dialect is None else dialect.name,
+        greeting=_greeting(options, dialect),
+        tls=_tls(options, host, environ) if _wants_tls(options) else None,
+        idle=options["idle-timeout"] or None,
+        shutdown=options["shutdown"] or Shutdown(),
+        ignore_unexpected_eof=bool(options["ignore-unexpected-eof"]),
+        provider=bool(options["provider"]),
+        crlf=bool(options["crlf"]),
+    )
+
+
+# Options without effect.
+
+
+def _check_effects(options: Options, given: Mapping[str, Option]) -> None:
+    """
+    Refuse options that would have no effect, and TLS without a name to verify.
+
+    :raises UsageError: if there is any such option.
+    """
+    for option in given.values():
+        if reason := _no_effect(option.needs, options):
+            raise UsageError(f"{option.spelling}: {reason}")
+    described = options["endpoint"] is not None
+    named = options["match"] is not None or options["insecure"]
+    if described and _wants_tls(options) and not named:
+        raise UsageError(
+            "-E with --tls or -s needs -m, the name in the server's certificate, or -k"
+        )
+
+
+def _no_effect(needs: Needs, options: Options) -> str:
+    """Return why an option with these needs has no effect, "" if it has one."""
+    described = options["endpoint"] is not None
+    tls = _wants_tls(options)
+    match needs:
+        case Needs.HOST if described:
+            return "has no meaning with -E"
+        case Needs.STARTTLS if options["starttls"] is None:
+            return "has no meaning without -s"
+        case Needs.TLS if described and not tls:
+            return (
+                "has no meaning with -E without --tls or -s:"
+                " the description says how TLS of its own is done"
+            )
+        case Needs.TLS if not tls:
+            return "has no meaning without TLS: add --tls, or -s PROTOCOL for STARTTLS"
+        case Needs.ANY_TLS if not tls and not described:
+            return "has no meaning without --tls or -s"
+    return ""
+
+
+def _check_program(options: Options, program: tuple[str, ...]) -> None:
+    """
+    Refuse options that have no effect on prog, which writes to the server itself.
+
+    :raises UsageError: if there is any such option.
+    """
+    if program and options["crlf"]:
+        raise UsageError(f"--crlf: has no effect on {printable(program[0])}")
+
+
+# Where to connect to, and how.
+
+
+def _destination(options: Options) -> tuple[str, int | None, tuple[str, ...]]:
+    """
+    Return host, port and prog from the arguments.
+
+    :raises UsageError: if host or port is missing or wrong.
+    :raises SettingsError: if the port has an unknown name.
+    """
+    arguments: tuple[str, ...] = options["arguments"]
+    if options["endpoint"] is not None:
+        return "", None, arguments
+    if not arguments:
+        raise UsageError("no host given")
+    host, *rest = arguments
+    if _is_socket(host):
+        if options["tcp"]:
+            raise UsageError(f"--tcp: HOST is a UNIX socket: {printable(host)!r}")
+        return host, None, tuple(rest)
+    if not rest:
+        raise UsageError("no port given")
+    return host, _service(rest[0]), tuple(rest[1:])
+
+
+def _is_socket(host: str) -> bool:
+    """Return whether the first argument is a UNIX socket."""
+    return "/" in host or host.startswith("@")
 
 
 def _service(text: str) -> int:
-    """A port by number or by name."""
+    """
+    Return a port, given by number or by name.
+
+    :raises UsageError: if the number is out of range.
+    :raises SettingsError: if the system does not know the name.
+    """
     if text.isascii() and text.isdigit():
-        return port(text, "port")
+        try:
+            return values.port(text)
+        except ValueError as error:
+            raise UsageError(f"port: {error}") from None
     try:
         return socket.getservbyname(text, "tcp")
     except (OSError, UnicodeError):
@@ -46,37 +173,120 @@ def _service(text: str) -> int:
         ) from None
 
 
-def _is_socket(host: str) -> bool:
-    return "/" in host or host.startswith("@")
+def _connect(options: Options) -> ConnectSettings:
+    """Return how to connect."""
+    delay, timeout = options["connect-timeout"]
+    local_ip = options["local-ip"]
+    return ConnectSettings(
+        attempt_delay=delay,
+        attempt_timeout=timeout,
+        local_ip=local_ip or "",
+        local_port=options["local-port"] or 0,
+        interface=options["interface"] or "",
+        family=_family(local_ip, options["family"]),
+        nodelay=options["no-delay"],
+    )
 
 
-def _dialect(name: str | None) -> str | None:
+def _family(local_ip: str | None, family: int | None) -> int:
     """
-    The name of the dialect, as it writes itself.
+    Return the family of the local address, or the one given by -4 or -6; 0 is any.
 
-    :raises SettingsError: if it is of another package, and cannot be used.
+    :raises UsageError: if they differ.
     """
-    if name is None:
+    if local_ip is None:
+        return family or 0
+    version = ip_address(local_ip).version
+    if family not in (None, version):
+        raise UsageError(f"-i and -{family} do not go together")
+    return version
+
+
+def _lookup(options: Options) -> LookupSettings:
+    """Return what to find out for prog."""
+    return LookupSettings(
+        remote_host=options["remote-host"],
+        remote_info=options["remote-info"],
+        local_host=options["local-host"],
+        timeout=options["lookup-timeout"],
+    )
+
+
+# STARTTLS and TLS.
+
+
+def _wants_tls(options: Options) -> bool:
+    """Return whether TLS is asked for: by --tls, by -n, or by -s."""
+    asked = options["tls"], options["certificate"], options["starttls"]
+    return any(each is not None for each in asked)
+
+
+def _dialect(options: Options) -> Dialect | None:
+    """
+    Return the dialect of -s.
+
+    :raises UsageError: if there is no such dialect.
+    :raises SettingsError: if it comes from another package and cannot be used.
+    """
+    if options["starttls"] is None:
         return None
-    from twisted_tcpclient import registry
-
     try:
-        return registry.find(name).name
-    except registry.UnknownDialect as error:
-        known = ", ".join(error.known)
-        raise UsageError(
-            f"-s: no such protocol: {printable(name)!r} (there are: {known})"
-        ) from None
+        return values.dialect(options["starttls"])
+    except ValueError as error:
+        raise UsageError(f"-s: {error}") from None
 
 
-def _ciphers(
-    value: str | None, environ: Mapping[str, str]
-) -> tuple[str | None, str | None]:
+def _greeting(options: Options, dialect: Dialect | None) -> bool:
+    """
+    Return whether prog or stdout gets a made-up greeting.
+
+    :raises UsageError: if the dialect has none.
+    """
+    if dialect is None or not options["greeting"]:
+        return False
+    if dialect.greeting is None:
+        raise UsageError(f"--greeting: {dialect.name} has none")
+    return True
+
+
+def _tls(options: Options, host: str, environ: Environment) -> TLSSettings:
+    """Return the settings for TLS, from options, environment and directory."""
+    folder = _folder(options, environ)
+    ciphers, suites = _ciphers(options["ciphers"], environ)
+    minimum, maximum = options["tls-method"]
+    return replace(
+        _names(options, host),
+        certificate=_certificate(options, environ, folder),
+        authorities=_file(
+            options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
+        ),
+        revocations=_file(
+            options["crl-file"], environ.get("SERVERCRL"), "servercrl.pem", folder
+        ),
+        ciphers=ciphers,
+        suites=suites,
+        minimum=minimum,
+        maximum=maximum,
+        verify=not options["insecure"],
+    )
+
+
+def _names(options: Options, host: str) -> TLSSettings:
+    """Return settings with the name to verify: that of -m, or the host."""
+    match: str | None = options["match"]
+    if match is not None:
+        return replace(TLSSettings.for_host(match), common_name=True)
+    if options["endpoint"] is not None or _is_socket(host):
+        return TLSSettings()
+    return TLSSettings.for_host(host)
+
+
+def _ciphers(value: str | None, environ: Environment) -> tuple[str | None, str | None]:
     """
     Return the cipher list and the TLS 1.3 suites.
 
-    :raises SettingsError: if the file named for them cannot be read, or there are
-        none.
+    :raises SettingsError: if the file with the list cannot be read, or the list is
+        empty.
     """
     if value is None:
         lists = environ.get("TLS_CIPHER_LIST"), environ.get("TLS_CIPHER_SUITE")
@@ -93,6 +303,11 @@ def _ciphers(
 
 
 def _first_word(path: str) -> str:
+    """
+    Return the first word of a file with ciphers.
+
+    :raises SettingsError: if it cannot be read, or is empty.
+    """
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             words = file.read().split()
@@ -105,7 +320,10 @@ def _first_word(path: str) -> str:
     return words[0]
 
 
-def _folder(options: Options, environ: Mapping[str, str]) -> str:
+# Files of TLS.
+
+
+def _folder(options: Options, environ: Environment) -> str:
     """
     Return the certificate directory.
 
@@ -126,7 +344,15 @@ def _folder(options: Options, environ: Mapping[str, str]) -> str:
     return named
 
 
-def _certificate_file(
+def _certificate(options: Options, environ: Environment, folder: str) -> str | None:
+    """Return the file with the client certificate, None without -n."""
+    given: str | None = options["certificate"]
+    if given is None:
+        return None
+    return _file(given, environ.get("TLS_CERTFILE"), "clientcert.pem", folder)
+
+
+def _file(
     given: str | None, variable: str | None, default: str, folder: str
 ) -> str | None:
     """
@@ -151,232 +377,3 @@ def _certificate_file(
             f"unable to look for {printable(path)}: {os_reason(error)}"
         ) from None
     return path
-
-
-def _wants_tls(options: Options) -> bool:
-    """Whether TLS is asked for: by --tls, by -n, or by -s alone."""
-    return bool(
-        options["tls"] or options["certificate"] is not None or options["starttls"]
-    )
-
-
-def _reference_identity(options: Options, host: str) -> str | None:
-    """The name the certificate has to have; None where nobody has said one."""
-    name: str | None = options["match"]
-    if name is not None or options["endpoint"] is not None or _is_socket(host):
-        return name
-    return reference_identity(host)
-
-
-def _tls(options: Options, host: str, environ: Mapping[str, str]) -> TLSSettings:
-    """Return the settings for TLS, from options, environment and directory."""
-    folder = _folder(options, environ)
-    name = _reference_identity(options, host)
-    ciphers, suites = _ciphers(options["ciphers"], environ)
-    minimum, maximum = options["versions"] or VERSIONS
-    return TLSSettings(
-        certificate=(
-            None
-            if options["certificate"] is None
-            else _certificate_file(
-                options["certificate"],
-                environ.get("TLS_CERTFILE"),
-                "clientcert.pem",
-                folder,
-            )
-        ),
-        authorities=_certificate_file(
-            options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
-        ),
-        revocations=_certificate_file(
-            options["crl-file"], environ.get("SERVERCRL"), "servercrl.pem", folder
-        ),
-        ciphers=ciphers,
-        suites=suites,
-        minimum=minimum,
-        maximum=maximum,
-        name=name,
-        common_name=options["match"] is not None,
-        server_name=name,
-        verify=not options["insecure"],
-    )
-
-
-def _connect(options: Options) -> ConnectSettings:
-    """How to connect: what was asked for, and the defaults for the rest."""
-    asked: dict[str, Any] = {
-        "local_ip": options["local-ip"],
-        "local_port": options["local-port"],
-        "interface": options["interface"],
-        "family": _family(options["local-ip"], options["family"]),
-        "nodelay": options["nodelay"],
-    }
-    if options["connect-timeout"] is not None:
-        asked["attempt_delay"], asked["attempt_timeout"] = options["connect-timeout"]
-    return ConnectSettings(**{k: v for k, v in asked.items() if v is not None})
-
-
-def _family(local_ip: str | None, family: int | None) -> int | None:
-    """The family asked for, or that of the local address."""
-    if local_ip is None:
-        return family
-    version = ip_address(local_ip).version
-    if family not in (None, version):
-        raise UsageError(f"-i and -{family} do not go together")
-    return version
-
-
-def _destination(options: Options) -> tuple[str, int | None, tuple[str, ...]]:
-    """Host, port and prog."""
-    arguments: list[str] = list(options["arguments"])
-    if options["endpoint"] is not None:
-        return "", None, tuple(arguments)
-    if not arguments:
-        raise UsageError("no host given")
-    host = arguments.pop(0)
-    if _is_socket(host):
-        if options["tcp"]:
-            raise UsageError(f"--tcp: HOST is a UNIX socket: {printable(host)!r}")
-        return host, None, tuple(arguments)
-    if not arguments:
-        raise UsageError("no port given")
-    service = _service(arguments.pop(0))
-    return host, service, tuple(arguments)
-
-
-def _check_program(options: Options, program: tuple[str, ...]) -> None:
-    """
-    Refuse options that have no effect on prog, which writes to the server itself.
-
-    :raises UsageError: if there is any such option.
-    """
-    if program and options["crlf"]:
-        raise UsageError(f"--crlf: has no effect on {printable(program[0])}")
-
-
-#: What the description says in the place of these options.
-_OF_THE_STREAM = {
-    "connect-timeout": "-T",
-    "local-ip": "-i",
-    "local-port": "-p",
-    "interface": "-I",
-    "family": "-4 or -6",
-    "nodelay": "-d or -D",
-    "tcp": "--tcp",
-}
-#: Options that have a meaning only with TLS that this package does.
-_OF_OUR_TLS = {
-    "match": "-m",
-    "ca-file": "-c",
-    "crl-file": "-L",
-    "certificate-directory": "-C",
-    "versions": "-M",
-    "ciphers": "-f",
-    "insecure": "-k",
-}
-
-
-def _check_effects(options: Options) -> None:
-    """
-    Refuse options that would have no effect.
-
-    :raises UsageError: if there is any such option.
-    """
-    if options["endpoint"] is not None:
-        _check_endpoint(options)
-    if _wants_tls(options):
-        return
-    for name, letter in _OF_OUR_TLS.items():
-        if options[name]:
-            raise UsageError(f"{letter}: {_no_tls(options)}")
-
-
-def _no_tls(options: Options) -> str:
-    """Say why an option about TLS has no meaning, and what to add."""
-    if options["endpoint"] is None:
-        return "has no meaning without TLS: add --tls, or -s PROTOCOL for STARTTLS"
-    return (
-        "has no meaning with -E without --tls or -s:"
-        " the description says how TLS of its own is done"
-    )
-
-
-def _check_endpoint(options: Options) -> None:
-    """
-    Refuse options that do not go with -E.
-
-    :raises UsageError: if there is any such option, or if TLS has no name to verify.
-    """
-    for name, letter in _OF_THE_STREAM.items():
-        if options[name] is not None:
-            raise UsageError(f"{letter}: has no meaning with -E")
-    unnamed = options["match"] is None and not options["insecure"]
-    if _wants_tls(options) and unnamed:
-        raise UsageError(
-            "-E with --tls or -s needs -m, the name in the server's certificate, or -k"
-        )
-
-
-def _greeting(options: Options, dialect: str | None) -> bool:
-    """
-    Whether there is to be a greeting, in the place of that before STARTTLS.
-
-    :raises UsageError: if there is none to be had.
-    """
-    if not options["greeting"]:
-        return False
-    if dialect is None:
-        raise UsageError("--greeting: has no meaning without -s")
-    from twisted_tcpclient import registry
-
-    if registry.find(dialect).greeting is None:
-        raise UsageError(f"--greeting: {dialect} has none")
-    return True
-
-
-def _ignores_eof(options: Options) -> bool:
-    """
-    Return whether FIN without close_notify is an orderly end of TLS.
-
-    :raises UsageError: if there is no TLS.
-    """
-    if not options["ignore-unexpected-eof"]:
-        return False
-    if not _wants_tls(options) and options["endpoint"] is None:
-        raise UsageError("--ignore-unexpected-eof: has no meaning without --tls or -s")
-    return True
-
-
-def settings(options: Options, environ: Mapping[str, str]) -> Settings:
-    """
-    Return the settings for parsed options.
-
-    :raises UsageError: if the command line is wrong.
-    :raises SettingsError: if it names a port or a file that is not there.
-    """
-    _check_effects(options)
-    starttls = _dialect(options["starttls"])
-    host, service, program = _destination(options)
-    _check_program(options, program)
-    return Settings(
-        host=host,
-        port=service,
-        endpoint=options["endpoint"],
-        program=program,
-        verbosity=options["verbosity"],
-        connect=_connect(options),
-        lookup=LookupSettings(
-            remote_host=options["remote-host"],
-            remote_info=options["remote-info"],
-            local_host=options["local-host"],
-            timeout=options["lookup-timeout"],
-        ),
-        starttls=starttls,
-        greeting=_greeting(options, starttls),
-        tls=_tls(options, host, environ) if _wants_tls(options) else None,
-        idle=options["idle"] or None,
-        shutdown=options["shutdown"] or Shutdown(),
-        ignore_unexpected_eof=_ignores_eof(options),
-        provider=bool(options["provider"]),
-        crlf=bool(options["crlf"]),
-    )

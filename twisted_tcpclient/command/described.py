@@ -1,5 +1,5 @@
 """
-The endpoint that a description (``-E``) names.
+The endpoint of a description (``-E``).
 """
 
 from __future__ import annotations
@@ -7,17 +7,8 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    clientFromString,
-)
-from twisted.internet.error import (
-    ConnectError,
-    ConnectingCancelledError,
-)
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -27,38 +18,29 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.endpoints import SocketEndpoint
 from twisted_tcpclient.errors import (
     Attempt,
     ConnectFailed,
     DescriptionError,
     TCPClientError,
 )
-from twisted_tcpclient.race import RacingEndpoint, explain
+from twisted_tcpclient.race import connect_reason
 from twisted_tcpclient.stages.base import Stage, StageFactory
 from twisted_tcpclient.stages.foreign import Settled
 
-#: Endpoints that connect a socket and do nothing else with it.
-_SOCKETS = (
-    HostnameEndpoint,
-    RacingEndpoint,
-    SocketEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-)
 
-
-def parse(reactor: Any, description: str) -> IStreamClientEndpoint:
+def endpoint_from(reactor: Any, description: str) -> IStreamClientEndpoint:
     """
-    The endpoint that a description is of.
+    Return the endpoint of a description.
 
-    :raises DescriptionError: that says what is wrong with it.
+    :param reactor: for the endpoint.
+    :param description: as for ``twisted.internet.endpoints.clientFromString``.
+    :raises DescriptionError: if no endpoint can be made of it.
     """
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     except Exception as error:
-        # Parsers raise whatever int() and wrong calls raise.
+        # Twisted's parsers let through the exceptions of int() and of wrong calls.
         raise DescriptionError(
             f"unable to make an endpoint of {description}: {_mistake(error)}"
         ) from error
@@ -66,52 +48,60 @@ def parse(reactor: Any, description: str) -> IStreamClientEndpoint:
 
 
 def _mistake(error: Exception) -> str:
-    """What is wrong with a description, for whoever has written it."""
+    """Return what is wrong with a description, by the exception of its parser."""
     if isinstance(error.__cause__, StopIteration):
         return "there is nothing behind the last backslash"
-    words = _words(error)
-    # The name of a function would tell them nothing.
-    return words.rpartition("() ")[2] if isinstance(error, TypeError) else words
+    text = _text(error)
+    # The text of a TypeError begins with the name of a function of the parser.
+    return text.rpartition("() ")[2] if isinstance(error, TypeError) else text
 
 
-def _words(error: Any) -> str:
-    """What an error of anybody's says; if it says nothing, what led to it."""
-    words = str(error) or str(error.__context__ or "")
-    return words.rstrip(".") or type(error).__name__
+def _text(error: Any) -> str:
+    """Return the text of an exception, or of its context, or the name of its type."""
+    text = str(error) or str(error.__context__ or "")
+    return text.rstrip(".") or type(error).__name__
 
 
 @implementer(IStreamClientEndpoint)
 class DescribedEndpoint:
-    """Connects what a description describes: connected means usable."""
+    """An endpoint of any package, which connects once its TLS handshake is over."""
 
-    def __init__(self, reactor: Any, description: str, timeout: float | None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint,
+        description: str,
+        timeout: float | None,
+    ) -> None:
         """
-        :param timeout: for connecting, and again for a handshake, in seconds;
-            None for no more than what the description says.
-        :raises DescriptionError: if that is no description.
+        :param reactor: keeps the deadlines.
+        :param endpoint: that of the description.
+        :param description: the description, for messages.
+        :param timeout: seconds for connecting, and again for a handshake; None for
+            those of the endpoint alone.
         """
         self._reactor = reactor
+        self._endpoint = endpoint
         self._description = description
         self._timeout = timeout
-        self._endpoint = parse(reactor, description)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
-        Connect, and wait until TLS is through, if there is any.
+        Connect, and wait for the TLS handshake if there is TLS.
 
-        Fails with :class:`twisted_tcpclient.errors.ConnectFailed`, or with what
-        the endpoints and stages of this package fail with.  Cancelling is passed on.
+        Fails with :class:`twisted_tcpclient.errors.ConnectFailed`, or with the errors
+        of this package's endpoints and stages.  Cancelling cancels the endpoint.
+
+        :param protocolFactory: builds the protocol for the connection.
+        :returns: fires with that protocol, connected.
         """
-        if type(self._endpoint) in _SOCKETS:
-            return self._connect(protocolFactory)
         built: list[Settled] = []
 
         def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
-            stage = Settled(factory, address, self._reactor, self._timeout)
-            built.append(stage)
-            return stage
+            built.append(Settled(factory, address, self._reactor, self._timeout))
+            return built[-1]
 
-        # Some connect with a protocol of their own.
+        # Endpoints of some packages fire with a protocol of their own.
         return self._connect(StageFactory(build, protocolFactory)).addCallback(
             lambda stage: (stage if isinstance(stage, Settled) else built[-1]).ready
         )
@@ -119,18 +109,20 @@ class DescribedEndpoint:
     def _connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         connecting: Deferred[Any] = maybeDeferred(self._endpoint.connect, factory)
         if self._timeout is not None:
-            connecting.addTimeout(self._timeout, self._reactor, self._late)
-        return connecting.addErrback(self._failed)
+            connecting.addTimeout(self._timeout, self._reactor, self._timed_out)
+        return connecting.addErrback(self._translate)
 
-    def _late(self, result: Any, seconds: float) -> NoReturn:
+    def _timed_out(self, result: Any, seconds: float) -> NoReturn:
         raise self._error("timed out")
 
-    def _failed(self, failure: Failure) -> NoReturn:
+    def _translate(self, failure: Failure) -> NoReturn:
+        """Raise the error of this package for a failure of the endpoint."""
         if failure.check(TCPClientError, CancelledError, ConnectingCancelledError):
             failure.raiseException()
         known = failure.check(ConnectError, OSError)
-        why = explain(failure.value).rstrip(".") if known else _words(failure.value)
+        reason = connect_reason if known else _text
+        why = reason(failure.value).rstrip(".")
         raise self._error(why) from None
 
-    def _error(self, reason: str) -> ConnectFailed:
-        return ConnectFailed([Attempt(self._description, reason)])
+    def _error(self, why: str) -> ConnectFailed:
+        return ConnectFailed([Attempt(self._description, why)])

@@ -1,152 +1,14 @@
 """
-The options as ``--help`` shows them; a test holds them against the parser.
+The text of ``--help``, made from the table of options.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Sequence
 
-from twisted_tcpclient import dialects, registry
-from twisted_tcpclient.settings import CERTIFICATES
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One option as ``--help`` shows it."""
-
-    letter: str
-    name: str
-    value: str
-    text: str
-
-    def __str__(self) -> str:
-        letter = f"-{self.letter}," if self.letter else "   "
-        value = f" {self.value}" if self.value else ""
-        return f"  {letter} --{self.name}{value}"
-
-
-GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    (
-        "General",
-        (
-            Entry("q", "quiet", "", "print nothing, not even errors"),
-            Entry("Q", "errors", "", "print errors (default)"),
-            Entry("v", "verbose", "", "print errors and what happens"),
-            Entry("", "version", "", "print the version"),
-            Entry("", "help", "", "print this"),
-        ),
-    ),
-    (
-        "Connecting",
-        (
-            Entry(
-                "E",
-                "endpoint",
-                "DESCRIPTION",
-                "connect this Twisted endpoint, such as tls:HOST:PORT;"
-                " of this group only -a and --shutdown go with it",
-            ),
-            Entry("", "tcp", "", "HOST and PORT follow; a UNIX socket is an error"),
-            Entry(
-                "T",
-                "connect-timeout",
-                "X+Y",
-                "seconds for each address (2+58); the next one joins"
-                " after X, or 0.25 if that is less",
-            ),
-            Entry("i", "local-ip", "IP", "connect from this address"),
-            Entry("p", "local-port", "PORT", "connect from this port"),
-            Entry("I", "interface", "NAME", "connect through this network interface"),
-            Entry("4", "ipv4", "", "IPv4 only"),
-            Entry("6", "ipv6", "", "IPv6 only"),
-            Entry("d", "delay", "", "let TCP collect small writes (default)"),
-            Entry("D", "no-delay", "", "send at once (TCP_NODELAY)"),
-            Entry(
-                "a",
-                "idle-timeout",
-                "SECONDS",
-                "give up when nothing moves for so long (300); 0: never",
-            ),
-            Entry(
-                "",
-                "shutdown",
-                "WHEN",
-                "tell the server of the end of input now, never, or when it has been"
-                " quiet for so many seconds (5; 15 before an answer; 1 on a terminal)",
-            ),
-        ),
-    ),
-    (
-        "TLS",
-        (
-            Entry("", "tls", "", "TLS from the first byte"),
-            Entry(
-                "s",
-                "starttls",
-                "PROTOCOL",
-                f"TLS after STARTTLS: {', '.join(dialects.NAMES)}",
-            ),
-            Entry(
-                "",
-                "greeting",
-                "",
-                "begin with a made-up greeting, after -s, as most clients expect",
-            ),
-            Entry(
-                "n",
-                "certificate",
-                "FILE",
-                "TLS with this client certificate; '': the default one",
-            ),
-            Entry(
-                "C",
-                "certificate-directory",
-                "DIR",
-                f"where certificates are ({CERTIFICATES})",
-            ),
-            Entry("c", "ca-file", "FILE", "CAs to trust instead of the system's"),
-            Entry(
-                "L", "crl-file", "FILE", "revocation lists that the server must pass"
-            ),
-            Entry(
-                "m",
-                "match",
-                "NAME",
-                "the name in the server's certificate, if not HOST",
-            ),
-            Entry("k", "insecure", "", "do not verify the server: anyone may answer"),
-            Entry("M", "tls-method", "VERSION", "TLSv1_2, TLSv1_3 or MIN:MAX"),
-            Entry(
-                "f", "ciphers", "LIST", "OpenSSL cipher list, or a file (with a slash)"
-            ),
-            Entry(
-                "",
-                "ignore-unexpected-eof",
-                "",
-                "accept FIN without close_notify, which an attacker can forge",
-            ),
-            Entry("z", "provider", "", "give prog TLS_PROVIDER"),
-        ),
-    ),
-    (
-        "Client mode",
-        (Entry("", "crlf", "", "turn LF from standard input into CRLF"),),
-    ),
-    (
-        "What prog is told",
-        (
-            Entry("h", "remote-host", "", "look up TCPREMOTEHOST (default)"),
-            Entry("H", "no-remote-host", "", "do not"),
-            Entry("l", "local-host", "NAME", "TCPLOCALHOST, instead of looking it up"),
-            Entry(
-                "e", "system-names", "", "look names up as the system does (always so)"
-            ),
-            Entry("r", "remote-info", "", "ask for TCPREMOTEINFO by ident (default)"),
-            Entry("R", "no-remote-info", "", "do not"),
-            Entry("t", "lookup-timeout", "SECONDS", "for each of these look-ups (26)"),
-        ),
-    ),
-)
+from twisted_tcpclient import registry
+from twisted_tcpclient.command.table import GROUPS, Option
 
 SYNOPSIS = """\
 Usage: tcpclient [options] HOST PORT [prog [argument ...]]
@@ -164,20 +26,43 @@ Exit status: 0; 100 wrong usage; 111 failed, may work later; or that of prog.
 """
 
 
+def either(words: Sequence[str]) -> str:
+    """Return words as a list for people: ``a, b or c``."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def effect(option: Option) -> str:
+    """Return what an option does, which words its value may be, and its default."""
+    text = option.text
+    if option.value is not None and (words := option.value.words()):
+        other = [option.value.other] if option.value.other else []
+        text += f"; {option.value.name} is {either([*words, *other])}"
+    if option.default is not None:
+        text += f" (default: {option.default})" if option.default else " (default)"
+    return text
+
+
+def _entry(option: Option) -> str:
+    """Return an option with what it does, in 80 columns."""
+    letter = f"-{option.letter}," if option.letter else "   "
+    value = f" {option.value.name}" if option.value is not None else ""
+    head = f"  {letter} --{option.name}{value}"
+    return textwrap.fill(
+        effect(option),
+        80,
+        initial_indent=f"{head:<34} ",
+        subsequent_indent=" " * 35,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def help_text() -> str:
-    """All options by group, for a terminal of 80 columns."""
-    lines = [SYNOPSIS]
-    for title, entries in GROUPS:
-        lines.append(f"{title}:")
-        for entry in entries:
-            head, words = f"{entry!s:<34} ", entry.text.split()
-            for word in words:
-                if len(head) + len(word) > 80:
-                    lines.append(head.rstrip())
-                    head = " " * 35
-                head += word + " "
-            lines.append(head.rstrip())
-        lines.append("")
+    """Return all options by group, for a terminal of 80 columns."""
+    parts = [SYNOPSIS]
+    for group in GROUPS:
+        parts += [f"{group.title}:", *map(_entry, group.options), ""]
     if others := registry.others():
-        lines.append(f"Other packages have, for -s: {', '.join(others)}\n")
-    return "\n".join([*lines, EPILOGUE])
+        parts.append(f"Other packages have, for -s: {', '.join(others)}\n")
+    return "\n".join([*parts, EPILOGUE])

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from twisted_tcpclient.program import IGNORED_BY_PYTHON
 
-#: What Python puts into LC_CTYPE if the locale is C or cannot be used (PEP 538).
+#: Values that Python gives LC_CTYPE if the locale is C or cannot be used (PEP 538).
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 
 @dataclass(frozen=True)
 class Inheritance:
     """
-    What prog inherits.
+    The environment and the signals for prog.
 
-    :ivar environment: all variables.
+    :ivar environment: the variables as the parent has set them.
     :ivar blocked: the numbers of the signals that are blocked.
     :ivar ignored: the numbers of the signals that are ignored.  SIGPIPE and SIGXFSZ
         are never among them: Python ignores both at its start, so that their
@@ -34,9 +34,11 @@ class Inheritance:
 
 def inherited(environ: Mapping[bytes, bytes]) -> Inheritance:
     """
-    Return what this process was given, provided that it has changed nothing of it yet.
+    Return what this process has inherited.
 
-    :param environ: the environment as Python has it.
+    Call this before the process changes its environment or its signals.
+
+    :param environ: ``os.environb``.
     """
     return Inheritance(
         _before_coercion(environ),
@@ -70,7 +72,7 @@ def _before_coercion(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _guess(environ: Mapping[bytes, bytes]) -> bytes | None:
     """
-    Return LC_CTYPE as it may have been, where /proc does not tell.
+    Return LC_CTYPE as it may have been, for a system without /proc/self/environ.
 
     Python does not change LC_CTYPE if LC_ALL is set (PEP 538).  It turns its UTF-8
     mode on when it coerces the locale, and leaves it off when LC_CTYPE was given as

@@ -1,8 +1,8 @@
 """
 The reactor of the command, with the monotonic clock.
 
-Twisted's reactors use time.time().  When the system clock is set back by an hour, each
-of their timers comes an hour late.
+Twisted's reactors use time.time().  If the system clock is set back by an hour, each of
+their timers is an hour late.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def install() -> None:
     """
     Install a reactor with the monotonic clock as the global one.
 
-    If a plugin of another package has installed a reactor before, that one stays.
+    If a plugin of another package has installed a reactor already, that one stays.
     """
     kind = type("MonotonicReactor", (_kind(),), {"seconds": staticmethod(monotonic)})
     with suppress(ReactorAlreadyInstalledError):

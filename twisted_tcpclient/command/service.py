@@ -1,5 +1,5 @@
 """
-What ``twist tcpclient`` runs.
+The command as a service of ``twist tcpclient``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Options(options.Options):
     """The options of the command, under ``twist``."""
 
     def __init__(self) -> None:
-        # Now, as twist has no reactor yet that could be 0, 1 or 2 itself.
+        # twist has no reactor yet, whose descriptors could be 0, 1 or 2.
         occupy_standard_descriptors()
         super().__init__()
 
 
 class TCPClientService(Service):
-    """The session under ``twist``."""
+    """A session that starts with the reactor of ``twist`` and stops it at the end."""
 
     def __init__(self, reactor: Any, parsed: Options) -> None:
         self._reactor = reactor
@@ -42,35 +42,35 @@ class TCPClientService(Service):
         self._ending = signal.SIGTERM
 
     def startService(self) -> None:
-        """Begin as soon as the reactor runs."""
+        """Start the session as soon as the reactor runs."""
         super().startService()
-        self._reactor.callWhenRunning(self._start)
+        self._reactor.callWhenRunning(self._start_session)
 
-    def _start(self) -> None:
-        # Twisted leaves this one alone: twist would end and leave prog behind.
+    def _start_session(self) -> None:
+        # Twisted does not handle SIGHUP: it would end twist, and prog would go on.
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._hung_up)
+            signal.signal(signal.SIGHUP, self._note_hang_up)
         self._over = self._session.run().addCallback(self._exit)
 
-    def _hung_up(self, number: int, frame: object) -> None:
+    def _note_hang_up(self, number: int, frame: object) -> None:
         self._ending = signal.SIGHUP
         self._reactor.callFromThread(self._stop)
 
     def _stop(self) -> None:
-        # It may be stopping already.
+        # The reactor may be stopping already.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
     def _exit(self, status: int) -> int:
-        # Twisted knows no exit status (twisted/twisted#11335).  This is the
-        # last thing that happens, after all its handlers have had their say.
+        # twist exits with 0 (twisted/twisted#11335).  This is called after the shutdown
+        # triggers of the reactor.
         atexit.register(os._exit, status)
         if self.running:
             self._reactor.stop()
         return status
 
     def stopService(self) -> Deferred[int] | None:
-        """End the session; wait for prog, if there is one."""
+        """End the session, and wait for prog if there is one."""
         super().stopService()
         if self._over is not None and not self._over.called:
             self._session.signal(self._ending)
@@ -78,7 +78,7 @@ class TCPClientService(Service):
 
 
 def makeService(parsed: Options) -> Service:
-    """What ``twist tcpclient`` runs."""
+    """Return the service for the options of ``twist tcpclient``."""
     from twisted.internet import reactor
 
     from twisted_tcpclient.names.resolver import Resolver

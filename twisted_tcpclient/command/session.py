@@ -21,7 +21,7 @@ from twisted_tcpclient.errors import DescriptionError
 from twisted_tcpclient.facts import environment
 from twisted_tcpclient.names import reverse
 from twisted_tcpclient.relay.relay import crlf
-from twisted_tcpclient.settings import RelaySettings, Settings, TLSSettings, read_host
+from twisted_tcpclient.settings import Host, RelaySettings, Settings, TLSSettings
 
 #: The exit status for a wrong command line.
 USAGE = 100
@@ -203,7 +203,7 @@ class Session:
             return ", chain verified, no name to compare"
         if tls.name.isascii():
             return f", verified as {tls.name}"
-        return f", verified as {tls.name} ({read_host(tls.name)})"
+        return f", verified as {tls.name} ({Host(tls.name).reference})"
 
     @property
     def _peer(self) -> IAddress | None:

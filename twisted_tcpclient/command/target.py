@@ -1,5 +1,5 @@
 """
-What is connected to: how it is reached, and how it is called in messages.
+The target of a run: its endpoint, and its name in messages.
 """
 
 from __future__ import annotations
@@ -16,28 +16,34 @@ from twisted_tcpclient.text import place
 
 
 class Target(Protocol):
-    """What is connected to."""
+    """A host, a UNIX socket, or a description."""
 
     def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
         """
-        The stream, without any TLS of ours.
+        Return the endpoint, without the TLS and STARTTLS that options ask for.
 
-        :raises DescriptionError: if it cannot be made.
+        :param reactor: for the endpoint.
+        :param messages: receives the progress of connecting.
+        :raises DescriptionError: if no endpoint can be made of a description.
         """
 
     def reached(self, peer: Any) -> str:
-        """What was connected to, in words."""
+        """
+        Return the text for "connected to".
+
+        :param peer: the server's address.
+        """
 
     def where(self, peer: Any) -> str:
         """
-        The beginning of a message about a connection.
+        Return the beginning of a message about a connection.
 
-        :param peer: its other end, None where there was no connection yet.
+        :param peer: the server's address; None if there was no connection yet.
         """
 
 
 class HostTarget:
-    """A host, with all of its addresses."""
+    """A host, whose addresses are raced (RFC 8305)."""
 
     def __init__(self, settings: Settings, port: int) -> None:
         self._host = settings.host
@@ -45,17 +51,17 @@ class HostTarget:
         self._settings = settings.connect
 
     def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
-        """A race."""
+        """Return a RacingEndpoint."""
         return RacingEndpoint(
             reactor, self._host, self._port, self._settings, messages.progress
         )
 
     def reached(self, peer: Any) -> str:
-        """The address that has won."""
+        """Return the address that has won the race."""
         return f"{peer.host} port {peer.port}"
 
     def where(self, peer: Any) -> str:
-        """The host as given, and its address."""
+        """Return the host as typed, with its address; "" without a connection."""
         if peer is None:
             return ""
         return f"{place(self._host, peer.host, peer.port)}: "
@@ -69,48 +75,51 @@ class SocketTarget:
         self._timeout = settings.connect.attempt_timeout
 
     def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
-        """The socket."""
+        """Return a SocketEndpoint."""
         from twisted_tcpclient.endpoints import SocketEndpoint
 
         return SocketEndpoint(reactor, self._path, self._timeout)
 
     def reached(self, peer: Any) -> str:
-        """Its path."""
+        """Return the path."""
         return f"socket {self._path}"
 
     def where(self, peer: Any) -> str:
-        """Its path."""
+        """Return the path, whether or not there was a connection."""
         return f"socket {self._path}: "
 
 
 class DescribedTarget:
-    """An endpoint in Twisted's words."""
+    """A description, as ``twisted.internet.endpoints.clientFromString`` reads it."""
 
     def __init__(self, settings: Settings, description: str) -> None:
         self._description = description
         self._timeout = settings.idle
 
     def endpoint(self, reactor: Any, messages: Messages) -> IStreamClientEndpoint:
-        """Whatever it describes."""
-        from twisted_tcpclient.command.described import DescribedEndpoint
+        """Return a DescribedEndpoint."""
+        from twisted_tcpclient.command.described import (
+            DescribedEndpoint,
+            endpoint_from,
+        )
 
-        endpoint = DescribedEndpoint(reactor, self._description, self._timeout)
+        endpoint = endpoint_from(reactor, self._description)
         messages.progress(f"trying {self._description}")
-        return endpoint
+        return DescribedEndpoint(reactor, endpoint, self._description, self._timeout)
 
     def reached(self, peer: Any) -> str:
-        """The description, and the address if it is one."""
+        """Return the description, with the address if it is of IP."""
         if not isinstance(peer, (IPv4Address, IPv6Address)):
             return self._description
         return f"{self._description} ip {peer.host} port {peer.port}"
 
     def where(self, peer: Any) -> str:
-        """The same."""
+        """Return the description, with the address if there was a connection."""
         return f"{self.reached(peer)}: "
 
 
 def target(settings: Settings) -> Target:
-    """What the settings want to be connected."""
+    """Return the target of the settings."""
     if settings.endpoint is not None:
         return DescribedTarget(settings, settings.endpoint)
     if settings.port is None:

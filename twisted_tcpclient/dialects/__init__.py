@@ -1,12 +1,12 @@
 """
-What each protocol says before TLS.
+The built-in dialects: one generator for each protocol with STARTTLS.
 
-A dialect is one generator, written like the transcript in its RFC: a dialogue as
-:mod:`twisted_tcpclient.dialogue` describes it, which returns once the server has
+A dialect reads like the transcript in its RFC: it is a dialogue as
+:mod:`twisted_tcpclient.dialogue` describes it, which returns when the server has
 agreed to start TLS.
 
-Dialects import no Twisted and do no input or output.  Dialects of other packages use
-the same steps; :mod:`twisted_tcpclient.registry` finds them.
+Dialects import no Twisted and do no I/O.  Dialects of other packages use the same
+steps; :mod:`twisted_tcpclient.registry` finds both.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def _random_tag() -> bytes:
 @dataclass(frozen=True)
 class Parameters:
     """
-    What a dialect may need to know.
+    Values for one dialogue.
 
-    :ivar client: our name for greetings such as EHLO: an address literal, so
+    :ivar client: the client's name for greetings such as EHLO: an address literal, so
         that no look-up is needed (RFC 5321, 4.1.3).
-    :ivar host: the name of the server, as the user gave it; "" where there is
-        none.  Nothing that a server says may take its place.
-    :ivar tag: the prefix of commands whose replies repeat it.  A reply cannot
-        be forged before the command was seen, as nobody can guess it.
+    :ivar host: the name of the server, as the user gave it; "" if there is none.  No
+        word of the server may take its place.
+    :ivar tag: the prefix of commands whose replies repeat it: 48 random bits, so that
+        a reply cannot be forged before the command was seen.
     """
 
     client: bytes = b"localhost"
@@ -60,12 +60,13 @@ class Dialect:
     A protocol with STARTTLS.
 
     :ivar name: as given to ``-s``, in lower case.
-    :ivar port: the port it is registered for; None where there is none, so that
-        one has to be given.
-    :ivar rfc: where its STARTTLS is defined, for people to read.
+    :ivar port: the registered port; None if there is none, so that the user has to
+        give one.
+    :ivar rfc: the document that defines its STARTTLS.
     :ivar dialogue: makes the generator for one connection.
-    :ivar greeting: makes up, for a host, the greeting that a client waits for
-        and that STARTTLS has consumed; None where no client waits for one.
+    :ivar greeting: makes up the greeting of a server, by its name, for clients that
+        wait for one; None if they do not.
+    :raises ValueError: if the port is not from 1 to 65535.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Dialect:
             raise ValueError(f"not a port from 1 to 65535: {self.port!r}")
 
 
-#: The modules that dialects live in, by name.
+#: The module of each dialect, by its name.
 _MODULES = {
     "ftp": "ftp",
     "imap": "imap",
@@ -97,15 +98,16 @@ _MODULES = {
     "xmpp-server": "xmpp",
 }
 
+#: The names of the built-in dialects.
 NAMES = tuple(_MODULES)
 
 
 def find(name: str) -> Dialect:
     """
-    Our dialect of that name; only its own module is imported.
+    Return the built-in dialect of a name, and import its module.
 
     :param name: in upper or lower case.
-    :raises KeyError: where there is none.
+    :raises KeyError: if there is no such dialect.
     """
     module = import_module(f"{__name__}.{_MODULES[name.lower()]}")
     dialects: dict[str, Dialect] = {each.name: each for each in module.DIALECTS}

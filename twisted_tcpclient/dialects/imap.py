@@ -1,5 +1,5 @@
 """
-STARTTLS in IMAP: RFC 9051, 6.2.1 (RFC 3501, 6.2.1).
+STARTTLS in IMAP: RFC 9051, 6.2.1; RFC 3501, 6.2.1.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _UNTAGGED = re.compile(rb"(?:\*[^\n]*\n)*(?:\*[^\n]*)?")
 _LITERAL = re.compile(rb"\{[0-9]+\+?\}\Z")
 
 
-def _words(line: bytes) -> list[bytes]:
-    """The words of a line in upper case."""
+def _upper_words(line: bytes) -> list[bytes]:
+    """Return the words of a line, in upper case."""
     return line.upper().split()
 
 
 def _check_greeting(line: bytes) -> None:
-    """Accept ``* OK`` and nothing else."""
-    condition = _words(line)[:2]
+    """Raise an error unless a greeting is ``* OK`` (RFC 9051, 7.1)."""
+    condition = _upper_words(line)[:2]
     if condition == [b"*", b"PREAUTH"]:
         raise Preauthenticated("the server says we are logged in already", line)
     if condition == [b"*", b"BYE"]:
@@ -43,16 +43,19 @@ def _check_greeting(line: bytes) -> None:
         raise BadReply("the server does not speak IMAP", line)
 
 
-def _reply(tag: bytes) -> Generator[Step, bytes, tuple[bytes, bytes, list[bytes]]]:
+def _tagged(tag: bytes) -> Generator[Step, bytes, tuple[bytes, bytes, list[bytes]]]:
     """
-    Wait for the reply with our tag: its condition, its text, and the
-    capabilities that came on the way.  All other untagged lines are forgotten,
-    as they may come from anyone.
+    Wait for the reply with a tag.
+
+    All untagged lines but CAPABILITY and BYE are dropped: they came in clear.
+
+    :returns: the condition (OK, NO, BAD), the line behind the tag, and the words of
+        the last untagged CAPABILITY.
     """
     capabilities: list[bytes] = []
     while True:
         line = yield LINE
-        words = _words(line)
+        words = _upper_words(line)
         if line.startswith(tag + b" "):
             return (
                 words[1] if len(words) > 1 else b"",
@@ -64,41 +67,42 @@ def _reply(tag: bytes) -> Generator[Step, bytes, tuple[bytes, bytes, list[bytes]
         if words[:2] == [b"*", b"CAPABILITY"]:
             capabilities = words[2:]
         elif words[:1] != [b"*"] or _LITERAL.search(line):
-            # Neither a continuation request, nor another tag, nor a literal has
-            # a place in this dialogue.
+            # No command of this dialogue leads to a continuation request, another
+            # tag or a literal.
             raise BadReply("the server sent what was not asked for", line)
 
 
-def _greeted(line: bytes) -> list[bytes]:
-    """The capabilities that a greeting names, if it does."""
+def _listed(line: bytes) -> list[bytes]:
+    """Return the capabilities in the response code of a greeting (RFC 9051, 7.1)."""
     code = line.partition(b"[")[2].partition(b"]")[0].upper().split()
     return code[1:] if code[:1] == [b"CAPABILITY"] else []
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, CAPABILITY unless greeted with it, STARTTLS."""
+    """Hold the dialogue: greeting, CAPABILITY unless it was in there, STARTTLS."""
     greeting = yield LINE
     _check_greeting(greeting)
-    capabilities = _greeted(greeting)
+    capabilities = _listed(greeting)
     if not capabilities:
         tag = parameters.tag + b"1"
         yield Send(tag + b" CAPABILITY\r\n", _UNTAGGED)
-        condition, text, capabilities = yield from _reply(tag)
+        condition, text, capabilities = yield from _tagged(tag)
         if condition != b"OK":
             raise NotOffered("the server refused CAPABILITY", text)
     if b"STARTTLS" not in capabilities:
         raise NotOffered("the server does not offer STARTTLS")
     tag = parameters.tag + b"2"
     yield Send(tag + b" STARTTLS\r\n", _UNTAGGED)
-    condition, text, _ = yield from _reply(tag)
+    condition, text, _ = yield from _tagged(tag)
     if condition != b"OK":
         raise Refused("the server refused STARTTLS", text)
 
 
 def greeting(host: str) -> bytes:
     """
-    What a client waits for (RFC 9051, 7.1.1), without capabilities: those of
-    before TLS are to be forgotten.
+    Return the greeting for which a client waits (RFC 9051, 7.1.1).
+
+    It has no capabilities: those from before TLS must be dropped (RFC 9051, 6.2.1).
     """
     return b"* OK ready\r\n"
 

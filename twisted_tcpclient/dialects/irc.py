@@ -1,6 +1,7 @@
 """
-STARTTLS in IRC: the ``tls`` extension of IRCv3, deprecated in favour of TLS from
-the first byte (RFC 7194).
+STARTTLS in IRC: the ``tls`` extension of IRCv3.
+
+IRCv3 deprecates it in favour of TLS from the first byte (RFC 7194).
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from twisted_tcpclient.dialogue import (
     Send,
 )
 
+#: RPL_STARTTLS.
 _AGREED = b"670"
-#: Unknown command, and "register first", from servers that know no STARTTLS.
+#: ERR_UNKNOWNCOMMAND and ERR_NOTREGISTERED, of servers that do not know STARTTLS.
 _UNKNOWN = (b"421", b"451")
-#: STARTTLS has failed, and the server ends the connection.
+#: ERR_STARTTLS, and the message before a server closes the connection.
 _REFUSED = (b"691", b"ERROR")
-#: What a server may send before it has read STARTTLS.  Numerics that do not answer
-#: STARTTLS are among it, such as 439, by which networks make a client wait.
-_PASSED_OVER = re.compile(rb"NOTICE|PING|[0-9]{3}")
+#: Messages that a server may send before it has read STARTTLS, among them numerics
+#: such as 439, by which some networks make a client wait.
+_SKIPPED = re.compile(rb"NOTICE|PING|[0-9]{3}")
 
 
-def _command(line: bytes) -> bytes:
-    """The command or number of a message (RFC 1459, 2.3.1), in upper case."""
+def _command_of(line: bytes) -> bytes:
+    """Return the command or numeric of a message (RFC 1459, 2.3.1), in upper case."""
     words = line.upper().split()
     if words and words[0].startswith(b":"):
         del words[0]
@@ -36,16 +38,16 @@ def _command(line: bytes) -> bytes:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """STARTTLS, before anything else is said."""
+    """Hold the dialogue: STARTTLS, before NICK and USER."""
     yield Send(b"STARTTLS\r\n")
-    while (command := _command(line := (yield LINE))) != _AGREED:
+    while (command := _command_of(line := (yield LINE))) != _AGREED:
         if command in _UNKNOWN:
             raise NotOffered("the server does not know STARTTLS", line)
         if command in _REFUSED:
             raise Refused("the server refused STARTTLS", line)
-        if not _PASSED_OVER.fullmatch(command):
+        if not _SKIPPED.fullmatch(command):
             raise BadReply("the server does not speak IRC", line)
 
 
-# A server says nothing that a client would wait for before NICK and USER.
+# No greeting: a client sends NICK and USER first (RFC 1459, 4.1).
 DIALECTS = (Dialect("irc", 6667, "IRCv3 tls", dialogue),)

@@ -1,5 +1,5 @@
 """
-StartTLS in LDAP: RFC 4511, 4.14, in the BER of its section 5.1.
+StartTLS in LDAP: RFC 4511, 4.14; its BER is restricted by 5.1.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from twisted_tcpclient.dialogue import (
 )
 
 _START_TLS = b"1.3.6.1.4.1.1466.20037"
-#: That of the notice of disconnection (RFC 4511, 4.4.1).
+#: The name of the notice of disconnection (RFC 4511, 4.4.1).
 _DISCONNECTION = b"1.3.6.1.4.1.1466.20036"
 
 _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE = 0x02, 0x04, 0x0A, 0x30
 _EXTENDED_REQUEST, _EXTENDED_RESPONSE = 0x77, 0x78
 _REQUEST_NAME, _RESPONSE_NAME = 0x80, 0x8A
 
-#: The number of our one message.
+#: The message ID of the request, the only one in the dialogue.
 _ID = 1
-#: The longest message to wait for.
+#: The longest message that is accepted, in bytes.
 _LONGEST = 8192
 #: The longest number, in bytes: 2^31 - 1 (RFC 4511, 4.1.1).
 _LONGEST_NUMBER = 4
@@ -37,12 +37,12 @@ _SUCCESS, _PROTOCOL_ERROR = 0, 2
 
 
 def _element(tag: int, content: bytes) -> bytes:
-    """An element of less than 128 bytes."""
+    """Return an element whose content has less than 128 bytes."""
     return bytes([tag, len(content)]) + content
 
 
 def _request() -> bytes:
-    """The extended request for StartTLS (RFC 4511, 4.14.1)."""
+    """Return the extended request for StartTLS (RFC 4511, 4.14.1)."""
     name = _element(_REQUEST_NAME, _START_TLS)
     return _element(
         _SEQUENCE, _element(_INTEGER, bytes([_ID])) + _element(_EXTENDED_REQUEST, name)
@@ -50,7 +50,7 @@ def _request() -> bytes:
 
 
 def _message() -> Generator[Step, bytes, bytes]:
-    """Wait for a message, whatever the form of its length, and return its content."""
+    """Wait for a message with a definite length, and return its content."""
     head = yield Bytes(2)
     if head[0] != _SEQUENCE or head[1] == 0x80:
         raise BadReply("the server does not speak LDAP", head)
@@ -65,7 +65,7 @@ def _message() -> Generator[Step, bytes, bytes]:
 
 
 def _split(content: bytes) -> list[tuple[int, bytes]]:
-    """The elements in an element: their tags and contents."""
+    """Return the tags and contents of the elements in an element."""
     elements: list[tuple[int, bytes]] = []
     rest = content
     while rest:
@@ -87,10 +87,10 @@ class Response:
     """
     An extended response (RFC 4511, 4.12).
 
-    :ivar number: of the request that it answers; 0 if it answers none.
-    :ivar result: its code, 0 for success.
-    :ivar text: for people.
-    :ivar name: of what it is about; empty if it does not say.
+    :ivar number: the message ID of the request; 0 in a notification.
+    :ivar result: the result code, 0 for success.
+    :ivar text: the diagnostic message.
+    :ivar name: the response name; empty if there is none.
     """
 
     number: int
@@ -100,13 +100,18 @@ class Response:
 
     @property
     def is_unsolicited(self) -> bool:
-        """Whether it is a notification (RFC 4511, 4.4) that does not concern TLS."""
+        """Whether it is a notification (RFC 4511, 4.4) of another thing than TLS."""
         decisive = (b"", _START_TLS, _DISCONNECTION)
         return self.number == 0 and self.name not in decisive
 
     @classmethod
-    def parse(cls, message: bytes) -> Response:
-        """:raises BadReply: if the message is none."""
+    def decode(cls, message: bytes) -> Response:
+        """
+        Return the response in a message.
+
+        :param message: the content of an LDAPMessage.
+        :raises BadReply: if it holds no extended response.
+        """
         parts = _split(message)
         if [tag for tag, _ in parts[:2]] != [_INTEGER, _EXTENDED_RESPONSE]:
             raise BadReply("the server sent what was not asked for", message)
@@ -125,17 +130,17 @@ class Response:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """The request and its response; unsolicited notifications are skipped."""
+    """Hold the dialogue: request, response; unsolicited notifications are skipped."""
     yield Send(_request())
-    response = Response.parse(message := (yield from _message()))
+    response = Response.decode(message := (yield from _message()))
     while response.is_unsolicited:
-        response = Response.parse(message := (yield from _message()))
+        response = Response.decode(message := (yield from _message()))
     if response.name == _DISCONNECTION:
         raise Refused("the server ends the connection", response.text)
     if response.number != _ID or response.name not in (b"", _START_TLS):
         raise BadReply("the server sent what was not asked for", message)
     if response.result == _PROTOCOL_ERROR:
-        # So answers who does not know the request (RFC 4511, 4.12).
+        # The result of a server that does not know the request (RFC 4511, 4.12).
         raise NotOffered("the server does not know StartTLS", response.text)
     if response.result != _SUCCESS:
         reason = f"the server refused StartTLS with result code {response.result}"

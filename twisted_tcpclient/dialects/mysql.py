@@ -1,8 +1,8 @@
 """
 TLS in MySQL and MariaDB: "Protocol::SSLRequest" in their documentation.
 
-There is no answer to the request, only TLS.  What the client says in TLS has to
-have the capability flags said here, and the packet number 2.
+The server answers the request with TLS alone.  The first packet of the client in TLS
+has to repeat the capability flags of the request, and has the packet number 2.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ CAPABILITIES = PROTOCOL_41 | SSL | SECURE_CONNECTION | PLUGIN_AUTH
 LARGEST_PACKET = 1 << 24
 UTF8MB4 = 45
 
-#: The longest greeting to wait for; those of real servers are of 80 to 120 bytes.
+#: The longest greeting that is accepted, in bytes; servers send 80 to 120.
 _LONGEST = 1024
 
-#: An error: its code, a SQLSTATE if the server assumes a client of version 4.1, and
-#: its text.
+#: An error ("ERR_Packet"): its code, a SQLSTATE from servers of version 4.1 or later,
+#: and its text.
 _ERROR = re.compile(
     rb"\xff(?P<code>.{0,2})(?:#(?P<state>[0-9A-Z]{5}))?(?P<text>.*)", re.DOTALL
 )
 
 
-def _greeting() -> Generator[Step, bytes, bytes]:
+def _handshake() -> Generator[Step, bytes, bytes]:
     """
-    Wait for the first packet, and return it if it is a greeting.
+    Wait for the first packet ("Protocol::HandshakeV10"), and return it.
 
-    :raises Refused: if it is an error ("ERR_Packet"), which some servers give the
-        packet number 1.
+    :raises Refused: if it is an error; some servers give it the packet number 1.
+    :raises BadReply: if it is another packet.
     """
     head = yield Bytes(4)
     length, number = int.from_bytes(head[:3], "little"), head[3]
@@ -66,12 +66,13 @@ def _told(error: re.Match[bytes]) -> bytes:
     return code + state + b" " + error["text"]
 
 
-def _capabilities(packet: bytes) -> int:
+def _flags(packet: bytes) -> int:
     """
-    The lower half of the capability flags ("Protocol::HandshakeV10").
+    Return the lower half of the capability flags of a first packet.
 
-    They stand after the version, the thread id, eight bytes of a challenge, and
-    a zero.
+    They come after the version, the thread ID, eight bytes of a challenge and a zero.
+
+    :raises BadReply: if the packet has another form.
     """
     _, end, rest = packet[1:].partition(b"\0")
     if not packet.startswith(b"\x0a") or not end or len(rest) < 15:
@@ -80,10 +81,10 @@ def _capabilities(packet: bytes) -> int:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, SSLRequest."""
-    packet = yield from _greeting()
-    if not _capabilities(packet) & SSL:
-        # Whoever goes on here gives passwords away (CVE-2015-3152).
+    """Hold the dialogue: greeting, SSLRequest."""
+    packet = yield from _handshake()
+    if not _flags(packet) & SSL:
+        # Clients that went on in clear sent passwords to attackers (CVE-2015-3152).
         raise NotOffered("the server does not offer TLS")
     request = (
         CAPABILITIES.to_bytes(4, "little")
@@ -94,5 +95,5 @@ def dialogue(parameters: Parameters) -> Dialogue:
     yield Send(len(request).to_bytes(3, "little") + b"\x01" + request)
 
 
-# The greeting holds a challenge: one that is made up would be of no use.
+# No greeting can be made up: the server's has the challenge for the password.
 DIALECTS = (Dialect("mysql", 3306, "MySQL", dialogue),)

@@ -1,5 +1,5 @@
 """
-STARTTLS in NNTP: RFC 4642, 2, updated by RFC 8143; replies of RFC 3977, 3.2.
+STARTTLS in NNTP: RFC 4642, 2, updated by RFC 8143; the replies of RFC 3977, 3.2.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from twisted_tcpclient.dialects import Dialect, Parameters
-from twisted_tcpclient.dialects.replies import Reply, named, parse, refused
+from twisted_tcpclient.dialects.replies import Reply, host_word, refusal, split_code
 from twisted_tcpclient.dialogue import (
     LINE,
     BadReply,
@@ -27,15 +27,15 @@ _UNAVAILABLE = 400
 _WRONG_MODE = 401
 
 
-def _refused(what: str, answer: Reply) -> str:
-    """Return the message for a refusal."""
-    return refused(what, answer.code == _UNAVAILABLE)
+def _refusal(what: str, answer: Reply) -> str:
+    """Return the message for a refusal; in NNTP only code 400 is temporary."""
+    return refusal(what, answer.code == _UNAVAILABLE)
 
 
 def reply() -> Generator[Step, bytes, Reply]:
-    """Wait for the line that begins a reply; none of ours has a second one."""
+    """Wait for the first line of a reply; a list of capabilities may follow it."""
     line = yield LINE
-    code, separator, text = parse(line, "NNTP")
+    code, separator, text = split_code(line, "NNTP")
     if separator == b"-":
         raise BadReply("the server does not speak NNTP", line)
     return Reply(code, (text,))
@@ -45,8 +45,8 @@ def capabilities() -> Generator[Step, bytes, list[bytes] | None]:
     """
     Ask for the capabilities (RFC 3977, 5.2), and wait for the list.
 
-    :returns: the names in upper case.  None if the server does not know the command:
-        a server older than RFC 3977 may still know STARTTLS.
+    :returns: the names in upper case; None if the server does not know the command, as
+        servers older than RFC 3977, which may still know STARTTLS.
     """
     yield Send(b"CAPABILITIES\r\n")
     if (yield from reply()).code != 101:
@@ -66,7 +66,7 @@ def mode_reader() -> Generator[Step, bytes, None]:
     yield Send(b"MODE READER\r\n")
     answer = yield from reply()
     if answer.code not in _WELCOMES:
-        raise Refused(_refused("MODE READER", answer), answer.text)
+        raise Refused(_refusal("MODE READER", answer), answer.text)
 
 
 def start_tls(
@@ -88,15 +88,19 @@ def start_tls(
     if answer.code == _WRONG_MODE and not switched:
         return False
     if answer.code != 382:
-        raise Refused(_refused("STARTTLS", answer), answer.text)
+        raise Refused(_refusal("STARTTLS", answer), answer.text)
     return True
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, CAPABILITIES, STARTTLS; the last two again after MODE READER."""
+    """
+    Hold the dialogue: greeting, CAPABILITIES, STARTTLS.
+
+    The last two are repeated after MODE READER.
+    """
     welcome = yield from reply()
     if welcome.code not in _WELCOMES:
-        raise Refused(_refused("the connection", welcome), welcome.text)
+        raise Refused(_refusal("the connection", welcome), welcome.text)
     names = yield from capabilities()
     if not (yield from start_tls(names, switched=False)):
         yield from mode_reader()
@@ -105,8 +109,8 @@ def dialogue(parameters: Parameters) -> Dialogue:
 
 
 def greeting(host: str) -> bytes:
-    """What a client waits for (RFC 3977, 5.1)."""
-    return b"200 %s\r\n" % named(host)
+    """Return the greeting for which a client waits (RFC 3977, 5.1)."""
+    return b"200 %s\r\n" % host_word(host)
 
 
 DIALECTS = (Dialect("nntp", 119, "RFC 4642", dialogue, greeting),)

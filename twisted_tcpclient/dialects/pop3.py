@@ -1,5 +1,5 @@
 """
-STLS in POP3: RFC 2595, 4; the capabilities of RFC 2449.
+STLS in POP3: RFC 2595, 4, with the capabilities of RFC 2449.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted_tcpclient.dialogue import (
 
 
 def _status() -> Generator[Step, bytes, tuple[bool, bytes]]:
-    """Wait for a status line; return whether it is positive, and the line."""
+    """Wait for a status line, and return whether it is +OK, and the line."""
     line = yield LINE
     indicator = line.partition(b" ")[0]
     if indicator.upper() not in (b"+OK", b"-ERR"):
@@ -28,7 +28,7 @@ def _status() -> Generator[Step, bytes, tuple[bool, bytes]]:
 
 
 def _capabilities() -> Generator[Step, bytes, list[bytes]]:
-    """Wait for a list that ends with a lone dot."""
+    """Wait for the list of capabilities, and return their names in upper case."""
     names: list[bytes] = []
     while (line := (yield LINE)) != b".":
         names.append(line.strip().upper())
@@ -36,12 +36,12 @@ def _capabilities() -> Generator[Step, bytes, list[bytes]]:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Greeting, CAPA, STLS."""
+    """Hold the dialogue: greeting, CAPA, STLS."""
     welcome, text = yield from _status()
     if not welcome:
         raise Refused("the server refused the connection", text)
     yield Send(b"CAPA\r\n")
-    # A server without CAPA may still know STLS: there is one way to find out.
+    # A server without CAPA (RFC 2449) may know STLS (RFC 2595), so STLS is sent.
     listed, _ = yield from _status()
     if listed and b"STLS" not in (yield from _capabilities()):
         raise NotOffered("the server does not offer STLS")
@@ -52,7 +52,11 @@ def dialogue(parameters: Parameters) -> Dialogue:
 
 
 def greeting(host: str) -> bytes:
-    """What a client waits for (RFC 1939, 4); no timestamp, so no APOP."""
+    """
+    Return the greeting for which a client waits (RFC 1939, 4).
+
+    It has no timestamp, so that the client does not try APOP.
+    """
     return b"+OK ready\r\n"
 
 

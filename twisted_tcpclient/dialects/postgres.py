@@ -1,6 +1,7 @@
 """
-SSLRequest in PostgreSQL: its documentation, "Message Flow", "SSL Session
-Encryption".  The answer is one byte.
+SSLRequest in PostgreSQL: "SSL Session Encryption" in its documentation.
+
+The answer to the request is one byte.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from twisted_tcpclient.dialogue import (
     Send,
 )
 
-#: Its own length, and a number that is no version.
+#: The length of the request, and the number that stands in place of a version.
 _REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """SSLRequest; S, or N."""
+    """Hold the dialogue: SSLRequest, and S to agree or N to refuse."""
     yield Send(_REQUEST)
     answer = yield Bytes(1)
     if answer == b"N":
         raise Refused("the server is not willing to use TLS", answer)
     if answer == b"E":
-        # An error message follows, which anyone may have written: it is not
-        # even read (CVE-2024-10977).
+        # The error message that follows came in clear, so it is not read
+        # (CVE-2024-10977).
         raise NotOffered("the server does not know of TLS", answer)
     if answer != b"S":
         raise BadReply("the server does not speak PostgreSQL", answer)

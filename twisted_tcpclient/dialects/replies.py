@@ -1,5 +1,5 @@
 """
-Replies that begin with a code of three digits, as FTP gave them to others.
+Replies that begin with a code of three digits (RFC 959, 4.2; RFC 5321, 4.2).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _NAME = re.compile(r"[A-Za-z0-9.:_-]+")
 @dataclass(frozen=True)
 class Reply:
     """
-    A reply of one or more lines, all of the same code.
+    A reply of one or more lines.
 
     :ivar code: three digits, as a number.
-    :ivar lines: the text behind the code, for each line.
+    :ivar lines: the text behind the code, line by line.
     """
 
     code: int
@@ -27,7 +27,7 @@ class Reply:
 
     @property
     def text(self) -> bytes:
-        """The code once, and the text of all lines."""
+        """The code, and the texts of all lines."""
         return b" ".join([b"%03d" % self.code, *self.lines])
 
     @property
@@ -36,11 +36,13 @@ class Reply:
         return 400 <= self.code < 500
 
 
-def parse(line: bytes, protocol: str) -> tuple[int, bytes, bytes]:
+def split_code(line: bytes, protocol: str) -> tuple[int, bytes, bytes]:
     """
-    Code, separator and text of one line of a reply.
+    Return the code, the separator and the text of one line of a reply.
 
-    :param protocol: what the server should speak, for the message if it does not.
+    :param line: without its line end.
+    :param protocol: the protocol, for the message.
+    :raises BadReply: if the line does not begin with a code.
     """
     code, separator, text = line[:3], line[3:4], line[4:]
     if not (len(code) == 3 and code.isdigit() and separator in (b"", b" ", b"-")):
@@ -49,26 +51,37 @@ def parse(line: bytes, protocol: str) -> tuple[int, bytes, bytes]:
 
 
 def reply(protocol: str) -> Generator[Step, bytes, Reply]:
-    """Wait for a whole reply, each line of which has the code (RFC 5321, 4.2)."""
-    first, separator, text = parse((yield LINE), protocol)
+    """
+    Wait for a whole reply, each line of which has the same code (RFC 5321, 4.2.1).
+
+    :param protocol: the protocol, for the message.
+    :raises BadReply: if a line does not begin with the code.
+    """
+    first, separator, text = split_code((yield LINE), protocol)
     lines = [text]
     while separator == b"-":
-        code, separator, text = parse((yield LINE), protocol)
+        code, separator, text = split_code((yield LINE), protocol)
         if code != first:
             raise BadReply("the lines of a reply differ in their code", text)
         lines.append(text)
     return Reply(first, tuple(lines))
 
 
-def refused(what: str, temporary: bool) -> str:
+def refusal(what: str, temporary: bool) -> str:
     """
     Return the message for a refusal.
 
-    :param what: what the server has refused.
+    :param what: the command that the server has refused, or "the connection".
+    :param temporary: whether the server may agree later.
     """
     return f"the server refused {what}" + (" temporarily" if temporary else "")
 
 
-def named(host: str) -> bytes:
-    """The name of a host for a greeting: a word, whatever is in the name."""
+def host_word(host: str) -> bytes:
+    """
+    Return the name of a server as one word for a greeting.
+
+    :returns: b"localhost" for a name with a blank, a line end or a letter that is not
+        ASCII, so that a name cannot add to the greeting.
+    """
     return host.encode("ascii") if _NAME.fullmatch(host) else b"localhost"

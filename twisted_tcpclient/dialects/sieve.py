@@ -1,5 +1,5 @@
 """
-STARTTLS in ManageSieve: RFC 5804, 2.2; the grammar is that of its section 4.
+STARTTLS in ManageSieve: RFC 5804, 2.2, with the grammar of section 4.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from twisted_tcpclient.dialogue import (
     Step,
 )
 
-#: A string in quotes, the length of one that follows on lines of its own, or
-#: anything else up to a blank.
+#: A quoted string, the length of a literal that follows on lines of its own, or any
+#: other word.
 _WORD = re.compile(
     rb' *(?:"(?P<quoted>(?:[^"\\]|\\["\\])*)"'
     rb"|\{(?P<length>[0-9]{1,9})\}\Z"
@@ -32,10 +32,10 @@ _WORD = re.compile(
 @dataclass(frozen=True)
 class Response:
     """
-    A response of the server.
+    One line of a response: its end, or a capability.
 
-    :ivar condition: OK, NO or BYE; empty if it is a capability.
-    :ivar name: of the capability.
+    :ivar condition: OK, NO or BYE; empty for a capability.
+    :ivar name: the name of the capability; empty at the end of a response.
     :ivar text: the words that follow.
     """
 
@@ -44,13 +44,13 @@ class Response:
     text: bytes
 
     @property
-    def refusal(self) -> bytes:
+    def whole(self) -> bytes:
         """The condition and the text."""
         return self.condition + b" " + self.text
 
 
-def _words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
-    """Wait for a response: its words, and which of them are strings."""
+def _response_words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
+    """Wait for one line; return its words, each with whether it is a string."""
     words: list[tuple[bool, bytes]] = []
     line, at = (yield LINE), 0
     while at < len(line.rstrip()):
@@ -68,8 +68,8 @@ def _words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
 
 
 def response() -> Generator[Step, bytes, Response]:
-    """Wait for a capability (RFC 5804, 1.7), or for the end of a response."""
-    words = yield from _words()
+    """Wait for a capability (RFC 5804, 1.7) or for the end of a response."""
+    words = yield from _response_words()
     text = b" ".join(word for _, word in words[1:])
     if not words:
         raise BadReply("the server sent an empty line")
@@ -82,12 +82,12 @@ def response() -> Generator[Step, bytes, Response]:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Capabilities as a greeting, STARTTLS."""
+    """Hold the dialogue: capabilities, which the server sends unasked, STARTTLS."""
     names: list[bytes] = []
     while not (answer := (yield from response())).condition:
         names.append(answer.name)
     if answer.condition != b"OK":
-        raise Refused("the server refused the connection", answer.refusal)
+        raise Refused("the server refused the connection", answer.whole)
     if b"STARTTLS" not in names:
         raise NotOffered("the server does not offer STARTTLS")
     yield Send(b"STARTTLS\r\n")
@@ -95,8 +95,8 @@ def dialogue(parameters: Parameters) -> Dialogue:
     if not answer.condition:
         raise BadReply("the server sent what was not asked for", answer.name)
     if answer.condition != b"OK":
-        raise Refused("the server refused STARTTLS", answer.refusal)
+        raise Refused("the server refused STARTTLS", answer.whole)
 
 
-# After TLS the server says its capabilities again, of its own accord.
+# No greeting: after TLS the server sends its capabilities again (RFC 5804, 2.2).
 DIALECTS = (Dialect("sieve", 4190, "RFC 5804", dialogue),)

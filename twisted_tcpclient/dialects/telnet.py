@@ -1,5 +1,5 @@
 """
-START_TLS in telnet: draft-altman-telnet-starttls, over RFC 854 and RFC 855.
+START_TLS in telnet: draft-altman-telnet-starttls, with RFC 854 and RFC 855.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from twisted_tcpclient.dialogue import (
 )
 
 _SE, _SB, _WILL, _WONT, _DO, _DONT, _IAC = 240, 250, 251, 252, 253, 254, 255
-#: Commands without an option, from EOF to GA (RFC 854, RFC 885, RFC 1184).
+#: Commands that have no option, from EOF to GA (RFC 854, RFC 885, RFC 1184).
 _ALONE = frozenset(range(236, 250)) - {_SE}
 _START_TLS = 46
 _FOLLOWS = bytes([_IAC, _SB, _START_TLS, 1, _IAC, _SE])
 
-#: The longest subnegotiation to wait for.
+#: The longest subnegotiation that is accepted, in bytes.
 _LONGEST = 512
-#: How many commands about other options to pass over.
+#: The most commands about other options that are skipped.
 _MOST = 256
 
-#: What a server may send until it has read our answer: text, commands, and
+#: Data that a server may send until it has read WILL: text, commands, and
 #: subnegotiations about options other than START_TLS, the last one perhaps incomplete.
 _UNASKED = re.compile(
     rb"""
@@ -47,7 +47,7 @@ _UNASKED = re.compile(
 
 
 def _subnegotiation() -> Generator[Step, bytes, bytes]:
-    """Wait for the end of a subnegotiation (RFC 855), and return what is in it."""
+    """Wait for the end of a subnegotiation (RFC 855), and return its content."""
     content = b""
     while len(content) < _LONGEST:
         byte = yield Bytes(1)
@@ -61,12 +61,12 @@ def _subnegotiation() -> Generator[Step, bytes, bytes]:
     raise BadReply("the server does not speak telnet", content)
 
 
-def _command(is_text_allowed: bool) -> Generator[Step, bytes, bytes]:
+def _next_command(is_text_allowed: bool) -> Generator[Step, bytes, bytes]:
     """
-    Wait for a command with its option, or with what is in its subnegotiation.
+    Wait for a command, and return it with its option or with its subnegotiation.
 
     :param is_text_allowed: whether text before the command is skipped.
-    :raises NotOffered: if there is text, and text is not allowed.
+    :raises NotOffered: if text comes that is not allowed.
     """
     while True:
         byte = yield Bytes(1)
@@ -89,11 +89,14 @@ def _wait_for(wanted: bytes, is_text_allowed: bool) -> Generator[Step, bytes, No
     """
     Wait for a command about START_TLS.
 
-    All other options are passed over without an answer: what they lead to
-    would have to be forgotten as soon as TLS is there.
+    Commands about other options are skipped without an answer, as both sides have to
+    forget all options when TLS begins.
+
+    :param wanted: the command.
+    :param is_text_allowed: whether text before the command is skipped.
     """
     for _ in range(_MOST):
-        command = yield from _command(is_text_allowed)
+        command = yield from _next_command(is_text_allowed)
         if command == wanted:
             return
         if command == bytes([_DONT, _START_TLS]):
@@ -105,15 +108,15 @@ def _wait_for(wanted: bytes, is_text_allowed: bool) -> Generator[Step, bytes, No
 
 def dialogue(parameters: Parameters) -> Dialogue:
     """
-    DO START_TLS, WILL START_TLS, and FOLLOWS from both.
+    Hold the dialogue: DO START_TLS, WILL START_TLS, and FOLLOWS from both sides.
 
-    A server that sends text, such as a prompt, before DO does not mean to start
-    TLS.  After DO, the server may send text until it has read our answer.
+    A server that sends text, such as a prompt, before DO does not offer TLS.  After
+    DO, it may send text until it has read WILL.
     """
     yield from _wait_for(bytes([_DO, _START_TLS]), is_text_allowed=False)
     yield Send(bytes([_IAC, _WILL, _START_TLS]) + _FOLLOWS, _UNASKED)
     yield from _wait_for(_FOLLOWS[1:4], is_text_allowed=True)
 
 
-# Where a server has something to say, it says it after TLS.
+# No greeting: the text of the server comes after TLS.
 DIALECTS = (Dialect("telnet", 23, "draft-altman-telnet-starttls", dialogue),)

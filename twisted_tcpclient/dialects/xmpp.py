@@ -1,7 +1,8 @@
 """
-STARTTLS in XMPP: RFC 6120, 5, over the streams of its section 4.
+STARTTLS in XMPP: RFC 6120, 5, in the streams of section 4.
 
-The stream is read up to each ``>``, where an element may end, and never beyond.
+The stream is read up to each ``>``, where an element may end, and not beyond, so that
+the bytes after <proceed/> stay unread.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ _CONDITIONS = (
 #: sent it before it read <starttls/>.
 _WHITE_SPACE = re.compile(rb"[ \t\r\n]*")
 
-#: The most that a server may say; stanzas of 10000 bytes are to be expected
-#: (RFC 6120, 13.12).  A bound of its own keeps the parser's work small, too.
+#: The most that a server may send, in bytes.  RFC 6120, 13.12 expects stanzas of
+#: 10000.  The bound also limits the work of the parser.
 _LONGEST = 16384
-#: How often a ``>`` may be in text: the parser is called for each.
+#: The most ``>`` outside of tags: the parser is called for each.
 _MOST_IN_VAIN = 32
 
 
@@ -72,8 +73,10 @@ class Stream:
     """
     The server's side of a stream.
 
-    :ivar elements: those that are complete, each with the names of those in it.
-    :ivar version: as the server states it; None before it does, "" if never.
+    :ivar elements: the complete elements below that of the stream: the name of each,
+        and the names of its children.
+    :ivar version: the version in the stream header; "" if there is none there, None
+        before the header has come.
     :ivar ended: whether the server has ended the stream.
     """
 
@@ -84,26 +87,27 @@ class Stream:
         self._depth = 0
         self._tags = 0
         self._in_vain = 0
-        # The encoding is UTF-8, whatever is declared (RFC 6120, 11.6).
+        # RFC 6120, 11.6 allows UTF-8 only; this overrides another declaration.
         self._parser: Any = ParserCreate("UTF-8", " ")
-        # Expat 2.6 puts off what it could not finish at once until more has come;
-        # but nothing more will come.
+        # Expat 2.6 puts off the parsing of an incomplete token until more bytes have
+        # come; here no more bytes come before the server is answered.
         if hasattr(self._parser, "SetReparseDeferralEnabled"):
             self._parser.SetReparseDeferralEnabled(False)
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._text
-        # None of these may occur (RFC 6120, 11.1); without a document type
-        # there are no entities, either.
+        self._parser.StartElementHandler = self._begin_element
+        self._parser.EndElementHandler = self._end_element
+        self._parser.CharacterDataHandler = self._check_text
+        # RFC 6120, 11.1 forbids these.  Without a document type there are no entities
+        # but those of XML itself.
         self._parser.StartDoctypeDeclHandler = self._forbid
         self._parser.ProcessingInstructionHandler = self._forbid
         self._parser.CommentHandler = self._forbid
 
-    def read(self, text: bytes) -> None:
+    def feed(self, text: bytes) -> None:
         """
-        Read on.
+        Parse more of the stream.
 
-        :raises BadReply: if it is no XML, or not all of XML may be used.
+        :param text: up to a ``>`` that may end a tag.
+        :raises BadReply: if it is not well-formed, or not allowed in a stream.
         """
         tags = self._tags
         try:
@@ -114,7 +118,7 @@ class Stream:
         if self._in_vain > _MOST_IN_VAIN:
             raise BadReply("the server does not speak XMPP", text)
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
+    def _begin_element(self, name: str, attributes: dict[str, str]) -> None:
         if self._depth == 0:
             if name != f"{_STREAMS} stream":
                 raise BadReply("the server does not speak XMPP", name.encode())
@@ -127,7 +131,7 @@ class Stream:
         self._depth += 1
         self._tags += 1
 
-    def _end(self, name: str) -> None:
+    def _end_element(self, name: str) -> None:
         self._depth -= 1
         self._tags += 1
         if self._depth == 0:
@@ -135,7 +139,7 @@ class Stream:
         elif self._depth == 1:
             self.elements.append((self._name, self._children))
 
-    def _text(self, text: str) -> None:
+    def _check_text(self, text: str) -> None:
         if self._depth == 1 and text.strip():
             raise BadReply("the server does not speak XMPP", text.encode())
 
@@ -145,9 +149,9 @@ class Stream:
 
 class Reader:
     """
-    Waits for the elements of a stream.
+    A reader of the elements of a stream.
 
-    :ivar text: what came since the last element, for errors to quote.
+    :ivar text: the bytes since the last element, for the ``server_text`` of errors.
     """
 
     def __init__(self) -> None:
@@ -157,9 +161,11 @@ class Reader:
 
     def element(self) -> Generator[Step, bytes, tuple[str, list[str]]]:
         """
-        Wait for one element below the stream's.
+        Wait for one element below that of the stream.
 
-        :raises Refused: if the stream ends, or an error comes (RFC 6120, 4.9).
+        :returns: its name, and the names of its children.
+        :raises Refused: if the stream ends, or has an error (RFC 6120, 4.9).
+        :raises NotOffered: if the stream has no version, and so no features.
         """
         self.text = b""
         while not self._stream.elements:
@@ -167,7 +173,7 @@ class Reader:
             if self._stream.ended:
                 raise Refused("the server ended the stream", self.text)
             if self._stream.version == "":
-                # Such a stream has no features (RFC 6120, 4.7.5).
+                # A stream without a version has no features (RFC 6120, 4.7.5).
                 raise NotOffered("the server does not speak XMPP 1.0", self.text)
         element = self._stream.elements.pop()
         if element[0] == f"{_STREAMS} error":
@@ -176,11 +182,11 @@ class Reader:
 
     def _tag(self) -> Generator[Step, bytes, None]:
         """
-        Wait for a ``>`` outside of attribute values: there a tag may end.
+        Wait for a ``>`` outside of attribute values, where a tag may end.
 
-        Expat must not be given half a tag: it may put off what it could not finish
-        until it has twice as much (CVE-2023-52425), and only newer versions of Python
-        can tell it not to.
+        Expat is given whole tags only.  It may put off the parsing of an incomplete
+        tag until it has twice as many bytes (CVE-2023-52425), and older versions of
+        Python have no SetReparseDeferralEnabled to prevent that.
         """
         tag, quote, within = b"", b"", False
         while True:
@@ -194,10 +200,10 @@ class Reader:
                 break
             within = within or byte == b"<"
         self.text += tag
-        self._stream.read(tag)
+        self._stream.feed(tag)
 
     def _byte(self) -> Generator[Step, bytes, bytes]:
-        """Wait for one byte more, within the bound of all."""
+        """Wait for one byte, within the bound."""
         if self._length == _LONGEST:
             raise BadReply("the server speaks without end before TLS", self.text)
         self._length += 1
@@ -219,10 +225,11 @@ def _stream_error(names: list[str]) -> str:
 
 def header(namespace: str, domain: str) -> bytes:
     """
-    Return the beginning of our side of the stream (RFC 6120, 4.7).
+    Return the stream header of the client (RFC 6120, 4.7).
 
-    :param domain: that of the service; its certificate has to be for it.  A final
-        dot is left out, as it is not part of an address (RFC 7622, 3.2).
+    :param namespace: that of the content (RFC 6120, 4.8.2).
+    :param domain: that of the service, for which its certificate is verified.  A final
+        dot is removed (RFC 7622, 3.2).
     """
     to, domain = "", domain.removesuffix(".")
     if domain:
@@ -237,9 +244,10 @@ def header(namespace: str, domain: str) -> bytes:
 
 def dialogue(namespace: str, parameters: Parameters) -> Dialogue:
     """
-    Stream header, features, STARTTLS.
+    Hold the dialogue: stream header, features, STARTTLS.
 
-    :param namespace: of the content.
+    :param namespace: that of the content.
+    :param parameters: those of the dialogue.
     """
     yield Send(header(namespace, parameters.host))
     reader = Reader()
@@ -256,13 +264,13 @@ def dialogue(namespace: str, parameters: Parameters) -> Dialogue:
         raise BadReply("the server sent what was not asked for", reader.text)
 
 
-def _dialect(name: str, port: int, namespace: str) -> Dialect:
+def _in_namespace(name: str, port: int, namespace: str) -> Dialect:
     dialogue_in: Callable[[Parameters], Dialogue] = partial(dialogue, namespace)
     return Dialect(name, port, "RFC 6120", dialogue_in)
 
 
-# After TLS the client begins a stream of its own, and only then hears of another.
+# No greeting: after TLS the client begins a new stream first (RFC 6120, 5.4.3.3).
 DIALECTS = (
-    _dialect("xmpp", 5222, "jabber:client"),
-    _dialect("xmpp-server", 5269, "jabber:server"),
+    _in_namespace("xmpp", 5222, "jabber:client"),
+    _in_namespace("xmpp-server", 5269, "jabber:server"),
 )

@@ -1,12 +1,8 @@
 """
-Finding things out about hosts: addresses, names, and ident (RFC 1413).
+The system's resolver (getaddrinfo(3)), called in daemon threads.
 
-Names go through the system's resolver, /etc/hosts and all, in threads of our
-own: they are daemons, so that a resolver which does not answer cannot keep the
-process from ending, as the reactor's thread pool would.
-
-What is only there to be put into a variable is absent on failure, never an
-error.
+The process waits for the threads of the reactor's pool before it ends, but not for
+daemon threads.  So a resolver that does not answer does not keep it from ending.
 """
 
 from __future__ import annotations
@@ -16,14 +12,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    Deferred,
-    maybeDeferred,
-)
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -33,55 +27,56 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_tcpclient.settings import read_host
+from twisted_tcpclient.settings import Host
 
 T = TypeVar("T")
 
-IDENT_PORT = 113
+Address = IPv4Address | IPv6Address
 
 
 def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
     """
-    The result of a call that blocks, made in a thread that is not waited for.
+    Make a call that blocks in a daemon thread of its own.
 
-    Cancelling forgets about the result.
-
-    :raises OSError: if no thread can be had.
+    :returns: fires with the result of the call, or fails with its exception.
+        Cancelling drops the result; the call goes on.
+    :raises OSError: if the system allows no other thread.
     """
     result: Deferred[T] = Deferred()
 
-    def run() -> None:
-        # When we become prog SIGPIPE is not ignored any more, and whoever wakes the
-        # reactor just then would end us by it.
+    def work() -> None:
+        # callFromThread() writes to a pipe of the reactor.  When this process becomes
+        # prog, the pipe is closed, and SIGPIPE is not ignored any more.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         try:
             outcome: T | Failure = call()
         except BaseException:
             outcome = Failure()
-        # One that was cancelled takes no notice.
+        # A Deferred that was cancelled ignores its result.
         reactor.callFromThread(result.callback, outcome)
 
     try:
-        Thread(target=run, daemon=True).start()
+        Thread(target=work, daemon=True).start()
     except RuntimeError:
-        # Which is all that Python says of it.
+        # Python raises RuntimeError when pthread_create(3) returns EAGAIN.
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
     return result
 
 
-def addresses(
+def system_addresses(
     host: str, port: int, types: Sequence[type[IAddress]]
-) -> list[IPv4Address | IPv6Address]:
+) -> list[Address]:
     """
     Return the addresses of a host in the order that the system prefers (RFC 6724).
 
-    Blocks.  Twisted's endpoints pass names on as typed, so each name is converted here:
-    the C library takes ``*`` for the loopback, and Python converts names by IDNA 2003.
+    This blocks.  Twisted's endpoints look names up as typed, so each name is converted
+    here: Python converts names by IDNA 2003, and the C library takes ``*`` for the
+    loopback.
 
-    :raises socket.gaierror: if there is none, or the look-up failed.
+    :raises socket.gaierror: if there is no address, or the look-up failed.
     """
     try:
-        name = read_host(host)
+        name = Host(host).lookup
     except ValueError:
         raise socket.gaierror(socket.EAI_NONAME, "not a valid name") from None
     families = {
@@ -92,7 +87,7 @@ def addresses(
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     found = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM)
     return [
-        # Address and port; for IPv6 also the flow label and the number of the zone.
+        # sockaddr: address and port; for IPv6 also flow label and number of the zone.
         families[socket.AddressFamily(family)]("TCP", *sockaddr)
         for family, _, _, _, sockaddr in found
         if family in families
@@ -102,25 +97,39 @@ def addresses(
 @implementer(IHostResolution)
 class Resolution:
     """
-    One look-up under way.
+    One look-up of a name.
 
-    :ivar failure: why it found nothing, once it is over.
+    :ivar failure: why the look-up failed; None if it did not, or is not over.
     """
 
-    failure: Failure | None = None
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, looking: Deferred[list[Address]]) -> None:
+        """:param looking: fires with the addresses."""
         self.name = name
-        self.looking: Deferred[Any] = Deferred()
+        self.failure: Failure | None = None
+        self._looking: Deferred[Any] = looking
 
     def cancel(self) -> None:
-        """Forget about it."""
-        self.looking.cancel()
+        """Drop the result."""
+        self._looking.cancel()
+
+    def report_to(self, receiver: IResolutionReceiver) -> None:
+        """Tell a receiver that the look-up began, its result, and its end."""
+        receiver.resolutionBegan(self)
+        self._looking.addCallbacks(partial(_report, receiver), self._note)
+        self._looking.addCallback(lambda _: receiver.resolutionComplete())
+
+    def _note(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def _report(receiver: IResolutionReceiver, found: list[Address]) -> None:
+    for address in found:
+        receiver.addressResolved(address)
 
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """The system's resolver, without the reactor's thread pool."""
+    """The system's resolver, without the thread pool of the reactor."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -134,22 +143,12 @@ class Resolver:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """See :class:`twisted.internet.interfaces.IHostnameResolver`."""
-        resolution = Resolution(hostName)
         types = addressTypes or (IPv4Address, IPv6Address)
-        resolution.looking = maybeDeferred(
-            in_daemon, self._reactor, lambda: addresses(hostName, portNumber, types)
+        looking = maybeDeferred(
+            in_daemon,
+            self._reactor,
+            lambda: system_addresses(hostName, portNumber, types),
         )
-
-        def found(result: list[IPv4Address | IPv6Address]) -> None:
-            for address in result:
-                resolutionReceiver.addressResolved(address)
-
-        def failed(failure: Failure) -> None:
-            resolution.failure = failure
-
-        resolutionReceiver.resolutionBegan(resolution)
-        resolution.looking.addCallbacks(found, failed)
-        resolution.looking.addCallback(
-            lambda _: resolutionReceiver.resolutionComplete()
-        )
+        resolution = Resolution(hostName, looking)
+        resolution.report_to(resolutionReceiver)
         return resolution

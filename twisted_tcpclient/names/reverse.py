@@ -1,7 +1,7 @@
 """
-What the names of a connection's hosts are, and which user ident names (RFC 1413).
+The host names of a connection, and the user that ident names (RFC 1413).
 
-A name that cannot be found is absent, not an error: it only goes into a variable.
+A name that cannot be found is None, not an error: it is only for prog's environment.
 """
 
 from __future__ import annotations
@@ -36,62 +36,72 @@ IDENT_PORT = 113
 
 def absent(looking: Deferred[T], reactor: Any, timeout: float) -> Deferred[T | None]:
     """
-    The result, or None when it fails or is not there in time (in seconds).
+    Turn the failure of a look-up into None, and end it after some time.
 
-    Cancelling is no result: whoever cancels wants no more of any of it.
+    :param timeout: in seconds.
+    :returns: fires with the result, or None.  Fails with CancelledError if it is
+        cancelled.
     """
 
-    def failed(failure: Failure) -> None:
+    def forgive(failure: Failure) -> None:
         if failure.check(CancelledError, ConnectingCancelledError):
             raise CancelledError
 
     late: Callable[[Any, float], Any] = lambda outcome, seconds: None  # noqa: E731
-    return looking.addTimeout(timeout, reactor, late).addErrback(failed)
+    return looking.addTimeout(timeout, reactor, late).addErrback(forgive)
 
 
 def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
-    """The name of an address by reverse DNS, in lower case, or None."""
+    """
+    Return the name of an address by the system's resolver, in lower case, or None.
 
-    def ask() -> str:
-        # Not getnameinfo: that of Python 3.10 stops all other threads meanwhile.
+    :param timeout: in seconds.
+    """
+
+    def look_up() -> str:
+        # Python 3.10 does not release the GIL in getnameinfo().
         return socket.gethostbyaddr(ip)[0].lower()
 
-    return absent(maybeDeferred(in_daemon, reactor, ask), reactor, timeout)
+    return absent(maybeDeferred(in_daemon, reactor, look_up), reactor, timeout)
 
 
 class Ident(LineOnlyReceiver):
     """
-    Asks one question of an ident server.
+    A client of an ident server, for one question (RFC 1413).
 
-    :ivar answer: fires with the user, or fails.
+    :ivar answer: fires with the user.  Fails with ValueError if the server names none.
     """
 
-    # Lines end in CRLF; some servers are content with LF.
+    # Lines end with CRLF; some servers send LF alone.
     delimiter = b"\n"
     MAX_LENGTH = 1000
     transport: Any
 
     def __init__(self, remote_port: int, local_port: int) -> None:
+        """
+        :param remote_port: the port on the server's host.
+        :param local_port: the port on this host.
+        """
         self._question = b"%d , %d\r\n" % (remote_port, local_port)
-        self.answer: Deferred[str] = Deferred(self._cancelled)
+        self.answer: Deferred[str] = Deferred(self._cancel_answer)
 
     def connectionMade(self) -> None:
-        """Ask."""
+        """Send the question."""
         self.transport.write(self._question)
 
     def lineReceived(self, line: bytes) -> None:
-        """Take the first line for the answer, whatever it is."""
-        self._settle(line)
+        """Take the first line as the answer, and hang up."""
+        self._finish_with(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """An answer without end is none."""
-        self._settle(b"")
+        """Fail, as the answer is longer than any user's name."""
+        self._finish_with(b"")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """No answer."""
-        self._settle(b"")
+        """Fail, if there was no answer."""
+        self._finish_with(b"")
 
-    def _settle(self, line: bytes) -> None:
+    def _finish_with(self, line: bytes) -> None:
         self._hang_up()
         if not self.answer.called:
             try:
@@ -99,7 +109,7 @@ class Ident(LineOnlyReceiver):
             except ValueError:
                 self.answer.errback()
 
-    def _cancelled(self, answer: Deferred[str]) -> None:
+    def _cancel_answer(self, answer: Deferred[str]) -> None:
         answer.errback(CancelledError())
         self._hang_up()
 
@@ -109,10 +119,10 @@ class Ident(LineOnlyReceiver):
 
 def parse_ident(line: bytes) -> str:
     """
-    The user in the reply of an ident server, in printable ASCII without blanks.
+    Return the user in the reply of an ident server, in printable ASCII without blanks.
 
-    The ports are not compared: a connection is asked one question, and whoever
-    answers it may say anything.
+    The ports in the reply are not compared: the client asks one question on a
+    connection, and the server can lie anyway.
 
     :raises ValueError: if the line names no user.
     """
@@ -132,10 +142,12 @@ def ident(
     timeout: float,
 ) -> Deferred[str | None]:
     """
-    The user whom the remote host's ident names as the owner of a connection.
+    Return the user that ident on the remote host names for a connection, or None.
 
-    The question comes from the local address of the connection, as ident
-    servers answer for the pair of hosts that asks (RFC 1413, 3).
+    The question is sent from the local address of the connection, as an ident server
+    answers for the two hosts between which it is asked (RFC 1413, 3).
+
+    :param timeout: for connecting and the answer together, in seconds.
     """
     endpoint = TCP6ClientEndpoint if ":" in remote.host else TCP4ClientEndpoint
     connecting = maybeDeferred(
@@ -144,6 +156,26 @@ def ident(
     )
     connecting.addCallback(lambda protocol: protocol.answer)
     return absent(connecting, reactor, timeout)
+
+
+async def complete(reactor: Any, facts: Facts, wanted: LookupSettings) -> Facts:
+    """
+    Return the facts with the names and the user that are wanted.
+
+    All are looked up at the same time.  A connection without IP addresses has none.
+    """
+    if facts.remote_ip is None or facts.local_ip is None:
+        return facts
+    asked = _asked(reactor, *_ends(facts), wanted)
+    remote_host, local_host, remote_info = await gatherResults(
+        asked, consumeErrors=True
+    )
+    return replace(
+        facts,
+        remote_host=remote_host,
+        local_host=local_host,
+        remote_info=remote_info,
+    )
 
 
 def _ends(facts: Facts) -> tuple[Any, Any]:
@@ -155,30 +187,18 @@ def _ends(facts: Facts) -> tuple[Any, Any]:
     )
 
 
-async def complete(reactor: Any, facts: Facts, wanted: LookupSettings) -> Facts:
-    """
-    Return the facts with the names and the user that are wanted.
-
-    All are looked up at the same time.  A connection without IP addresses has none.
-    """
-    if facts.remote_ip is None or facts.local_ip is None:
-        return facts
+def _asked(
+    reactor: Any, local: Any, remote: Any, wanted: LookupSettings
+) -> list[Deferred[str | None]]:
+    """Start the look-ups: the remote name, the local name, and the user."""
     seconds = wanted.timeout
     none: Deferred[str | None] = succeed(None)
-    asked: list[Deferred[str | None]] = [
-        host_name(reactor, facts.remote_ip, seconds) if wanted.remote_host else none,
+    return [
+        host_name(reactor, remote.host, seconds) if wanted.remote_host else none,
         (
-            host_name(reactor, facts.local_ip, seconds)
+            host_name(reactor, local.host, seconds)
             if wanted.local_host is None
             else succeed(wanted.local_host)
         ),
-        ident(reactor, *_ends(facts), seconds) if wanted.remote_info else none,
+        ident(reactor, local, remote, seconds) if wanted.remote_info else none,
     ]
-    found = await gatherResults(asked, consumeErrors=True)
-    remote_host, local_host, remote_info = found
-    return replace(
-        facts,
-        remote_host=remote_host,
-        local_host=local_host,
-        remote_info=remote_info,
-    )

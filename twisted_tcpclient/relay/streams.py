@@ -1,7 +1,5 @@
 """
-Streams: one descriptor that is read, and one that is written, as parts of a transport.
-
-They may be pipes to whoever has made us its prog.
+Streams: a descriptor that is read and a descriptor that is written, for ``ucspi``.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ def _broken_pipe() -> OSError:
 
 class Source(FileDescriptor):
     """
-    Reads a descriptor until its end.  A push producer.
+    A descriptor that is read until EOF.  A push producer.
     """
 
     def __init__(
@@ -37,10 +35,11 @@ class Source(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param received: called with what was read.
-        :param ended: called once: with None at the end of input, or with what
-            went wrong.  Not called if :meth:`close` was.
+        :param reactor: reads the descriptor.
+        :param fd: of any kind; its flags are restored, and it is closed.
+        :param received: called with the bytes.
+        :param ended: called once: with None at EOF, or with the error of reading.  Not
+            called after :meth:`close`.
         """
         super().__init__(reactor)
         self._given = fd
@@ -53,11 +52,11 @@ class Source(FileDescriptor):
         self.connected = 1
 
     def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
+        """Return the descriptor; -1 when it is closed."""
         return self._fd
 
     def doRead(self) -> Exception | None:
-        """Read what there is."""
+        """Read what is there, and give it to ``received``."""
         try:
             pieces = self._read()
         except BlockingIOError:
@@ -71,7 +70,7 @@ class Source(FileDescriptor):
         return None
 
     def connectionLost(self, reason: Failure) -> None:
-        """The end was reached, or reading failed."""
+        """Close, and call ``ended`` with the error of reading, if any."""
         if self._fd < 0:
             return
         ended = self._ended
@@ -79,11 +78,11 @@ class Source(FileDescriptor):
         ended(self._error)
 
     def stopProducing(self) -> None:
-        """Whoever consumed this has gone."""
+        """Close: the consumer is gone."""
         self.close()
 
     def close(self) -> None:
-        """Stop reading, whatever may still come."""
+        """Close the descriptor, and call nothing any more."""
         if self._fd < 0:
             return
         self._received, self._ended = lambda _: None, lambda _: None
@@ -98,7 +97,7 @@ class Source(FileDescriptor):
 
 class Sink(FileDescriptor):
     """
-    Writes a descriptor.  A consumer with a buffer.
+    A descriptor that is written.  A consumer with a buffer.
 
     :ivar written: how many bytes have left the buffer.
     """
@@ -110,10 +109,11 @@ class Sink(FileDescriptor):
         ended: Callable[[OSError | None], None],
     ) -> None:
         """
-        :param fd: of any kind; its flags are restored and it is closed at the end.
-        :param ended: called once: with None when ``loseConnection`` was
-            called and all is written, or with what went wrong.  Not called if
-            :meth:`close` was.
+        :param reactor: writes the descriptor.
+        :param fd: of any kind; its flags are restored, and it is closed.
+        :param ended: called once: with None when ``loseConnection`` was called and the
+            buffer is written, or with the error of writing.  Not called after
+            :meth:`close`.
         """
         super().__init__(reactor)
         self._given = fd
@@ -128,11 +128,11 @@ class Sink(FileDescriptor):
             self.startReading()
 
     def fileno(self) -> int:
-        """The descriptor, -1 once it is closed."""
+        """Return the descriptor; -1 when it is closed."""
         return self._fd
 
     def writeSomeData(self, data: bytes) -> int | Exception:
-        """Write what fits."""
+        """Write as much as the descriptor takes."""
         try:
             written = self._write([data])
         except BlockingIOError:
@@ -144,28 +144,28 @@ class Sink(FileDescriptor):
         return written
 
     def doRead(self) -> Exception | None:
-        """The last reader of the pipe has gone."""
+        """Note EPIPE: the reactor reports that the pipe has no reader."""
         self._error = _broken_pipe()
         return self._error
 
     def connectionLost(self, reason: Failure) -> None:
-        """All is written, or writing failed."""
+        """Close, and call ``ended`` with the error of writing, if any."""
         if self._fd < 0:
             return
         if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors call it ConnectionDone too when the other end of a pipe
-            # goes away: only after loseConnection does it mean success.
+            # Reactors also give ConnectionDone when the reader of a pipe is gone.  It
+            # means success after loseConnection only.
             self._error = self._error or _broken_pipe()
         ended, error = self._ended, self._error
         self.close()
         ended(error)
 
     def close(self) -> None:
-        """Close, whatever may still be in the buffer."""
+        """Close the descriptor, drop the buffer, and call nothing any more."""
         if self._fd < 0:
             return
         self._ended = lambda _: None
-        # First, as otherwise letting go of the producer begins to write again.
+        # Before unregisterProducer, which begins to write if this is connected.
         self.connected = 0
         self.disconnected = 1
         if self.producer is not None:

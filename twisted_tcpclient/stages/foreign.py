@@ -1,9 +1,8 @@
 """
-Whatever Twisted can describe, as an endpoint whose connections may be used.
+A stage for connections that other packages have made.
 
-Twisted's ``tls:`` counts as connected before anyone has seen the certificate, and
-endpoints of other packages have habits of their own.  Here, too, connected means
-usable.
+Twisted's ``tls:`` connects before the certificate is verified.  Transports of other
+packages may lack methods that every transport of Twisted has.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.error import (
-    ConnectionDone,
-    ConnectionLost,
-)
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -25,170 +21,164 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-from twisted_tcpclient.errors import (
-    ConnectionBroken,
-)
+from twisted_tcpclient.errors import ConnectionBroken
 from twisted_tcpclient.facts import is_complete, is_secure
 from twisted_tcpclient.stages.base import Stage
 
-#: How often to look whether TLS has got through, where nobody says so, in seconds.
-LOOK = 0.05
+#: The interval at which the state of a handshake is polled, in seconds.
+POLL = 0.05
 
 
-def _nothing(*_: object) -> None:
-    """It cannot be done, and can be done without."""
+def _do_nothing(*_: object) -> None:
+    """Stand in for a method that the relay can do without."""
 
 
-def _close_input(transport: Any) -> None:
-    """
-    Tell a program behind a transport that we have no more to say.  Nobody else can
-    be told so: they have to end it.
-    """
+def _close_stdin(transport: Any) -> None:
+    """Close the stdin of a process; other transports have no half-close."""
     if IProcessTransport.providedBy(transport):
         transport.closeStdin()
 
 
-#: What is done in the place of what a transport lacks.
-_INSTEAD: dict[str, Callable[..., object]] = {
-    "pauseProducing": _nothing,
-    "resumeProducing": _nothing,
-    "registerProducer": _nothing,
-    "unregisterProducer": _nothing,
-    "loseWriteConnection": _close_input,
+#: Functions that stand in for methods which a transport lacks.
+_SUBSTITUTES: dict[str, Callable[..., object]] = {
+    "pauseProducing": _do_nothing,
+    "resumeProducing": _do_nothing,
+    "registerProducer": _do_nothing,
+    "unregisterProducer": _do_nothing,
+    "loseWriteConnection": _close_stdin,
     "abortConnection": lambda transport: transport.loseConnection(),
     "fileno": lambda transport: -1,
 }
 
 
+def _address_or_none(get: Callable[[], Any]) -> Any:
+    """Return an address; None if the transport raises, with whatever exception."""
+    try:
+        return get()
+    except Exception:
+        return None
+
+
 class Completed:
     """
-    A transport, with something in the place of what it may lack.
+    A transport with substitutes for the methods that it lacks.
 
-    It is never a socket that may be handed over: whoever has made it may have more
-    to read or to write than we know of.
+    It provides the interfaces of the transport.  It never gives its socket away, as
+    the package that made the transport may hold bytes that it has read or not sent.
     """
 
     def __init__(self, transport: Any) -> None:
+        """:param transport: of any package, connected."""
         self._transport = transport
         directlyProvides(self, providedBy(transport))
-        # Asked for now: a connection that is lost may not know them any more.
-        self._peer = _address(transport.getPeer)
-        self._host = _address(transport.getHost)
+        # A transport of Twisted has no addresses after connectionLost.
+        self._peer = _address_or_none(transport.getPeer)
+        self._host = _address_or_none(transport.getHost)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _INSTEAD and not hasattr(self._transport, name):
-            return partial(_INSTEAD[name], self._transport)
+        """Return an attribute of the transport, or a substitute for it."""
+        if name in _SUBSTITUTES and not hasattr(self._transport, name):
+            return partial(_SUBSTITUTES[name], self._transport)
         return getattr(self._transport, name)
 
     def getHandle(self) -> Any:
-        """The session of TLS, and never a socket."""
+        """Return the TLS session; None in clear, where the handle is a socket."""
         return self._transport.getHandle() if is_secure(self._transport) else None
 
     def getPeer(self) -> Any:
-        """The other end, None where it has no address."""
+        """Return the server's address, or None if the transport has none."""
         return self._peer
 
     def getHost(self) -> Any:
-        """Our end, None where it has no address."""
+        """Return the client's address, or None if the transport has none."""
         return self._host
-
-
-def _address(find: Callable[[], Any]) -> Any:
-    try:
-        return find()
-    except Exception:
-        # Not all that is connected to has an address, and not all says so alike.
-        return None
 
 
 @implementer(IHandshakeListener)
 class Settled(Stage):
     """
-    Holds a connection until TLS, if there is any and whoever has made it, is
-    through.
+    A stage that holds a connection until its TLS handshake is over.
 
-    Twisted tells only the protocol directly above TLS of the handshake; where that
-    is not us, we look.
+    In clear it opens at once.  Twisted calls handshakeCompleted only of the protocol
+    directly above TLS.  If another protocol lies between, the stage polls the session;
+    data, too, shows that the handshake is over.
     """
 
     awaited = "the TLS handshake"
 
     def __init__(self, *args: Any) -> None:
+        """Take the parameters of a stage."""
         super().__init__(*args)
-        self._looking: IDelayedCall | None = None
+        self._polling: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """There is a connection, though perhaps nobody has called makeConnection."""
+        """Begin to poll; the transport may be set without a call of makeConnection."""
         self._complete()
         super().connectionMade()
-        self._look()
-
-    def open(self) -> None:
-        """Build the next protocol and step aside."""
-        self._look_no_more()
-        super().open()
-
-    def refuse(self, error: Exception) -> None:
-        """Close, and fail with that error."""
-        self._look_no_more()
-        super().refuse(error)
+        self._poll()
 
     def handshakeCompleted(self) -> None:
-        """The handshake is over."""
+        """Open the stage, unless Twisted is about to close the connection."""
         if _is_settled(self.transport):
             self.open()
 
     def dataReceived(self, data: bytes) -> None:
-        """Nothing is delivered before the handshake is over: so it is."""
+        """Open the stage: TLS delivers no data before the handshake is over."""
         self.open()
         if self._next is not None:
             self._forward(data)
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
-        """It is gone, though perhaps it was never made, and nobody says why."""
+        """
+        Tell the next protocol, or fail ``ready``.
+
+        Other packages may call this without connectionMade, and with None.
+        """
         self._complete()
-        if self._looking and reason and reason.check(ConnectionDone, ConnectionLost):
-            self._look_back()
+        if self._polling and reason and reason.check(ConnectionDone, ConnectionLost):
+            self._open_if_established()
         super().connectionLost(reason or connectionDone)
 
-    def lost(self, reason: Failure) -> Exception:
-        """The certificate was bad, or the handshake broke."""
+    def loss_error(self, reason: Failure) -> Exception:
+        """Return the verdict on the certificate, or the error of the handshake."""
         if not is_secure(self.transport):
             return ConnectionBroken("the connection was closed")
         from twisted_tcpclient.tls.reasons import explain_handshake
 
         return explain_handshake(reason)
 
+    def cancel_calls(self) -> None:
+        """Cancel the deadline, and stop to poll."""
+        super().cancel_calls()
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.cancel()
+
     def _complete(self) -> None:
         if not (isinstance(self.transport, Completed) or is_complete(self.transport)):
             self.transport = Completed(self.transport)
 
-    def _look(self) -> None:
-        self._looking = None
+    def _poll(self) -> None:
+        self._polling = None
         if _is_settled(self.transport):
             self.open()
         else:
-            self._looking = self._clock.callLater(LOOK, self._look)
+            self._polling = self._clock.callLater(POLL, self._poll)
 
-    def _look_back(self) -> None:
-        """Perhaps TLS got through, and the server has been faster than our look."""
+    def _open_if_established(self) -> None:
+        """Open for a server that has ended the session before the next poll."""
         from twisted_tcpclient.tls.sessions import is_established
 
         if is_established(self.transport):
             self.open()
 
-    def _look_no_more(self) -> None:
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-
 
 def _is_settled(transport: Any) -> bool:
     """
-    Whether there is no TLS, or it has got through.
+    Return whether a transport is in clear, or its handshake has succeeded.
 
-    Twisted 24 compares names when all the rest is over, and then says close_notify
-    to a wrong one: whose end it is, is known when the connection is lost.
+    Twisted 24.7 compares the names of the certificate after the handshake, and sends
+    close_notify if they differ; its verdict comes with connectionLost.
     """
     if not is_secure(transport):
         return True

@@ -1,9 +1,9 @@
 """
-A greeting for protocols that wait for one.
+A made-up greeting, for protocols that wait for one.
 
-STARTTLS has consumed the server's greeting, in clear: it may have come from
-anyone and is gone.  Most clients wait for one before they speak, so they are
-given one made up by the dialect, inside what TLS protects.
+STARTTLS reads the server's greeting in clear, where an attacker could have written it,
+and drops it.  Most clients of SMTP, IMAP or POP3 wait for a greeting before they send.
+So the dialect makes one up, and the protocol receives it after TLS is established.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import connectionDone
@@ -30,29 +31,30 @@ from twisted_tcpclient.text import fault
 
 class Greeting(Stage):
     """
-    Opens at once, and lets the greeting be the first that is received.
+    A stage that opens at once, and delivers the greeting before all other data.
 
-    It is delivered in an iteration of its own, as one from the network would
-    be: by then whoever called ``connect`` has the protocol in hand.
+    The greeting is delivered in the next iteration of the reactor.  By then the caller
+    of ``connect`` has the protocol, as with a greeting from the network.
     """
 
     awaited = "the greeting"
 
     def __init__(self, greeting: bytes, *args: Any) -> None:
+        """:param greeting: the bytes; the other parameters are those of a stage."""
         super().__init__(*args)
         self._held: list[bytes] = [greeting]
         self._call: IDelayedCall | None = None
-        self.ready.addCallback(self._opened)
 
     def connectionMade(self) -> None:
-        """Nothing to wait for."""
+        """Open: there is no condition."""
         super().connectionMade()
+        self.ready.addCallback(self._schedule_greeting)
         self.open()
         if is_secure(self.transport):
             self.announce()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """What was received before is delivered before, unless nobody wants it."""
+        """Deliver what was received before the loss, unless this side has aborted."""
         try:
             if self._call is not None and self._call.active():
                 self._call.cancel()
@@ -61,24 +63,26 @@ class Greeting(Stage):
         finally:
             super().connectionLost(reason)
 
-    def _opened(self, protocol: IProtocol) -> IProtocol:
+    def _schedule_greeting(self, protocol: IProtocol) -> IProtocol:
         self.dataReceived = self._hold  # type: ignore[method-assign]
         self._call = self._clock.callLater(0, self._greet)
         return protocol
 
     def _hold(self, data: bytes) -> None:
-        """A server that speaks at once is heard after the greeting."""
+        """Keep data that comes before the greeting is delivered."""
         self._held.append(data)
 
     def _greet(self) -> None:
+        """Deliver the greeting, and the data that has come meanwhile."""
         if getattr(self.transport, "aborted", False):
-            # TLS tells of that as of any other loss.
+            # TLSTransport reports its own abort as ConnectionLost.
             return
         try:
             while self._held:
                 self._forward(self._held.pop(0))
         except BaseException:
-            # The reactor closes what raises as it is read from; no more here.
+            # The reactor disconnects a protocol that raises in dataReceived, but only
+            # if the reactor itself has called it.
             self.transport.abortConnection()
             raise
         self.dataReceived = self._forward  # type: ignore[method-assign]
@@ -86,10 +90,11 @@ class Greeting(Stage):
 
 def greeting_from(dialect: Dialect, host: str) -> bytes:
     """
-    The greeting that a dialect makes up for a host.
+    Return the greeting that a dialect makes up.
 
-    :raises ValueError: if it has none.
-    :raises DialectFailed: if it should have one, and does not make it.
+    :param host: the name of the server for the greeting.
+    :raises ValueError: if the dialect has no greeting.
+    :raises DialectFailed: if the dialect raises, or makes something other than bytes.
     """
     if dialect.greeting is None:
         raise ValueError(f"{dialect.name} has no greeting")
@@ -102,12 +107,16 @@ def greeting_from(dialect: Dialect, host: str) -> bytes:
 
 
 def greeted(
-    greeting: bytes, endpoint: IStreamClientEndpoint, clock: Any
+    greeting: bytes, endpoint: IStreamClientEndpoint, clock: IReactorTime
 ) -> IStreamClientEndpoint:
     """
-    An endpoint whose connections begin with those bytes.
+    Return an endpoint whose protocols receive a greeting before all other data.
 
-    ``connect`` fails as that of the wrapped endpoint does.
+    ``connect`` fails with the errors of the wrapped endpoint.
+
+    :param greeting: the bytes, line end included.
+    :param endpoint: makes the connections.
+    :param clock: the reactor.
     """
 
     def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:

@@ -1,5 +1,5 @@
 """
-The stage that waits for TLS to prove who the server is.
+TLS on a connection, and the stage that waits until the server is verified.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_tcpclient.errors import TLSFailed
-from twisted_tcpclient.stages.base import Stage
+from twisted_tcpclient.stages.base import Stage, StageState
 
 if TYPE_CHECKING:
     from twisted_tcpclient.tls.creator import Creator
@@ -29,47 +29,61 @@ if TYPE_CHECKING:
 
 @implementer(IHandshakeListener)
 class Handshake(Stage):
-    """Holds a connection until TLS has proved who the server is."""
+    """
+    A stage that holds a connection until its server is verified.
+
+    It must be the protocol directly above TLS: Twisted calls handshakeCompleted of
+    that protocol and of no other.
+    """
 
     awaited = "the TLS handshake"
 
     def __init__(self, creator: Creator, *args: Any) -> None:
+        """
+        :param creator: has the verdict on the certificate; the other parameters are
+            those of a stage.
+        """
         super().__init__(*args)
         self._creator = creator
 
     def connectionMade(self) -> None:
-        """Tell the transport which creator has made its session."""
+        """Set ``creator`` of the transport, for the user of the connection."""
         self.transport.creator = self._creator
         super().connectionMade()
 
     def handshakeCompleted(self) -> None:
-        """The handshake is over; a renegotiation changes nothing."""
+        """
+        Open the stage, or refuse the connection with the verdict of the creator.
+
+        A renegotiation calls this again, and changes nothing.
+        """
         if self.transport.aborted:
-            # A creator has found fault in a callback of OpenSSL's, which could not
-            # stop the handshake.  The reason comes with the end of the connection.
+            # A creator has aborted in a callback of OpenSSL, which does not stop the
+            # handshake.  connectionLost brings the reason.
             return
         try:
             self._creator.accept(self.transport.getHandle())
         except TLSFailed as error:
             self.refuse(error)
         else:
-            first = self._waiting
+            first = self.state is StageState.HOLDING
             self.open()
             if first:
                 self.announce()
 
-    def lost(self, reason: Failure) -> Exception:
-        """The certificate was bad, or the handshake broke."""
+    def loss_error(self, reason: Failure) -> Exception:
+        """Return the verdict on the certificate, or the error of the handshake."""
         return self._creator.explain(self.transport.getHandle(), reason)
 
 
 class TLSTransport(BufferingTLSTransport):
     """
-    Twisted's TLS, which tells a FIN without close_notify from a reset.
+    Twisted's TLS, which also keeps why the connection below it has ended.
 
-    :ivar creator: what has made the session.
-    :ivar ended: why the connection below TLS ended.
-    :ivar aborted: whether it was given up on this side.
+    :ivar creator: the creator of the session, once the stage is connected.
+    :ivar ended: why the connection below TLS has ended: for FIN without close_notify
+        and for RST alike, Twisted gives the protocol a ConnectionLost.
+    :ivar aborted: whether this side has called abortConnection.
     """
 
     creator: Creator
@@ -77,19 +91,16 @@ class TLSTransport(BufferingTLSTransport):
     aborted = _released = False
 
     def abortConnection(self) -> None:
-        """Note that it was; the end may come later."""
+        """Abort, and note it: connectionLost may come later."""
         self.aborted = True
         super().abortConnection()
 
     def release(self) -> None:
-        """
-        Let go of the session and of the connection below: someone else goes on
-        with both.
-        """
+        """Ignore the loss of the connection below, as another object uses it now."""
         self._released = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note the reason; TLS has only one for both."""
+        """Note the reason, and end the session unless it was released."""
         self.ended = reason
         if not self._released:
             super().connectionLost(reason)
@@ -102,9 +113,9 @@ class _TLSFactory(TLSMemoryBIOFactory):
 @implementer(IStreamClientEndpoint)
 class TLSEndpoint:
     """
-    An endpoint with TLS on its connections.
+    An endpoint that begins TLS on the connections of another one.
 
-    As Twisted's wrapClientTLS, which cannot be given a clock in Twisted 24.
+    ``twisted.internet.endpoints.wrapClientTLS`` of Twisted 24.7 takes no clock.
     """
 
     def __init__(
@@ -113,12 +124,24 @@ class TLSEndpoint:
         endpoint: IStreamClientEndpoint,
         clock: IReactorTime,
     ) -> None:
+        """
+        :param creator: makes the TLS connections.
+        :param endpoint: connects.
+        :param clock: the reactor.
+        """
         self._creator = creator
         self._endpoint = endpoint
         self._clock = clock
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect, and begin the handshake."""
+        """
+        Connect, and begin the handshake.
+
+        Fails with the errors of the wrapped endpoint.
+
+        :param protocolFactory: builds the protocol above TLS.
+        :returns: fires with that protocol, before the handshake is over.
+        """
         factory = _TLSFactory(self._creator, True, protocolFactory, clock=self._clock)
         connecting: Deferred[Any] = self._endpoint.connect(factory)
         return connecting.addCallback(lambda tls: tls.wrappedProtocol)

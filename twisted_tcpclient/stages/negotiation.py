@@ -1,11 +1,10 @@
 """
-STARTTLS: the dialogue in clear, and the moment at which it ends.
+STARTTLS: the dialogue in clear, up to the point at which TLS begins.
 
-A dialect is driven by the engine of :mod:`twisted_tcpclient.dialogue`, which keeps
-the bounds; here it gets a transport and a deadline.  When the server has agreed,
-nothing may be left over: a TLS server never speaks first, so whatever is left was
-put in by an attacker (CVE-2011-0411 seen from the client), and the connection is
-given up, not cleaned up.
+:class:`twisted_tcpclient.dialogue.Conversation` drives a dialect and keeps the bounds;
+:class:`Negotiation` gives it a transport and a deadline.  A TLS server sends nothing
+before the ClientHello.  So bytes that follow the go-ahead in clear were injected by an
+attacker (CVE-2011-0411, from the client's side), and the connection is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +33,14 @@ from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 
 
 def client_name(host: IAddress) -> bytes:
-    """Our own address as an address literal (RFC 5321, 4.1.3)."""
+    """
+    Return the name that the client gives of itself, as in EHLO.
+
+    It is an address literal (RFC 5321, 4.1.3) without the zone of an IPv6 address, or
+    "localhost" if the address is not of IP.
+
+    :param host: the client's address.
+    """
     ip = getattr(host, "host", "")
     if ":" in ip:
         return b"[IPv6:%s]" % ip.partition("%")[0].encode("ascii")
@@ -44,7 +50,7 @@ def client_name(host: IAddress) -> bytes:
 @implementer(IPullProducer)
 class LastWords:
     """
-    A producer of bytes that calls when they have left the transport's buffer.
+    A producer of bytes that calls back when they have left the transport's buffer.
 
     A transport asks a pull producer for bytes when it is registered, and again when
     the buffer is empty.  By then the bytes have been written in a system call of their
@@ -53,15 +59,16 @@ class LastWords:
 
     def __init__(self, transport: Any, words: bytes, left: Callable[[], None]) -> None:
         """
+        :param transport: writes the bytes.
         :param words: one byte at least.
-        :param left: called when they have left the buffer.
+        :param left: called without arguments when they have left the buffer.
         """
         self._transport = transport
         self._words = words
         self._left = left
 
     def start(self) -> None:
-        """Write the bytes; a transport that is no consumer has no buffer to ask."""
+        """Write the bytes; a transport that is no IConsumer reports no empty buffer."""
         if IConsumer.providedBy(self._transport):
             self._transport.registerProducer(self, False)
         else:
@@ -69,7 +76,7 @@ class LastWords:
             self._left()
 
     def resumeProducing(self) -> None:
-        """Write the bytes, or call once they have left the buffer."""
+        """Write the bytes; at the next call, report that they have left the buffer."""
         if self._words:
             words, self._words = self._words, b""
             self._transport.write(words)
@@ -78,15 +85,21 @@ class LastWords:
             self._left()
 
     def stopProducing(self) -> None:
-        """Do nothing: ``connectionLost`` tells the protocol of the loss."""
+        """Do nothing: the stage learns of the loss from connectionLost."""
 
 
 class Negotiation(LineReceiver, Stage):
-    """Drives one dialect over a transport, then steps aside."""
+    """
+    A stage that drives one dialect, and opens when the server has agreed to TLS.
+
+    It splits lines and counts bytes for the engine, which has all bounds.
+
+    :cvar dialect: the dialect.
+    """
 
     transport: Any
 
-    # Lines end in CRLF; some servers are content with LF.
+    #: LF, as some servers send it without CR; the engine removes a CR.
     delimiter = b"\n"
     #: A longer line goes to the engine before its end has come; the engine refuses it.
     MAX_LENGTH = LONGEST_LINE
@@ -95,29 +108,32 @@ class Negotiation(LineReceiver, Stage):
     dialect: Dialect
 
     def __init__(self, host: str, *args: Any) -> None:
-        """:param host: the name of the server, for dialects that say it."""
+        """
+        :param host: the name of the server, which some dialects send in clear; the
+            other parameters are those of a stage.
+        """
         super().__init__(*args)
-        self._conversation = Conversation(
-            self._begin, f"the dialect {self.dialect.name}"
-        )
         self._host = host
+        self._conversation = Conversation(
+            self._dialogue, f"the dialect {self.dialect.name}"
+        )
         self._piece = b""
 
     def connectionMade(self) -> None:
-        """Begin the dialogue."""
+        """Start the dialogue."""
         Stage.connectionMade(self)
         self._follow(self._conversation.start())
 
     def lineReceived(self, line: bytes) -> None:
-        """Hand the engine its line."""
+        """Give the engine the line for which it waits."""
         self._hear(line + self.delimiter, self.clearLineBuffer())
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Hand the engine a line without end, which it refuses."""
+        """Give the engine a line that is too long, which it refuses."""
         self._hear(line, b"")
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Hand the engine its bytes as soon as they are complete."""
+        """Give the engine the bytes for which it waits, once they are complete."""
         self._piece += data
         count = self._conversation.missing
         if len(self._piece) >= count:
@@ -125,16 +141,16 @@ class Negotiation(LineReceiver, Stage):
             self._piece = b""
             self._hear(piece, rest)
 
-    def lost(self, reason: Failure) -> Exception:
-        """Return the error for a connection that ended within the dialogue."""
+    def loss_error(self, reason: Failure) -> Exception:
+        """Return a :class:`twisted_tcpclient.errors.Disconnected`."""
         return Disconnected("the server closed the connection before TLS")
 
-    def refuse(self, error: Exception) -> None:
-        """Give up: what is still unread is never looked at."""
+    def refuse(self, error: BaseException) -> None:
+        """Drop the unread lines, abort the connection and fail ``ready``."""
         self.clearLineBuffer()
         super().refuse(error)
 
-    def _begin(self) -> Dialogue:
+    def _dialogue(self) -> Dialogue:
         client = client_name(self.transport.getHost())
         return self.dialect.dialogue(Parameters(client, self._host))
 
@@ -142,10 +158,10 @@ class Negotiation(LineReceiver, Stage):
         self._follow(self._conversation.hear(said, unread))
 
     def _follow(self, words: bytes) -> None:
-        """Send what the engine says, and do what its state asks for."""
+        """Send the words of the engine, and act on its state."""
         conversation = self._conversation
         if conversation.state is State.DONE:
-            self._finish(words, conversation.leftover)
+            self._agree(words, conversation.leftover)
             return
         if words:
             self.transport.write(words)
@@ -158,17 +174,18 @@ class Negotiation(LineReceiver, Stage):
             assert conversation.error is not None
             self.refuse(conversation.error)
 
-    def _finish(self, words: bytes, leftover: bytes) -> None:
+    def _agree(self, words: bytes, leftover: bytes) -> None:
         """
-        Open the connection for TLS, as the server has agreed; refuse a leftover.
+        Open the connection for TLS, or refuse a leftover.
 
-        :param words: the last request, where it has no answer, as in MySQL.  Some
-            servers lose a ClientHello that comes in the segment of that request.
+        :param words: the last request, if it has no answer (MySQL).  Some servers lose
+            a ClientHello that comes in the segment of that request.
+        :param leftover: the bytes that follow the go-ahead.
         """
         self.setRawMode()
         if leftover:
-            when = "in clear after agreeing to TLS"
-            self.refuse(InjectedData(f"the server sent data {when}", leftover))
+            message = "the server sent data in clear after agreeing to TLS"
+            self.refuse(InjectedData(message, leftover))
         elif words:
             LastWords(self.transport, words, self.open).start()
         else:
@@ -178,10 +195,11 @@ class Negotiation(LineReceiver, Stage):
 @cache
 def negotiation(name: str) -> type[Negotiation]:
     """
-    The negotiation in the dialect of that name, which is imported only now.
+    Return the class of stages for a dialect, and import its module.
 
-    :raises KeyError: where there is no such dialect.
-    :raises SettingsError: where there is one that cannot be used.
+    :param name: the name of the dialect.
+    :raises KeyError: if there is no such dialect.
+    :raises SettingsError: if it cannot be used.
     """
     dialect = find(name)
     return type(f"Negotiation_{dialect.name}", (Negotiation,), {"dialect": dialect})
@@ -195,17 +213,18 @@ def negotiated(
     host: str = "",
 ) -> IStreamClientEndpoint:
     """
-    An endpoint whose connections have come to the point where TLS must begin.
+    Return an endpoint that connects once the server has agreed to start TLS.
 
-    Meant to be wrapped in TLS and nothing else: see
-    :func:`twisted_tcpclient.endpoints.starttls`.
+    Put :func:`twisted_tcpclient.endpoints.secured` around it and nothing else.
 
-    :param dialect: its name, such as "smtp".
-    :param timeout: for the whole dialogue, in seconds.
-    :param host: the name of the server, which some dialects say: that for which
-        its certificate has to be.
-    :raises KeyError: where there is no such dialect.
-    :raises SettingsError: where there is one that cannot be used.
+    :param dialect: the name of the dialect, such as "smtp".
+    :param endpoint: makes the connections, in clear.
+    :param clock: the reactor.
+    :param timeout: for the whole dialogue, in seconds; None for no limit.
+    :param host: the name of the server, which some dialects send in clear; the
+        certificate is to be verified for the same name.
+    :raises KeyError: if there is no such dialect.
+    :raises SettingsError: if it cannot be used.
     """
     protocol = negotiation(dialect)
 

@@ -1,8 +1,8 @@
 """
 TLS connections that verify the server.
 
-Only this package imports OpenSSL.  Its names are loaded on first use, because a
-connection in clear does not need them.
+Only this sub-package imports OpenSSL.  Its public name is loaded on first use, as a
+connection in clear does not need it.
 """
 
 from __future__ import annotations

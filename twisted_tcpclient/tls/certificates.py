@@ -1,5 +1,5 @@
 """
-What a certificate says, as far as it can be read.
+The text in a certificate, and whether it can be read.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from OpenSSL import crypto
 
 from twisted_tcpclient.text import printable
 
-#: Instead of a subject.
+#: Shown instead of a subject that cannot be read.
 UNREADABLE = "(unreadable)"
 
-#: How much of a subject is shown, and told to prog, in characters.
+#: The longest subject that is shown, or given to prog, in characters.
 _SHOWN = 1024
 
 
 @contextmanager
 def unwarned() -> Iterator[None]:
     """
-    What cryptography finds odd in a certificate is for whoever makes one; on
-    stderr it would only help whoever wants to be seen there.
+    Suppress the warnings of cryptography about odd certificates.
+
+    Python writes warnings to stderr, where a server must not be able to write.
     """
     with catch_warnings():
         simplefilter("ignore")
@@ -32,18 +33,21 @@ def unwarned() -> Iterator[None]:
 
 @unwarned()
 def subject(certificate: crypto.X509) -> str:
-    """The subject as RFC 4514 writes it, in printable ASCII."""
+    """Return the subject of a certificate (RFC 4514) in printable ASCII."""
     try:
         name = certificate.to_cryptography().subject.rfc4514_string()
     except Exception:
-        # There is no end to what may be wrong with one, nor to the types of
-        # error that cryptography has for it.
+        # cryptography raises errors of many types for certificates that it cannot read.
         return UNREADABLE
     return printable(name[:_SHOWN])
 
 
 def malformed(certificate: crypto.X509) -> bool:
-    """Whether a certificate makes no sense; OpenSSL reads only what it needs."""
+    """
+    Return whether cryptography cannot read a certificate or one of its extensions.
+
+    OpenSSL reads only those that it needs.
+    """
     try:
         list(certificate.to_cryptography().extensions)
     except Exception:

@@ -1,5 +1,5 @@
 """
-From settings and files to what OpenSSL makes connections of.
+The OpenSSL context of TLS settings, with the files that they name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from OpenSSL import SSL, crypto
 from twisted_tcpclient.errors import SettingsError
 from twisted_tcpclient.settings import TLSSettings
 from twisted_tcpclient.text import os_reason, printable
-from twisted_tcpclient.tls.passphrase import ask
+from twisted_tcpclient.tls.passphrase import ask_passphrase
 
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
 
@@ -29,15 +29,15 @@ _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTA
 
 def client_context(
     settings: TLSSettings,
-    judge: Callable[..., bool],
-    observe: Callable[[SSL.Connection, int, int], None],
+    verify: Callable[..., bool],
+    note_request: Callable[..., None],
 ) -> SSL.Context:
     """
     Return a context with everything in it that the settings name.
 
-    :param judge: OpenSSL's verification callback.
-    :param observe: OpenSSL's information callback, set only where no client
-        certificate is configured.
+    :param verify: OpenSSL's verification callback.
+    :param note_request: OpenSSL's information callback, which is set only if the
+        settings name no client certificate.
     :raises SettingsError: if a file cannot be used, or no cipher is left.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -49,15 +49,22 @@ def client_context(
     if settings.certificate is not None:
         _use_certificate(context, settings.certificate, settings.private_key)
     else:
-        context.set_info_callback(observe)
+        context.set_info_callback(note_request)
     if settings.verify:
-        context.set_verify(SSL.VERIFY_PEER, judge)
-        _trust(context, settings.authorities)
-        if settings.revocations is not None:
-            _add_revocations(context, settings.revocations)
+        _verify_with(context, verify, settings)
     else:
         context.set_verify(SSL.VERIFY_NONE, None)
     return context
+
+
+def _verify_with(
+    context: SSL.Context, verify: Callable[..., bool], settings: TLSSettings
+) -> None:
+    """Verify the server by a callback and the files that the settings name."""
+    context.set_verify(SSL.VERIFY_PEER, verify)
+    _trust(context, settings.authorities)
+    if settings.revocations is not None:
+        _add_revocations(context, settings.revocations)
 
 
 def _set_ciphers(context: SSL.Context, settings: TLSSettings) -> None:
@@ -77,9 +84,10 @@ def _set_ciphers(context: SSL.Context, settings: TLSSettings) -> None:
 
 def _read(path: str, what: str) -> bytes:
     """
-    The contents of a file the user named.
+    Return the contents of a file that the user named.
 
-    :raises SettingsError: if there is none, or it may not be read.
+    :param what: what the file holds, for the message.
+    :raises SettingsError: if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -91,10 +99,11 @@ def _read(path: str, what: str) -> bytes:
 
 def _certificates(data: bytes) -> list[crypto.X509]:
     """
-    The certificates in a PEM file, read by OpenSSL, which is less strict with
-    the old CAs that systems still list.
+    Return the certificates in a PEM file.
 
-    :raises ValueError: if there is none.
+    OpenSSL parses them: cryptography refuses some old CAs that systems still list.
+
+    :raises ValueError: if the file holds none.
     :raises crypto.Error: if one is damaged.
     """
     blocks = [match.group() for match in _CERTIFICATE.finditer(data)]
@@ -104,7 +113,11 @@ def _certificates(data: bytes) -> list[crypto.X509]:
 
 
 def _trust(context: SSL.Context, authorities: str | None) -> None:
-    """Trust the CAs in a file, in the files of a directory, or the system's."""
+    """
+    Trust the CAs in a file, in the files of a directory, or the system's.
+
+    :raises SettingsError: if there is no CA certificate in them.
+    """
     if authorities is None:
         context.set_default_verify_paths()
         return
@@ -124,7 +137,13 @@ def _trust(context: SSL.Context, authorities: str | None) -> None:
 
 
 def _add_revocations(context: SSL.Context, path: str) -> None:
-    """Honour the CRLs in a file; a server without a current one is refused."""
+    """
+    Check each certificate against the CRLs in a file, and refuse one without a CRL.
+
+    :class:`twisted_tcpclient.tls.verdict.Judge` makes an exception for CAs.
+
+    :raises SettingsError: if there is no CRL in it.
+    """
     blocks = _CRL.findall(_read(path, "certificate revocation lists"))
     store = context.get_cert_store()
     try:
@@ -147,9 +166,10 @@ def _use_certificate(
     """
     Present the certificate in a PEM file, with its chain and its key.
 
-    The file is read once: it may be a pipe from another program.
+    The file is read once, as it may be a pipe.
 
-    :param key_path: the file with the key, where that is another one.
+    :param key_path: the file with the key, if that is another one.
+    :raises SettingsError: if the certificate or its key is not there.
     """
     data = _read(path, "certificate")
     try:
@@ -172,10 +192,14 @@ def _use_certificate(
 
 def _private_key(data: bytes, path: str) -> crypto.PKey:
     """
-    The key in a PEM file.
+    Return the key in a PEM file, and ask for its passphrase if it has one.
 
-    The user is asked for a passphrase outside of OpenSSL's callback, so that
-    a signal can end the asking.
+    The user is asked outside of OpenSSL's callback, in which an exception of a signal
+    handler would be lost.
+
+    :raises SettingsError: if the passphrase is wrong, or cannot be asked for.
+    :raises crypto.Error: if there is no key.
+    :raises ValueError: if the key is of a type that is not supported.
     """
     asked: list[int] = []
 
@@ -188,7 +212,7 @@ def _private_key(data: bytes, path: str) -> crypto.PKey:
     except (crypto.Error, ValueError):
         if not asked:
             raise
-    passphrase = ask(path)
+    passphrase = ask_passphrase(path)
     try:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, data, passphrase)
     except (crypto.Error, ValueError):

@@ -1,8 +1,8 @@
 """
-Whom a certificate is for: the names in it, and the name that it has to have.
+The names in a certificate, and the name that it has to have (RFC 9525).
 
-RFC 9525, and the common name where the user asks for it.  Names are compared by
-service_identity, which forgives some that should not count.  They do not get there.
+The common name counts only if the user asks for that.  service_identity compares the
+names.  It accepts some malformed names, which are left out before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from twisted_tcpclient.settings import is_ip, read_host, sni
+from twisted_tcpclient.settings import Host, is_ip
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -34,16 +34,16 @@ Identity = DNS_ID | IPAddress_ID
 #: A DNS name or an IP address; in a malformed certificate any text, or a network.
 Name = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
-#: Labels, none of which is empty or too long, and nothing around them: a blank
-#: would keep a name from the name constraints of a CA.
+#: Labels of 1 to 63 characters, without blanks around them: OpenSSL does not find a
+#: name with a blank at its end in an excluded subtree of a CA.
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
 def _identity(name: str) -> Identity:
     """
-    Return the identity for a DNS name or an IP address, as it is.
+    Return the identity for a DNS name or an IP address, which is not converted.
 
-    :raises ValueError: if it is neither.
+    :raises ValueError: if the text is neither.
     """
     if is_ip(name):
         return IPAddress_ID(name)
@@ -55,33 +55,22 @@ def _identity(name: str) -> Identity:
 
 def reference(name: str) -> Identity:
     """
-    The reference identity for what was typed: a dot at the end of a name, and
-    the zone of an address, are for resolvers.
+    Return the identity that the certificate of a host has to have.
 
+    :param name: as typed.  An empty one is an error: it must not mean this machine.
     :raises ValueError: if no certificate can have that name.
     """
-    host = read_host(name)
-    if is_ip(host):
-        return _identity(host.partition("%")[0])
-    return _identity(host.removesuffix("."))
-
-
-def server_name(host: str) -> bytes | None:
-    """
-    Return the name of a host for SNI (RFC 6066, 3), None for an IP address.
-
-    :raises ValueError: if it is neither.
-    """
-    name = sni(host)
-    return None if name is None else name.encode("ascii")
+    if not name:
+        raise ValueError(name)
+    return _identity(Host(name).reference)
 
 
 def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
     """
-    What an extension says, None if there is none.
+    Return the value of an extension, None if the certificate has none of that type.
 
     :raises ValueError: if the extensions cannot be read.
-    :raises x509.DuplicateExtension: if they contradict each other.
+    :raises x509.DuplicateExtension: if an extension is there twice.
     """
     try:
         return certificate.extensions.get_extension_for_class(kind).value
@@ -91,10 +80,10 @@ def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
 
 def alternatives(certificate: x509.Certificate) -> list[Name]:
     """
-    The DNS names and the IP addresses of a certificate.
+    Return the DNS names and the IP addresses in a certificate (subjectAltName).
 
-    :raises ValueError: if they cannot be read.
-    :raises x509.DuplicateExtension: if they are there twice.
+    :raises ValueError: if the extensions cannot be read.
+    :raises x509.DuplicateExtension: if an extension is there twice.
     """
     names = _extension(certificate, x509.SubjectAlternativeName)
     if names is None:
@@ -106,12 +95,12 @@ def alternatives(certificate: x509.Certificate) -> list[Name]:
 
 
 def is_wildcard(name: Name) -> bool:
-    """Whether a name stands for others (RFC 9525, 6.3): ``*.example.org``."""
+    """Return whether a name is a wildcard (RFC 9525, 6.3): ``*.example.org``."""
     return isinstance(name, str) and name.startswith("*.")
 
 
 def _patterns(names: Iterable[Name]) -> Iterator[CertificatePattern]:
-    """The names that make sense; the others are for nobody."""
+    """Yield the well-formed names as service_identity has them."""
     for name in names:
         if isinstance(name, (IPv4Address, IPv6Address)):
             yield IPAddressPattern(name)
@@ -120,8 +109,8 @@ def _patterns(names: Iterable[Name]) -> Iterator[CertificatePattern]:
                 yield DNSPattern.from_bytes(name.encode("ascii"))
 
 
-def match(names: Sequence[Name], identity: Identity) -> bool:
-    """Whether one of the names of a certificate is the one that is looked for."""
+def has_name(names: Sequence[Name], identity: Identity) -> bool:
+    """Return whether one of the names in a certificate matches an identity."""
     try:
         verify_service_identity(list(_patterns(names)), [identity], [])
     except (CertificateError, VerificationError):
@@ -130,7 +119,7 @@ def match(names: Sequence[Name], identity: Identity) -> bool:
 
 
 def has_common_name(certificate: x509.Certificate, identity: Identity) -> bool:
-    """Whether the CN of a certificate, of which there may be one, is that name."""
+    """Return whether a certificate has one common name, which is the identity's."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     try:
         return [_identity(str(cn.value)) for cn in names] == [identity]
@@ -140,10 +129,10 @@ def has_common_name(certificate: x509.Certificate, identity: Identity) -> bool:
 
 def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
     """
-    Whether the name constraints of a CA (RFC 5280, 4.2.1.10) allow a name.
+    Return whether the name constraints of a CA (RFC 5280, 4.2.1.10) allow a name.
 
-    :raises ValueError: if they cannot be read.
-    :raises x509.DuplicateExtension: if they are there twice.
+    :raises ValueError: if the extensions cannot be read.
+    :raises x509.DuplicateExtension: if an extension is there twice.
     """
     constraints = _extension(authority, x509.NameConstraints)
     if constraints is None:
@@ -156,7 +145,7 @@ def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
 def _within(
     subtrees: Iterable[x509.GeneralName] | None, identity: Identity
 ) -> list[bool]:
-    """For each of the subtrees of its kind, whether a name is in it."""
+    """Return, for each subtree of the type of an identity, whether it is in there."""
     if isinstance(identity, IPAddress_ID):
         return [
             identity.ip in network
@@ -165,12 +154,12 @@ def _within(
         ]
     host = identity.hostname.decode("ascii")
     return [
-        _below(host, subtree.value.lower().removeprefix("."))
+        _is_below(host, subtree.value.lower().removeprefix("."))
         for subtree in subtrees or ()
         if isinstance(subtree, x509.DNSName)
     ]
 
 
-def _below(host: str, base: str) -> bool:
-    """Whether a host is a base, or some labels and a base.  All hosts are below ""."""
+def _is_below(host: str, base: str) -> bool:
+    """Return whether a host is in the domain of a base; all are in that of ""."""
     return f".{host}".endswith(f".{base}" if base else "")

@@ -1,5 +1,5 @@
 """
-A passphrase that is asked for on the terminal.
+The question for a passphrase, on the terminal.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ TERMINAL = "/dev/tty"
 _MISSED = 100
 
 
-def ask(path: str) -> bytes:
+def ask_passphrase(path: str) -> bytes:
     """
-    Ask on the terminal, and nowhere else: stdin may be a mail to be sent.
+    Ask for the passphrase of a key on the terminal, as stdin may be data to send.
 
     In the background, job control stops the process until it is continued in the
     foreground.  A signal that ends the process does so as soon as the echo of the
     terminal is restored.
 
-    :param path: of the key, for the prompt and for messages.
+    :param path: the path of the key, for the prompt and for messages.
     :returns: the line that was typed, without its end.
-    :raises SettingsError: if there is no terminal, or nothing can be read there,
-        as in the background of a shell that has gone; or if no line was typed.
+    :raises SettingsError: if there is no terminal, or it cannot be read, as in the
+        background of a shell that has exited; or if no line was typed.
     """
     try:
         terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -40,7 +40,7 @@ def ask(path: str) -> bytes:
         raise _cannot_ask(path, os_reason(error)) from None
     try:
         with _signals_kept() as kept, _silenced(terminal):
-            if _ready(terminal, select.POLLOUT, kept):
+            if _await_ready(terminal, select.POLLOUT, kept):
                 os.write(terminal, f"passphrase for {printable(path)}: ".encode())
             line = _line(terminal, kept)
     except OSError as error:
@@ -55,6 +55,7 @@ def ask(path: str) -> bytes:
 
 
 def _cannot_ask(path: str, why: str) -> SettingsError:
+    """Return the error for a terminal that cannot be opened, read or written."""
     return SettingsError(
         f"the key in {printable(path)} is encrypted, and there is no terminal to ask"
         f" for the passphrase ({TERMINAL}: {why})"
@@ -82,7 +83,7 @@ def _silenced(terminal: int) -> Iterator[None]:
             os.write(terminal, b"\n")
 
 
-def _ready(terminal: int, event: int, kept: list[int]) -> bool:
+def _await_ready(terminal: int, event: int, kept: list[int]) -> bool:
     """Wait until a terminal is ready; return False if a signal has been kept."""
     waiting = select.poll()
     waiting.register(terminal, event)
@@ -98,7 +99,7 @@ def _line(terminal: int, kept: list[int]) -> bytes:
     has been kept.
     """
     line = b""
-    while not line.endswith(b"\n") and _ready(terminal, select.POLLIN, kept):
+    while not line.endswith(b"\n") and _await_ready(terminal, select.POLLIN, kept):
         # EAGAIN: another process has read the input of the terminal first.
         with suppress(BlockingIOError):
             data = os.read(terminal, select.PIPE_BUF)

@@ -1,5 +1,5 @@
 """
-Why TLS has failed, in words for the user.
+The words and the errors for failures of TLS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNKNOWN_CA = "unknown CA, or an intermediate certificate is missing"
 _MALFORMED = "it is malformed"
 _NOT_ITS_NAME = "its CA may not certify that name"
 
-#: Texts of X509_V_ERR numbers, from the names that pyOpenSSL has for them.
+#: Words for X509_V_ERR numbers, by default from pyOpenSSL's names for them.
 _REASONS = {
     code: name.removeprefix("ERR_").lower().replace("_", " ")
     for name, code in vars(_CODES).items()
@@ -76,16 +76,20 @@ _HINTS = {
     "unsupported protocol": ": no common TLS version",
 }
 
-#: How much of what a certificate says is shown in an error, in characters.
+#: The longest text from a certificate that is shown in an error, in characters.
 _NAMED = 200
 
 
-def explain(error: BaseException | None) -> str:
-    """An error of OpenSSL's, or of the connection below it, in a few words."""
+def tls_reason(error: BaseException | None) -> str:
+    """
+    Return why TLS has failed, in a few words.
+
+    :param error: of OpenSSL, or of the connection below TLS.
+    """
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
         reasons = [entry[-1] for entry in error.args[0] if entry[-1]]
         if reasons:
-            # OpenSSL puts the general behind the particular.
+            # OpenSSL queues the cause first, and what failed because of it after that.
             telling = [reason for reason in reasons if reason in _HINTS]
             reason = (telling or reasons)[-1]
             return printable(reason) + _HINTS.get(reason, "")
@@ -96,18 +100,18 @@ def explain(error: BaseException | None) -> str:
 
 
 def broken(error: BaseException | None) -> ConnectionBroken:
-    """The error for a session that has failed."""
-    return ConnectionBroken(f"TLS failed: {explain(error)}")
+    """Return the error for a session that has failed."""
+    return ConnectionBroken(f"TLS failed: {tls_reason(error)}")
 
 
 def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
     """
-    Return the error for a handshake that failed, and not for the certificate.
+    Return the error for a handshake that failed, but not for the certificate.
 
     :param asked: whether the server asked for a client certificate that it did not
         get.
     """
-    told = explain(reason.value)
+    told = tls_reason(reason.value)
     if asked:
         told += f": {NO_CERTIFICATE}"
     return HandshakeFailed(f"TLS handshake failed: {told}")
@@ -116,10 +120,15 @@ def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
 def verification_failed(
     certificate: crypto.X509, code: int, depth: int
 ) -> VerificationFailed:
-    """The error for one of OpenSSL's verdicts."""
+    """
+    Return the error for a fault of a certificate.
+
+    :param code: OpenSSL's X509_V_ERR number of the fault.
+    :param depth: 0 for the server's own certificate.
+    """
     reason = _REASONS.get(code, f"verification error {code}")
     if reason == _UNKNOWN_CA and malformed(certificate):
-        # To OpenSSL nobody can have issued it.
+        # OpenSSL finds no issuer for a certificate that it cannot read.
         reason = _MALFORMED
     name = subject(certificate)
     whose = name if name == UNREADABLE else f"({shortened(name)})"
@@ -129,14 +138,19 @@ def verification_failed(
 
 
 def explain_handshake(reason: Failure) -> TLSFailed:
-    """Why a handshake that was for others to judge has failed, in our words."""
+    """
+    Return the error for a failed handshake of a creator of another package.
+
+    Twisted's creator raises the errors of service_identity.  Of a chain OpenSSL tells
+    no more than that it was not verified.
+    """
     error = reason.value
     if isinstance(error, VerificationError):
-        wanted = [printable(_name(each.mismatched_id)) for each in error.errors]
+        wanted = [printable(_wanted(each.mismatched_id)) for each in error.errors]
         return NameMismatch(f"the certificate is not for {', '.join(wanted)}")
     if isinstance(error, CertificateError):
         return VerificationFailed(f"the certificate is not valid: {error}")
-    if explain(error) == "certificate verify failed":
+    if tls_reason(error) == "certificate verify failed":
         return VerificationFailed(
             "certificate verification failed: unknown CA, or a certificate that is"
             " not valid"
@@ -144,19 +158,19 @@ def explain_handshake(reason: Failure) -> TLSFailed:
     return handshake_failed(reason)
 
 
-def _name(identity: ServiceID) -> str:
-    """What a reference identity is for."""
+def _wanted(identity: ServiceID) -> str:
+    """Return the name or the address in a reference identity."""
     if isinstance(identity, DNS_ID):
         return identity.hostname.decode("ascii")
     return str(getattr(identity, "ip", identity))
 
 
 def shortened(text: str) -> str:
-    """As much of it as fits into an error."""
+    """Return the text, cut if it is too long for an error."""
     return text if len(text) <= _NAMED else f"{text[:_NAMED]}..."
 
 
 def listed(names: Sequence[object]) -> str:
-    """Some of the names of a certificate, to be shown."""
+    """Return some of the names in a certificate, in printable ASCII."""
     known = ", ".join(printable(str(name)) for name in names[:8])
     return shortened(known) or "no name at all"

@@ -1,5 +1,5 @@
 """
-The records of an established session.
+The TLS records of an established session.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Records:
     given the rest of the message.
 
     :ivar ended: why nothing more can be decrypted: EOFError after close_notify,
-        or what is wrong; None before the end.
+        ConnectionBroken after a failure; None before the end.
     :ivar kept: clear text that was given to :meth:`encrypt` and is not encrypted yet.
     """
 
     def __init__(self, connection: SSL.Connection) -> None:
-        """:param connection: one without a socket, its handshake done."""
+        """:param connection: without a socket, and its handshake is over."""
         self._connection = connection
         self._closing = False
         self.ended: Exception | None = None
         self.kept = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """Return the clear text that can be read once these bytes have come."""
+        """Return the clear text that the server's next bytes complete."""
         self._connection.bio_write(data)
         receive = self._connection.recv
         pieces: list[bytes] = []
@@ -50,7 +50,7 @@ class Records:
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            self.ended = self._end(error)
+            self.ended = self._meaning(error)
         if self.kept or self._closing:
             self._catch_up()
         if self.kept and isinstance(self.ended, EOFError):
@@ -59,13 +59,14 @@ class Records:
 
     def encrypt(self, data: bytes) -> bytes:
         """
-        Return the records for clear text; none as long as it is kept.
+        Encrypt clear text, and return the records: none if the text is kept.
 
-        :param data: must be empty while ``kept`` is not, as there is no bound here.
+        :param data: must be empty while ``kept`` is not: there is no bound here on
+            what is kept.
         :raises ConnectionBroken: if TLS has failed.
         """
         try:
-            self._send(data)
+            self._encrypt(data)
         except SSL.Error as error:
             raise broken(error) from None
         return self.pending()
@@ -80,15 +81,15 @@ class Records:
         return self.pending()
 
     def pending(self) -> bytes:
-        """What TLS has to send."""
+        """Return the records that are to be sent."""
         pieces: list[bytes] = []
         with suppress(SSL.WantReadError):
             while not pieces or len(pieces[-1]) == _PENDING:
                 pieces.append(self._connection.bio_read(_PENDING))
         return b"".join(pieces)
 
-    def _end(self, error: SSL.Error) -> Exception:
-        """Return what an error of SSL_read() means."""
+    def _meaning(self, error: SSL.Error) -> Exception:
+        """Return what an error of SSL_read() means for the session."""
         closed = self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN
         # After user_canceled (RFC 8446, 6.1) OpenSSL reports close_notify as
         # SSL_ERROR_SYSCALL.
@@ -98,21 +99,21 @@ class Records:
             return EOFError()
         return broken(error)
 
-    def _send(self, data: bytes) -> None:
-        """Encrypt clear text, or keep it, as SSL_write() has to be repeated then."""
+    def _encrypt(self, data: bytes) -> None:
+        """Encrypt clear text, or keep it until SSL_write() can be repeated."""
         self.kept = data
-        # WantReadError comes before any byte is taken: sendall() reads nothing, so that
-        # no message can begin to come within it.
+        # WantReadError means that no byte was encrypted: sendall() reads no records, so
+        # that the state of OpenSSL does not change within it.
         with suppress(SSL.WantReadError):
             self._connection.sendall(data)
             self.kept = b""
 
     def _catch_up(self) -> None:
-        """Encrypt what was kept, and then close_notify if it is due."""
+        """Encrypt the kept text, and then close_notify if it is due."""
         # decrypt() reports a session that has failed.
         with suppress(SSL.Error):
             if self.kept:
-                self._send(self.kept)
+                self._encrypt(self.kept)
             if self._closing and not self.kept:
                 self._connection.shutdown()
                 self._closing = False

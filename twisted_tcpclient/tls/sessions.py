@@ -1,5 +1,5 @@
 """
-The session of a transport with TLS, whoever has made it.
+The TLS session of a transport, made by this package or by another.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from twisted_tcpclient.tls.certificates import subject
 from twisted_tcpclient.tls.reasons import broken
 
 
-def observe(transport: Any) -> TLSFacts | None:
-    """
-    What is known of the session of a transport with TLS, whoever has made it; None
-    where that is not OpenSSL.
-    """
-    connection = transport.getHandle()
-    if not isinstance(connection, SSL.Connection):
-        return None
-    return observe_session(connection)
+def _openssl(transport: Any) -> SSL.Connection | None:
+    """Return the session of a transport with TLS; None if it is not OpenSSL's."""
+    handle = transport.getHandle()
+    return handle if isinstance(handle, SSL.Connection) else None
 
 
-def observe_session(connection: SSL.Connection) -> TLSFacts:
-    """The same for OpenSSL's end of it."""
-    certificate = connection.get_peer_certificate()
+def tls_facts(transport: Any) -> TLSFacts | None:
+    """Return the facts of a transport with TLS; None if it is not OpenSSL's."""
+    session = _openssl(transport)
+    return None if session is None else session_facts(session)
+
+
+def session_facts(session: SSL.Connection) -> TLSFacts:
+    """Return what is known of an established session."""
+    certificate = session.get_peer_certificate()
     digest = certificate.digest("sha256") if certificate else b""
-    server_name = connection.get_servername()
-    protocol = connection.get_protocol_version_name()
+    server_name = session.get_servername()
+    protocol = session.get_protocol_version_name()
     return TLSFacts(
         protocol=protocol,
         offered=protocol,
-        cipher=connection.get_cipher_name() or "",
+        cipher=session.get_cipher_name() or "",
         server_name=printable(server_name) if server_name else None,
         certificate_hash=(
             f"SHA256:{digest.decode().replace(':', '').lower()}" if digest else None
@@ -46,31 +47,25 @@ def observe_session(connection: SSL.Connection) -> TLSFacts:
 
 
 def is_established(transport: Any) -> bool:
-    """
-    Whether the handshake of a transport with TLS is over, whoever has begun it.
-
-    TLS that is not OpenSSL's is taken for established: there is no way to tell.
-    """
-    connection = transport.getHandle()
-    if not isinstance(connection, SSL.Connection):
-        return True
-    return connection.get_peer_finished() is not None
+    """Return whether the handshake is over; True if the TLS is not OpenSSL's."""
+    session = _openssl(transport)
+    return session is None or session.get_peer_finished() is not None
 
 
 def is_closing(transport: Any) -> bool:
-    """Whether close_notify has been said to the server."""
-    connection = transport.getHandle()
-    if not isinstance(connection, SSL.Connection):
-        return False
-    return bool(connection.get_shutdown() & SSL.SENT_SHUTDOWN)
+    """Return whether close_notify was sent; False if the TLS is not OpenSSL's."""
+    session = _openssl(transport)
+    return session is not None and bool(session.get_shutdown() & SSL.SENT_SHUTDOWN)
 
 
 def is_verified(transport: Any) -> bool:
-    """Whether anyone has judged the certificate on a transport with TLS."""
-    connection = transport.getHandle()
-    if not isinstance(connection, SSL.Connection):
-        return True
-    return connection.get_verify_mode() != SSL.VERIFY_NONE
+    """
+    Return whether the certificate was verified; True if the TLS is not OpenSSL's.
+
+    SSL_VERIFY_NONE means that it was not.
+    """
+    session = _openssl(transport)
+    return session is None or session.get_verify_mode() != SSL.VERIFY_NONE
 
 
 def alert(reason: Failure) -> ConnectionBroken | None:
@@ -80,7 +75,7 @@ def alert(reason: Failure) -> ConnectionBroken | None:
 
 def has_been_closed(transport: Any) -> bool | None:
     """Return whether close_notify has come; None if the TLS is not OpenSSL's."""
-    connection = transport.getHandle()
-    if not isinstance(connection, SSL.Connection):
+    session = _openssl(transport)
+    if session is None:
         return None
-    return bool(connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+    return bool(session.get_shutdown() & SSL.RECEIVED_SHUTDOWN)

@@ -1,4 +1,4 @@
-"""STARTTLS for network block devices (NBD, doc/proto.md)."""
+"""STARTTLS for network block devices (NBD), as in doc/proto.md of NBD."""
 
 from struct import pack, unpack
 
@@ -7,7 +7,7 @@ from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Read the greeting, send STARTTLS, check the reply."""
+    """Hold the dialogue: magic numbers, flags, STARTTLS."""
     greeting = yield Bytes(18)
     if not greeting.startswith(b"NBDMAGICIHAVEOPT"):
         raise BadReply("the server does not speak NBD", greeting)

@@ -1,4 +1,4 @@
-"""The drop-in that announces the dialect "nbd" to twisted_tcpclient."""
+"""The plugin that announces the dialect "nbd"."""
 
 from twisted_tcpclient.plugin import DialectPlugin
 
