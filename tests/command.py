@@ -27,6 +27,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest
 
 from tests import certificates
+from tests.nursery import LARGEST_REQUEST, Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "twisted_tcpclient")
@@ -124,8 +125,57 @@ def finish(process: subprocess.Popen[bytes], data: bytes | None = b"") -> Outcom
 
 
 def run(*arguments: str, data: bytes | None = b"", **how: Any) -> Outcome:
-    """Run the command to its end, with `data` as in `finish`."""
-    return finish(start(*arguments, **how), data)
+    """Run the command to its end; without data, stdin stays open all the time."""
+    stdin = how.get("stdin", subprocess.PIPE)
+    nursery = nursery_for(*arguments, **how)
+    if nursery is None or stdin == subprocess.DEVNULL:
+        return finish(start(*arguments, **how), data)
+    return run_in(nursery, *arguments, data=data, stdin=stdin)
+
+
+#: The nursery of each environment; None after the first run in an environment.
+_NURSERIES: dict[frozenset[tuple[str, str]], Nursery | None] = {}
+_MAKING = threading.Lock()
+
+
+def nursery_for(
+    *arguments: str, env: Mapping[str, str] | None = None, **how: Any
+) -> Nursery | None:
+    """
+    Return the nursery for a run; None if the command has to be started by itself.
+
+    A nursery is made for the second run in an environment, as it costs as much as a
+    run.  It cannot give the command anything but arguments, environment and stdin.
+    """
+    small = sum(map(len, arguments)) <= LARGEST_REQUEST
+    if sys.platform != "linux" or not small or not how.keys() <= {"stdin"}:
+        return None
+    env = environment() if env is None else env
+    key = frozenset(env.items())
+    with _MAKING:
+        if key not in _NURSERIES:
+            return _NURSERIES.setdefault(key)
+        nursery = _NURSERIES[key] = _NURSERIES[key] or Nursery(env)
+        return nursery
+
+
+def run_in(
+    nursery: Nursery,
+    *arguments: str,
+    data: bytes | None = b"",
+    stdin: Any = subprocess.PIPE,
+    patience: float = PATIENCE,
+) -> Outcome:
+    """Run the command to its end, in a process from this nursery."""
+    child = nursery.start(*arguments, stdin=stdin)
+    try:
+        status, out, err = child.communicate(data, patience)
+    except subprocess.TimeoutExpired as hangs:
+        text = (hangs.stderr or b"").decode(errors="replace")
+        raise AssertionError(
+            f"{arguments!r} hangs; it wrote {len(hangs.output)} bytes and {text!r}"
+        ) from None
+    return Outcome(status, out, err.decode())
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -15,10 +15,11 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, Any
 
 from tests import command
-from tests.command import Outcome, kill, start
+from tests.command import Outcome, nursery_for, start
+from tests.nursery import Child
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class _Listener:
 
 def converse(arguments: Iterable[str], pieces: Iterable[Piece]) -> Outcome:
     """Run the command with these pieces on a pipe, and return its outcome."""
-    process = start(*arguments)
+    process = begin(*arguments)
     assert process.stdin and process.stdout
     out = _Listener(process.stdout)
     place = 0
@@ -245,12 +246,20 @@ def recite(arguments: Iterable[str], data: bytes) -> Outcome:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.seek(0)
-        process = start(*arguments, stdin=file)
+        process = begin(*arguments, stdin=file)
         assert process.stdout
         return _outcome(process, _Listener(process.stdout))
 
 
-def _outcome(process: subprocess.Popen[bytes], out: _Listener) -> Outcome:
+def begin(
+    *arguments: str, stdin: Any = subprocess.PIPE
+) -> subprocess.Popen[bytes] | Child:
+    """Start the command, in a nursery where that is possible."""
+    nursery = nursery_for(*arguments)
+    return (nursery.start if nursery else start)(*arguments, stdin=stdin)
+
+
+def _outcome(process: subprocess.Popen[bytes] | Child, out: _Listener) -> Outcome:
     """
     Wait for the end of a command whose stdout is collected, and return its outcome.
     """
@@ -258,7 +267,7 @@ def _outcome(process: subprocess.Popen[bytes], out: _Listener) -> Outcome:
     try:
         status = process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        kill(process)
+        process.kill()
         raise AssertionError(f"{process.args!r} hangs; {out.all()[-200:]!r}") from None
     with process.stderr as err:
         return Outcome(status, out.all(), err.read().decode())

@@ -1,9 +1,11 @@
 """
-Run the tests with trial: ``python -m tests.run [NAME ...]``.
+Run the tests with trial: ``python -m tests.run [-j N] [--versions] [NAME ...]``.
 
 A name is that of a package, module, class or test, as for ``trial``; the default is all
-tests.  The last line counts the tests.  If Debian packages were missing, the lines
-before it name them and the command that installs them.
+tests.  They run in N processes side by side, two for each core by default; with
+``-j 1`` they run in this process, as a debugger needs it.  The last line counts the
+tests.  If Debian packages were missing, the lines before it name them and the command
+that installs them.
 
 With ``CI`` in the environment a skipped test is a failure, as a test that has not run
 shows nothing.
@@ -11,61 +13,75 @@ shows nothing.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
+from twisted.trial.unittest import TestSuite
 
 from tests import packages
+from tests.parallel import Pool, Unit, units
+from tests.reports import Report, total
+
+#: The modules that ``--versions`` leaves out.  They check sources, pages and packaging;
+#: or they measure; or they repeat with real servers and clients, faulty networks and
+#: random input what other tests check with scripted servers.  CI runs them on the
+#: newest set only: where their outcome depends on the versions of Python and Twisted,
+#: that of the other tests does, too.
+INDEPENDENT = (
+    "tests.test_api",
+    "tests.test_attacks",
+    "tests.test_benchmarks",
+    "tests.test_demo",
+    "tests.test_field",
+    "tests.test_handshakes",
+    "tests.test_packaging",
+    "tests.test_real_clients",
+    "tests.test_rules",
+    "tests.test_words",
+    "tests.torture.test_any",
+    "tests.torture.test_attackers",
+    "tests.torture.test_dialogues",
+    "tests.torture.test_names",
+    "tests.torture.test_networks",
+    "tests.torture.test_processes",
+)
+
+#: Processes for each core.  Most tests wait, for servers and for quiet times.
+PER_CORE = 2
 
 
-@dataclass(frozen=True)
-class Tally:
-    """The numbers of tests that passed, failed and were skipped."""
-
-    passed: int
-    failed: int
-    skipped: int
-
-    def __str__(self) -> str:
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
-
-
-def tally(result: Any) -> Tally:
-    """
-    Count the results in trial's reporter.
-
-    An error is a failure, also that of a module that cannot be imported.  A test that
-    is expected to fail and does has passed.
-    """
-    return Tally(
-        passed=result.successes + len(result.expectedFailures),
-        failed=sum(
-            map(len, (result.failures, result.errors, result.unexpectedSuccesses))
-        ),
-        skipped=len(result.skips),
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options: `jobs` and `names`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.run")
+    parser.add_argument(
+        *("-j", "--jobs"),
+        type=int,
+        default=PER_CORE * (os.cpu_count() or 1),
+        help="how many processes; 1 runs the tests in this one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--versions",
+        action="store_true",
+        help="only what may depend on the versions of Python, Twisted and others",
+    )
+    parser.add_argument("names", nargs="*", help="of modules, classes or tests")
+    return parser.parse_args(arguments)
 
 
-def status(counted: Tally, strict: bool) -> int:
-    """
-    Return the exit status.  A run without any test fails.
-
-    :param strict: Whether a skipped test is a failure.
-    """
-    nothing = counted == Tally(0, 0, 0)
-    return int(bool(counted.failed or nothing or (strict and counted.skipped)))
+def load(names: Sequence[str]) -> TestSuite:
+    """Return the tests with these names."""
+    return TestLoader().loadByNames(list(names), recurse=True)
 
 
-def run(names: Sequence[str]) -> Any:
-    """Run the tests with these names; return trial's reporter."""
+def run_here(suite: TestSuite) -> Report:
+    """Run tests in this process, and return their report."""
     with tempfile.TemporaryDirectory(
         prefix="trial-", ignore_cleanup_errors=True
     ) as folder:
@@ -73,7 +89,24 @@ def run(names: Sequence[str]) -> Any:
         runner = TrialRunner(
             TreeReporter, workingDirectory=os.path.join(folder, "work")
         )
-        return runner.run(TestLoader().loadByNames(list(names), recurse=True))
+        return Report.of(runner.run(suite))
+
+
+def run_side_by_side(found: Sequence[Unit], jobs: int) -> Report:
+    """Run tests in several processes, print their reports, and return the sum."""
+    reports = []
+    for report in Pool(found, jobs).run():
+        print(report.progress, end="", flush=True)
+        reports.append(report)
+    for report in filter(lambda each: each.details, reports):
+        print(f"\n{report.details}", flush=True)
+    print()
+    counted = total(reports)
+    lost = sum(len(unit.tests) for unit in found) - counted.ran
+    if lost > 0:
+        print(f"{lost} tests have not run")
+        counted = total((counted, Report(failed=lost)))
+    return counted
 
 
 def advice(reasons: Iterable[str]) -> str:
@@ -105,19 +138,25 @@ def restore_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the tests, print the count, and return the exit status."""
     restore_signals()
-    result = run(names or ["tests"])
-    counted = tally(result)
+    options = parse(arguments)
+    suite = load(options.names or ["tests"])
+    found = units(suite)
+    if options.versions:
+        found = [unit for unit in found if unit.module not in INDEPENDENT]
+        suite = load([name for unit in found for name in unit.tests])
+    jobs = min(options.jobs, len(found))
+    report = run_here(suite) if jobs < 2 else run_side_by_side(found, jobs)
     strict = environ.get("CI", "").lower() not in ("", "0", "false")
-    if strict and counted.skipped:
+    if strict and report.skips:
         print("\nSkipped, which CI does not allow:")
-        for test, reason in result.skips:
-            print(f"  {test.id()}: {reason}")
-    print(advice(str(reason) for _, reason in result.skips), end="")
-    print(counted, flush=True)
-    return status(counted, strict)
+        for test, reason in report.skips:
+            print(f"  {test}: {reason}")
+    print(advice(reason for _, reason in report.skips), end="")
+    print(report, flush=True)
+    return report.status(strict)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ from tests.command import (
     Outcome,
     Peer,
     Server,
+    environment,
     invite,
     listening,
     run,
+    run_in,
     server_context,
 )
-from tests.torture.nursery import Nurseries
+from tests.nursery import Nursery
 from tests.torture.paths import Place
 from tests.torture.resolvers import UNKNOWN, Question, resolver
 from tests.transcripts import Recorders, patient
@@ -246,8 +248,8 @@ def _place() -> Place:
 
 
 @functools.cache
-def _nurseries() -> Nurseries:
-    return Nurseries(_place().call)
+def _nursery() -> Nursery:
+    return Nursery(environment(), _place().call)
 
 
 #: The command with a resolver that gives an address with a zone, as mDNS does.  The C
@@ -360,7 +362,7 @@ class OneReadingTests(SynchronousTestCase):
         """Connect to each of the names."""
         for typed, label in self.TYPED.items():
             with self.serve(prepare) as (seen, server):
-                outcome = _nurseries().run(*words(typed, server.arguments[1]))
+                outcome = run_in(_nursery(), *words(typed, server.arguments[1]))
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""), ascii(typed))
             self.assertEqual(set(seen.asked), {label})
             sni = f"{label}.example".encode()
@@ -401,7 +403,7 @@ class OneReadingTests(SynchronousTestCase):
 
         self.check(tcp, lambda *_: None, secure=False)
         with self.serve(lambda *_: None) as (seen, server):
-            outcome = _nurseries().run("-E", f"tcp:*:{server.arguments[1]}")
+            outcome = run_in(_nursery(), "-E", f"tcp:*:{server.arguments[1]}")
             self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertEqual((seen.asked, server.connections), ([], 0))
 
@@ -411,7 +413,7 @@ class OneReadingTests(SynchronousTestCase):
         typed = "Stra\xdfe.example"
         with self.serve(Peer.secure) as (seen, server):
             words = ("--tls", "-c", ca, "-m", typed, "127.0.0.1", server.arguments[1])
-            outcome = _nurseries().run(*words)
+            outcome = run_in(_nursery(), *words)
         self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
         self.assertEqual((seen.asked, seen.sent), ([], [b"xn--strae-oqa.example"]))
 
@@ -425,7 +427,7 @@ class OneReadingTests(SynchronousTestCase):
         for typed in ("\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021"):
             with self.serve(secure) as (seen, server):
                 words = ("--tls", "-c", ca, typed, server.arguments[1])
-                outcome = _nurseries().run(*words)
+                outcome = run_in(_nursery(), *words)
             self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
             self.assertEqual(seen.asked, [])
 
@@ -437,7 +439,7 @@ class OneReadingTests(SynchronousTestCase):
         typed = "B\xfccher.example"
         with self.serve(Peer.secure) as (_, server):
             port = server.arguments[1]
-            outcome = _nurseries().run("-v", "--tls", "-c", ca, typed, port)
+            outcome = run_in(_nursery(), "-v", "--tls", "-c", ca, typed, port)
         for words in (
             "tcpclient: B\\xfccher.example is read as xn--bcher-kva.example\n",
             f"trying host B\\xfccher.example ip 127.0.0.1 port {port}\n",
@@ -452,7 +454,7 @@ class OneReadingTests(SynchronousTestCase):
         with self.serve(Peer.secure) as (seen, server):
             for typed in ("*", "a b", "a..b", "x" * 64, "\xad", "\uff0a", "\udcff"):
                 for options in ((), ("--tls",)):
-                    outcome = _nurseries().run(*options, typed, server.arguments[1])
+                    outcome = run_in(_nursery(), *options, typed, server.arguments[1])
                     self.assertEqual((outcome.status, outcome.out), (111, b""))
                     words = "name" if options else ": not a valid name"
                     self.assertIn(words, outcome.complaint())

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import textwrap
 import zipfile
 from atexit import register
 from dataclasses import dataclass
@@ -237,73 +236,3 @@ class LowerBoundTests(SynchronousTestCase):
             if "pip install" in line
         )
         self.assertTrue(install.endswith(" --editable '.[test]' Twisted==24.7.0"))
-
-
-class TallyTests(SynchronousTestCase):
-    """``tests.run``: the last line of its output, and its exit status."""
-
-    def tally(self, body: str, status: int, **environ: str) -> list[str]:
-        """
-        Run the tests of a class with this body, and return the lines of the output.
-        """
-        folder = self.folder = Path(self.mktemp())
-        folder.mkdir()
-        sample = "from twisted.trial.unittest import TestCase\n\n"
-        sample += f"class Sample(TestCase):\n{textwrap.indent(body, '    ')}"
-        (folder / "sample.py").write_text(sample)
-        search = os.pathsep.join(map(str, (ROOT, folder.absolute())))
-        run = (sys.executable, "-m", "tests.run", "sample")
-        environ = {"CI": "", "PYTHONPATH": search, **environ}
-        return output(*run, cwd=folder, status=status, **environ).splitlines()
-
-    def test_counted(self) -> None:
-        """
-        Tests are counted by outcome; errors and unexpected successes count as failures.
-        """
-        body = """\
-def test_good(self): pass
-def test_todo(self): self.fail()
-test_todo.todo = "later"
-def test_done(self): pass
-test_done.todo = "done already"
-def test_wrong(self): self.fail()
-def test_error(self): raise OSError
-def test_skipped(self): pass
-test_skipped.skip = "no reason"
-"""
-        lines = self.tally(body, status=1)
-        self.assertEqual(lines[-1], "2 passed, 3 failed, 1 skipped")
-
-    def test_all_good(self) -> None:
-        """The status is 0 if all tests pass."""
-        lines = self.tally("def test_good(self): pass", status=0)
-        self.assertEqual(lines[-1], "1 passed, 0 failed, 0 skipped")
-
-    def test_skip_outside_ci(self) -> None:
-        """A skipped test does not change the status outside CI."""
-        body = "def test_skipped(self): pass\ntest_skipped.skip = 'no reason'"
-        lines = self.tally(body, status=0)
-        self.assertEqual(lines[-1], "0 passed, 0 failed, 1 skipped")
-
-    def test_skip_in_ci(self) -> None:
-        """A skipped test is a failure in CI, and is listed with its reason."""
-        body = "def test_skipped(self): pass\ntest_skipped.skip = 'no reason'"
-        lines = self.tally(body, status=1, CI="true")
-        self.assertEqual(lines[-1], "0 passed, 0 failed, 1 skipped")
-        self.assertIn("  sample.Sample.test_skipped: no reason", lines)
-
-    def test_import_error(self) -> None:
-        """A module that cannot be imported is a failure."""
-        lines = self.tally("import no_such_module", status=1)
-        self.assertEqual(lines[-1], "0 passed, 1 failed, 0 skipped")
-
-    def test_no_tests(self) -> None:
-        """A run without any test is a failure."""
-        lines = self.tally("pass", status=1)
-        self.assertEqual(lines[-1], "0 passed, 0 failed, 0 skipped")
-
-    def test_leaves_nothing(self) -> None:
-        """A run leaves no file of trial or Hypothesis behind."""
-        self.tally("def test_good(self): pass", status=0)
-        left = {path.name for path in self.folder.iterdir()}
-        self.assertEqual(left - {"__pycache__"}, {"sample.py"})

@@ -213,7 +213,9 @@ class UnderTcpclient(TestCase):
         is connected.
         """
         port = yield self.listen(tls)
-        options = ("--tls", "-c", str(shared().ca)) if tls else ()
+        # A server that has said nothing would be told of the end after 15 s.
+        secure = ("--tls", "-c", str(shared().ca), "--shutdown", "now")
+        options = secure if tls else ()
         running = self.run_under(
             (*TCPCLIENT, "-R", "-H", *options, "127.0.0.1", str(port)), program
         )

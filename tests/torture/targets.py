@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -22,14 +23,16 @@ from twisted.python.usage import UsageError
 from tests.certificates import shared
 from tests.torture import der, scripts
 from tests.torture.hostile import said_in_good_order
-from tests.transcripts import DOMAIN, GOOD, Exchange
+from tests.transcripts import DOMAIN, GOOD, HOST, Exchange
 from twisted_tcpclient import dialects
 from twisted_tcpclient.command.options import Options
+from twisted_tcpclient.dialects import Dialogue, Parameters, Send, find
+from twisted_tcpclient.dialogue import Conversation, State
 from twisted_tcpclient.errors import InjectedData, NegotiationFailed, SettingsError
 from twisted_tcpclient.facts import Facts, TLSFacts, environment
 from twisted_tcpclient.names.reverse import Ident, parse_ident
 from twisted_tcpclient.settings import Settings
-from twisted_tcpclient.stages.negotiation import negotiated
+from twisted_tcpclient.stages.negotiation import client_name, negotiated
 from twisted_tcpclient.strings import STARTTLSParser, TCPClientParser, UCSPIParser
 from twisted_tcpclient.testing import Segment, join_turns, parse_transcript
 from twisted_tcpclient.text import printable
@@ -44,6 +47,9 @@ LINE = re.compile("[ -~]+")
 
 
 # Dialogues.
+
+#: The tag of a client whose random bytes are zeros.
+TAG = b"0" * 12
 
 #: What separates the turns of a server.
 TURN = b"--\n"
@@ -64,6 +70,11 @@ class Monologue:
         if dialect not in names:
             dialect = names[sum(name) % len(names)]
         return cls(dialect, tuple(rest.split(TURN)))
+
+    def spoken(self) -> Iterator[bytes]:
+        """Yield the turns, with the tag of the client where it belongs."""
+        for turn in self.turns:
+            yield turn.replace(b"{tag}", TAG)
 
     def serialize(self) -> bytes:
         """Write it so."""
@@ -90,50 +101,77 @@ def segments(data: bytes, stride: int) -> Iterator[tuple[bytes, bytes]]:
         yield data[place : place + stride], data[place + stride :]
 
 
-#: What a server may have said, unread, before a client sends its last words but
-#: one or its last: the dialects in which it may be anything.
-UNASKED = {
-    "imap": rb"(\*[^\n]*\n)*(\*[^\n]*)?",
-    "xmpp": rb"[ \t\r\n]*",
-    "xmpp-server": rb"[ \t\r\n]*",
-    "telnet": rb"(?s)(?!.*\xff\xfa\x2e).*",
-}
-
-
-def hold(monologue: Monologue, stride: int) -> tuple[Result, Result | None]:
-    """
-    Hold a dialogue in segments of a length.
-
-    :returns: how it has ended; and how it has to end where each turn comes in one
-        segment, if that makes a difference: because the server did not wait.
-    """
+def hold(monologue: Monologue, stride: int) -> Result:
+    """Hold a dialogue in segments of a length, and return how it has ended."""
     with patch.object(dialects, "urandom", bytes):
         talk = Exchange(
             lambda tcp, clock: negotiated(monologue.dialect, tcp, clock, host=DOMAIN)
         )
-    early = None
-    for turn in monologue.turns:
-        if not talk.undecided:
-            break
-        said, data = talk.transport.value(), turn.replace(b"{tag}", b"0" * 12)
-        for piece, rest in segments(data, stride):
+    for turn in monologue.spoken():
+        for piece, _ in segments(turn, stride):
             if talk.undecided:
                 talk.hear(piece)
-            if rest and early is None:
-                early = overtaken(monologue.dialect, talk, said, rest)
-    return finished(talk), early
+    return finished(talk)
 
 
-def overtaken(dialect: str, talk: Exchange, said: bytes, rest: bytes) -> Result | None:
-    """What has to become of a server that has more to say now, if that is an error."""
-    unasked = UNASKED.get(dialect, b"")
-    if talk.transport.value() != said and not re.fullmatch(unasked, rest):
-        when = "before it was asked"
-    elif talk.result is not None:
-        when = "in clear after agreeing to TLS"
-    else:
-        return None
-    return Result(False, InjectedData, f"the server sent data {when}", said)
+def recorded(dialogue: Dialogue, sends: list[Send]) -> Dialogue:
+    """Yield the steps of a dialogue, and append each Send to `sends`."""
+    answer = None
+    with suppress(StopIteration):
+        while True:
+            step = next(dialogue) if answer is None else dialogue.send(answer)
+            if isinstance(step, Send):
+                sends.append(step)
+            answer = yield step
+
+
+def predict(monologue: Monologue, stride: int) -> Result:
+    """
+    Return how a dialogue ends in segments of a length, by the rule for unread bytes.
+
+    The engine gets one byte at a time, so that no byte is ever unread.  In longer
+    segments the dialogue ends in the same way, unless the rest of a segment does not
+    match `Send.unasked` when the client sends, or follows the server's agreement.
+    """
+    sends: list[Send] = []
+    parameters = Parameters(client_name(HOST), DOMAIN, TAG)
+    begin = find(monologue.dialect).dialogue
+    engine = Conversation(lambda: recorded(begin(parameters), sends), monologue.dialect)
+    clear = engine.start()
+    for turn in monologue.spoken():
+        for place in range(len(turn)):
+            if engine.error or agreed(engine):
+                break
+            sends.clear()
+            said = engine.receive(turn[place : place + 1])
+            unread = turn[place + 1 : (place // stride + 1) * stride]
+            if unread and (early := sent_early(sends, unread, clear)):
+                return early
+            if unread and agreed(engine):
+                return injected("in clear after agreeing to TLS", clear)
+            clear += said
+    error = type(engine.error) if engine.error else None
+    words = str(engine.error or "").partition(": ")[0]
+    return Result(agreed(engine), error, words, clear)
+
+
+def agreed(engine: Conversation) -> bool:
+    """Return whether the dialogue has ended in success."""
+    return engine.state is State.DONE
+
+
+def sent_early(sends: list[Send], unread: bytes, clear: bytes) -> Result | None:
+    """Return the failure if these bytes must not be unread when the client sends."""
+    for send in sends:
+        if not (send.unasked and send.unasked.fullmatch(unread)):
+            return injected("before it was asked", clear)
+        clear += send.data
+    return None
+
+
+def injected(when: str, clear: bytes) -> Result:
+    """Return the end of a dialogue that fails because of unread bytes."""
+    return Result(False, InjectedData, f"the server sent data {when}", clear)
 
 
 def finished(talk: Exchange) -> Result:
@@ -156,40 +194,20 @@ def finished(talk: Exchange) -> Result:
     return Result(talk.result is not None, None, "", clear)
 
 
-def alike(monologue: Monologue, one: Result, other: Result) -> bool:
-    """
-    Tell whether two ends are the same.
-
-    Where a server may say something unasked, what is wrong with the rest of it can be
-    found before or after it is read: then the errors may differ.
-    """
-    failed = one.error is not None and other.error is not None
-    return one == other or (monologue.dialect in UNASKED and failed)
-
-
 def dialogue(data: bytes) -> None:
     """
-    Whatever a server says ends in agreement, in a known error or in waiting: in the
-    same, however it is cut into segments, as long as the server waits for its turn.
-    If it does not, longer segments end as the longest or as the shortest.
+    Whatever a server says ends in agreement, in a known error or in waiting; and in
+    segments of any length it ends as the rule for unread bytes has it.
     """
     monologue = Monologue.parse(data)
-    whole, _ = hold(monologue, 1 << 20)
-    assert said_in_good_order(monologue.dialect, whole.clear), whole.clear
-    if whole.agreed:
-        asked = [
-            said
-            for said in parse_transcript(GOOD[monologue.dialect])
-            if not said.by_server
-        ]
-        last = asked[-1].tagged(b"0" * 12)
-        assert whole.clear.endswith(last), whole.clear
-    dripped, early = hold(monologue, 1)
-    ends = [dripped] if early is None else [early, dripped]
-    assert any(alike(monologue, whole, each) for each in ends), (whole, ends)
-    cut, _ = hold(monologue, 7)
-    unasked = cut.error is InjectedData
-    assert unasked or any(alike(monologue, cut, each) for each in (whole, dripped)), cut
+    for stride in (1, 7, 1 << 20):
+        end, predicted = hold(monologue, stride), predict(monologue, stride)
+        assert end == predicted, (stride, end, predicted)
+        assert said_in_good_order(monologue.dialect, end.clear), end.clear
+        if end.agreed:
+            whole = parse_transcript(GOOD[monologue.dialect])
+            last = [said for said in whole if not said.by_server][-1]
+            assert end.clear.endswith(last.tagged(TAG)), end.clear
 
 
 def dialogue_seeds() -> Iterator[bytes]:

@@ -40,7 +40,7 @@ from tests.certificates import (
     save_revocations,
     self_signed,
 )
-from tests.command import Outcome, run, serving, together
+from tests.command import AT_ONCE, Outcome, run, serving, together
 from tests.torture import share
 from tests.torture.openssl import verifies
 from tests.torture.sessions import (
@@ -720,7 +720,14 @@ class CommandTests(Matrix):
         tls = context(case.shown, version=case.version or naming.version)
         with serving(meeting(way, tls)) as server:
             port = str(server.address[1])
-            options = ["-4", *way.options, *self.options(case), *naming.options]
+            # The server says nothing, and would be told of the end after 15 s.
+            options = [
+                "-4",
+                *AT_ONCE,
+                *way.options,
+                *self.options(case),
+                *naming.options,
+            ]
             outcome = run(*options, naming.host, port, data=b"secret\r\n")
             seen: Seen = server.result()
         if case.reason:

@@ -23,13 +23,15 @@ from tests.command import (
     Kind,
     Outcome,
     Peer,
+    environment,
     listening,
+    run_in,
     together,
 )
+from tests.nursery import Nursery
 from tests.test_client_mode import noise, same
 from tests.test_prog import QUICK, python
 from tests.torture import WHOLE, paths, share
-from tests.torture.nursery import Nurseries
 from tests.torture.paths import (
     FAR,
     Path,
@@ -115,14 +117,14 @@ MODES = (
 )
 
 
-def nurseries(mtu: int = 1500) -> Nurseries:
-    """Return the nurseries at the near end of a path."""
+def nursery(mtu: int = 1500) -> Nursery:
+    """Return the nursery at the near end of a path."""
     return _made(path(mtu))
 
 
 @functools.cache
-def _made(way: Path) -> Nurseries:
-    return Nurseries(way.near.call)
+def _made(way: Path) -> Nursery:
+    return Nursery(environment(), way.near.call)
 
 
 @dataclass
@@ -165,7 +167,7 @@ class Transfers(SynchronousTestCase):
         Make the path now, since `functools.cache` does not keep two threads from making
         two.
         """
-        nurseries()
+        nursery()
 
     def transfer(
         self,
@@ -190,7 +192,7 @@ class Transfers(SynchronousTestCase):
             port = int(server.arguments[1])
             words = (*self.options(mode), *options, *server.arguments, *mode.prog)
             with way.treating(port, treatment, host):
-                outcome = nurseries(mtu).run(*words, data=up)
+                outcome = run_in(nursery(mtu), *words, data=up)
             if outcome.status == 0:
                 server.result()
             far.give_up()
@@ -260,7 +262,7 @@ class WeatherTests(Transfers):
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 
         for mtu in (296, 576, 1280)[: share(1, 3)]:
-            nurseries(mtu)
+            nursery(mtu)
             together({m.name: functools.partial(check, m, mtu) for m in MODES}, WORKERS)
 
     def test_pause(self) -> None:
@@ -424,7 +426,7 @@ class FamilyTests(Transfers):
             self.dual(hello) as (name, port),
             path().treating(int(port), treatment, *FAR),
         ):
-            return nurseries().run(*options, name, port)
+            return run_in(nursery(), *options, name, port)
 
     def test_one_is_dead(self) -> None:
         """If one address is silent or refuses, the other is used, in either order."""
@@ -463,7 +465,7 @@ class FamilyTests(Transfers):
             def both(packet: paths.Packet) -> paths.Fate:
                 return broken(0)(packet) if packet.is_ipv6 else []
 
-            outcome = self.connect(both, "-T", "5")
+            outcome = self.connect(both, "-T", "3")
             warning, fatal = outcome.err.splitlines()
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertIn(f"{FAR[1]} port", warning)
@@ -493,9 +495,9 @@ def _island() -> Place:
 
 
 @functools.cache
-def islanders() -> Nurseries:
-    """Return the nurseries on the island."""
-    return Nurseries(_island().call)
+def islanders() -> Nursery:
+    """Return the nursery on the island."""
+    return Nursery(environment(), _island().call)
 
 
 class Islands(SynchronousTestCase):
@@ -504,13 +506,13 @@ class Islands(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        """Make the island and its nurseries."""
+        """Make the island and its nursery."""
         self.place = _island()
         islanders()
 
     def session(self, *arguments: str) -> Outcome:
-        """Run the command; fail if it takes longer than `SOON`."""
-        return islanders().run(*arguments)
+        """Run the command to its end."""
+        return run_in(islanders(), *arguments)
 
     def lines(self, outcome: Outcome) -> list[str]:
         """

@@ -38,12 +38,14 @@ from tests.command import (
     every,
     finish,
     run,
+    run_in,
     serving,
     start,
     terminal,
     together,
     trusting,
 )
+from tests.nursery import Nursery
 from tests.test_client_mode import MIB, noise, running
 from tests.test_command import mute
 from tests.test_many import (
@@ -54,7 +56,6 @@ from tests.test_many import (
 )
 from tests.test_prog import QUICK, python, sh, state, until
 from tests.torture import share
-from tests.torture.nursery import Nurseries
 from tests.torture.paths import Place
 from tests.torture.resolvers import Answers, Question, resolver
 from twisted_tcpclient.command.inheritance import inherited
@@ -928,7 +929,7 @@ class SurroundingsTests(SynchronousTestCase):
         lines.
         """
         # The island has only a loopback, and no name server runs.
-        nurseries = Nurseries(_island().call)
+        nursery = Nursery(environment(), _island().call)
 
         def word(dice: Random) -> str:
             size = dice.choice((0, 1, 2, 5, 30, 300))
@@ -949,7 +950,7 @@ class SurroundingsTests(SynchronousTestCase):
             # The last time limits count.
             words += ["-T", "1", "-a", "1", "-t", "1"]
             words += [word(dice) for _ in range(dice.randrange(4))]
-            outcome = nurseries.run(*words)
+            outcome = run_in(nursery, *words)
             self.assertIn(outcome.status, (0, 100, 111), words)
             self.assertNotIn("Traceback", outcome.err, words)
             for line in outcome.err.splitlines():
