@@ -28,12 +28,12 @@ from tests.certificates import shared
 from tests.command import (
     Cut,
     Peer,
-    run,
     server_context,
     serving,
     together,
     trusting,
 )
+from tests.test_command import nurseries
 from tests.torture import every, scripts, share
 from tests.torture.der import name, rewritten
 from tests.torture.hostile import (
@@ -333,20 +333,9 @@ class SocketTests(TestCase):
         """The client gives up on data that never ends."""
         return self.attack([*scripts.endless()][every(5)])
 
-    def test_stopped(self) -> Deferred[None]:
-        """The client reports FIN and RST after each step of the dialogue."""
-        return self.attack(steps(Ending.FIN, Ending.RST)[every(2)])
-
     def test_silent(self) -> Deferred[None]:
         """The client gives up on a silent server when the time of -a has passed."""
         return self.attack(steps(Ending.WAIT)[every(6)], idle=0.1)
-
-    def test_alerts(self) -> Deferred[None]:
-        """
-        The client treats alerts in clear as an error, before TLS and instead of a
-        ServerHello.
-        """
-        return self.attack([*scripts.alerts()][every(41, 5)])
 
 
 class CommandTests(SynchronousTestCase):
@@ -368,7 +357,8 @@ class CommandTests(SynchronousTestCase):
             command = ("touch", os.fspath(touched)) if prog else ()
             options = ("-RHl0", "-m", DOMAIN, "-s", script.dialect, *trusting())
             with serving(on_socket(script), *options) as server:
-                left = run(*server.arguments, *command, data=b"secret\r\n")
+                words = (*server.arguments, *command)
+                left = nurseries().run(*words, data=b"secret\r\n")
                 host, port = server.address
                 outcome = Outcome(
                     left.status,
@@ -441,8 +431,9 @@ class OddCertificateTests(SynchronousTestCase):
                 peer.finish()
 
         with serving(greet, "--tls", *trusting()) as server:
-            verified = run("-v", *server.arguments)
-            trusted = run("-vkRHl0", *server.arguments, "sh", "-c", "env; cat <&6")
+            verified = nurseries().run("-v", *server.arguments)
+            prog = ("sh", "-c", "env; cat <&6")
+            trusted = nurseries().run("-vkRHl0", *server.arguments, *prog)
         self.assertEqual((verified.status, verified.out), (111, b""))
         self.assertEqual((trusted.status, trusted.out[-7:]), (0, b"hello\r\n"))
         for line in (*verified.err.splitlines(), *trusted.err.splitlines()):
