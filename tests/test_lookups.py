@@ -141,64 +141,11 @@ class LookupTests(SynchronousTestCase):
 class ConnectTests(SynchronousTestCase):
     """Connections to names with several addresses, and to addresses with zones."""
 
-    def test_several(self) -> None:
-        """If no address of a name answers, each one is reported."""
-        outcome = inside("many.example.test", "9")
-        lines = outcome.err.splitlines()
-        self.assertEqual((outcome.status, outcome.out), (111, b""))
-        self.assertEqual(
-            {line.partition(" host ")[2] for line in lines},
-            {
-                f"many.example.test ip {ip} port 9: connection refused"
-                for ip in ("127.0.0.7", "127.0.0.8", "::1")
-            },
-        )
-        self.assertEqual(
-            [line.split(": ")[1] for line in lines], ["warning", "warning", "fatal"]
-        )
-
-    def test_one_of_several(self) -> None:
-        """If only one address of a name answers, the command connects to it."""
-        network = servers.network()
-
-        def check(name: str, host: str) -> None:
-            server = servers.tcpserver("echo", "hello", host=host, inside=network)
-            outcome = inside(name, str(server.port))
-            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-
-        for name, host in (
-            ("many.example.test", "127.0.0.8"),
-            # The other address neither answers nor refuses.
-            ("racing.example.test", "127.0.0.5"),
-        ):
-            check(name, host)
-
-    def test_silent(self) -> None:
-        """An address that never answers is given up after the time of -T."""
-        outcome = inside("-T", "1", "silent.example.test", "25")
-        self.assertEqual((outcome.status, outcome.out), (111, b""))
-        self.assertEqual(
-            outcome.complaint(),
-            "unable to connect to host silent.example.test ip 192.0.2.1 port 25:"
-            " timed out",
-        )
-
     def test_local_port(self) -> None:
         """With a fixed local port (-p) all addresses are tried, one after the other."""
         outcome = inside("-p", "4711", "many.example.test", "9")
         self.assertEqual(outcome.status, 111)
         self.assertEqual(outcome.err.count("connection refused"), 3, outcome.err)
-
-    def test_temporary(self) -> None:
-        """
-        A look-up without an answer is a temporary error; an unknown name is a definite
-        one.
-        """
-        stalled = inside("-T", "1", "stalled.example.test", "25")
-        self.assertIn("temporarily unable to figure out", stalled.complaint())
-        unknown = inside("unknown.example.test", "25")
-        self.assertEqual(unknown.complaint(), "no IP address for unknown.example.test")
-        self.assertEqual((stalled.status, unknown.status), (111, 111))
 
     def test_zone(self) -> None:
         """

@@ -455,22 +455,6 @@ class FamilyTests(Transfers):
             said = f"hello from {address}".encode()
             self.assertEqual(self.connect(passed), Outcome(0, said, ""))
 
-    def test_both_are_dead(self) -> None:
-        """If both addresses fail, each is reported with its reason, within -T."""
-        for first in (4, 6):
-            self.first(first)
-
-            def both(packet: paths.Packet) -> paths.Fate:
-                return broken(0)(packet) if packet.is_ipv6 else []
-
-            outcome = self.connect(both, "-T", "5")
-            warning, fatal = outcome.err.splitlines()
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn(f"{FAR[1]} port", warning)
-            self.assertTrue(warning.endswith("connection refused"), warning)
-            self.assertIn(f"{FAR[0]} port", fatal)
-            self.assertTrue(fatal.endswith("timed out"), fatal)
-
 
 @functools.cache
 def _names(hosts: str) -> Any:
