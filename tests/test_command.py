@@ -47,9 +47,13 @@ QUICK = ("-RHl0",)
 
 
 @functools.cache
-def nurseries() -> Nurseries:
-    """Return processes that run the command without the time of its imports."""
+def _nurseries() -> Nurseries:
     return Nurseries(lambda function, *words, **how: function(*words, **how))
+
+
+def forked(*arguments: str, data: bytes = b"") -> Outcome:
+    """Run the command in a child of a process that has made its imports already."""
+    return _nurseries().run(*arguments, data=data)
 
 
 def one_port(*hosts: str) -> list[socket.socket]:
@@ -143,7 +147,7 @@ class UsageTests(SynchronousTestCase):
         }
 
         for words, arguments in wrong.items():
-            outcome = nurseries().run(*arguments)
+            outcome = forked(*arguments)
             self.assertIn(words, outcome.complaint())
             self.assertEqual((outcome.status, outcome.out), (100, b""))
 
@@ -174,7 +178,7 @@ class FailureTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """The message about a refused connection has the address and the port."""
         with refusing() as port:
-            outcome = run("127.0.0.1", port)
+            outcome = forked("127.0.0.1", port)
         place = f"127.0.0.1 port {port}"
         self.check(outcome, f"unable to connect to {place}: connection refused")
 
@@ -182,7 +186,7 @@ class FailureTests(SynchronousTestCase):
         """If all addresses refuse, the command prints one line for each of them."""
         both_loopbacks()
         with refusing("127.0.0.1", "::1") as port:
-            outcome = run("0", port)
+            outcome = forked("0", port)
         self.assertEqual(
             outcome.err.splitlines(),
             [
@@ -211,14 +215,14 @@ class FailureTests(SynchronousTestCase):
             ),
         }
         for words, arguments in expected.items():
-            self.check(nurseries().run(*arguments), words)
+            self.check(forked(*arguments), words)
 
     def test_unknown_name(self) -> None:
         """
         If a name does not exist the command fails with the name in the message, which
         also allows for a DNS that is out of order.
         """
-        outcome = run("nonexistent.invalid", "25")
+        outcome = forked("nonexistent.invalid", "25")
         self.assertEqual((outcome.status, outcome.out), (111, b""))
         self.assertIn("IP address for nonexistent.invalid", outcome.complaint())
 
@@ -230,10 +234,10 @@ class FailureTests(SynchronousTestCase):
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/s"
             what = f"unable to connect to socket {path}"
-            self.check(run(path), f"{what}: file does not exist")
+            self.check(forked(path), f"{what}: file does not exist")
             with socket.socket(socket.AF_UNIX) as bound:
                 bound.bind(path)
-                self.check(run(path), f"{what}: connection refused")
+                self.check(forked(path), f"{what}: connection refused")
 
     def test_local_address(self) -> None:
         """
@@ -245,7 +249,7 @@ class FailureTests(SynchronousTestCase):
             ways.append(("fe80::1%nosuch0", "::1"))
         for local, host in ways:
             with refusing() as port:
-                outcome = run("-i", local, host, port)
+                outcome = forked("-i", local, host, port)
             self.assertIn(
                 "unable to bind socket: address not available", outcome.complaint()
             )
@@ -254,7 +258,7 @@ class FailureTests(SynchronousTestCase):
     def test_local_port(self) -> None:
         """The command fails if the port of -p is in use."""
         with serving(greet) as server, refusing() as taken:
-            outcome = run("-p", taken, "-i", "127.0.0.1", *server.arguments)
+            outcome = forked("-p", taken, "-i", "127.0.0.1", *server.arguments)
         self.assertIn(
             "unable to bind socket: address already used", outcome.complaint()
         )
@@ -265,7 +269,7 @@ class FailureTests(SynchronousTestCase):
         The command gives up an address that does not answer after the seconds of -T.
         """
         with mute() as port:
-            outcome = run("-T", "1", "127.0.0.1", port)
+            outcome = forked("-T", "1", "127.0.0.1", port)
         self.check(outcome, f"unable to connect to 127.0.0.1 port {port}: timed out")
 
     def test_unusable_files(self) -> None:
@@ -290,7 +294,7 @@ class FailureTests(SynchronousTestCase):
                 for words, option in expected.items():
                     path = missing if "missing" in words else empty
                     arguments = ("--tls", option, path, *server.arguments)
-                    self.check(nurseries().run(*arguments), words)
+                    self.check(forked(*arguments), words)
                 self.assertEqual(server.connections, 0)
 
     def test_closed_directories(self) -> None:
@@ -355,14 +359,14 @@ class FailureTests(SynchronousTestCase):
             }
             with serving(greet) as server:
                 for words, prog in expected.items():
-                    self.check(nurseries().run(*server.arguments, prog), words)
+                    self.check(forked(*server.arguments, prog), words)
                 self.assertEqual(server.connections, 0)
 
     def test_quiet(self) -> None:
         """With -q the command prints nothing; a later -Q makes it print again."""
         with refusing() as port:
-            quiet = run("-q", "127.0.0.1", port)
-            loud = run("-q", "-Q", "127.0.0.1", port)
+            quiet = forked("-q", "127.0.0.1", port)
+            loud = forked("-q", "-Q", "127.0.0.1", port)
         self.assertEqual((quiet.status, quiet.err), (111, ""))
         self.assertIn("connection refused", loud.complaint())
 
@@ -373,7 +377,7 @@ class ProgressTests(SynchronousTestCase):
     def test_plain(self) -> None:
         """A connection in clear is announced as such, with address and port."""
         with serving(greet) as server:
-            outcome = run("-v", *server.arguments)
+            outcome = forked("-v", *server.arguments)
         place = f"127.0.0.1 port {server.address[1]}"
         self.assertEqual(
             outcome.err.splitlines()[:3],
@@ -389,7 +393,7 @@ class ProgressTests(SynchronousTestCase):
         """A name is announced with the address that was found for it."""
         with serving(greet) as server:
             port = str(server.address[1])
-            outcome = run("-v4", "localhost", port)
+            outcome = forked("-v4", "localhost", port)
         self.assertIn(
             f"tcpclient: trying host localhost ip 127.0.0.1 port {port}",
             outcome.err.splitlines(),
@@ -398,7 +402,7 @@ class ProgressTests(SynchronousTestCase):
     def test_unix(self) -> None:
         """A UNIX socket is announced by its path."""
         with UNIX.serve(greet) as server:
-            outcome = run("-v", *server.arguments)
+            outcome = forked("-v", *server.arguments)
         self.assertIn(
             f"tcpclient: connected to socket {server.address}",
             outcome.err.splitlines(),
@@ -411,7 +415,7 @@ class ProgressTests(SynchronousTestCase):
         """
         client = str(certificates.shared().client)
         with TLS.serve(greet) as server:
-            outcome = run("-v", "-n", client, *server.arguments)
+            outcome = forked("-v", "-n", client, *server.arguments)
         lines = outcome.err.splitlines()
         self.assertEqual(lines[0], f"tcpclient: using certificate {client}")
         self.assertIn(
@@ -423,7 +427,7 @@ class ProgressTests(SynchronousTestCase):
     def test_insecure(self) -> None:
         """With -k the certificate is not verified, and a warning says so without -v."""
         with Kind("insecure", lambda: (), Peer.secure).serve(greet) as server:
-            outcome = run("-k", "--tls", *server.arguments)
+            outcome = forked("-k", "--tls", *server.arguments)
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
         self.assertIn("tcpclient: warning: the server's certificate", outcome.err)
         self.assertEqual(outcome.err.count("\n"), 1)
@@ -437,7 +441,7 @@ class HostTests(SynchronousTestCase):
         with serving(greet, host=listen) as server:
             port = str(server.address[1])
             words = (port if word == "PORT" else word for word in arguments)
-            return nurseries().run(*words)
+            return forked(*words)
 
     def check(self, *arguments: str, listen: str = "127.0.0.1") -> None:
         """Check that a server on one address is reached, with no message."""
@@ -488,7 +492,7 @@ class HostTests(SynchronousTestCase):
             with other, held:
                 other.listen()
                 port = str(other.getsockname()[1])
-                complaint = run(option, "0", port).complaint()
+                complaint = forked(option, "0", port).complaint()
             self.assertIn(f"host 0 ip {tried} port {port}: ", complaint)
 
     def test_last_option(self) -> None:
@@ -501,7 +505,7 @@ class HostTests(SynchronousTestCase):
             port = socket.getservbyname("tcpmux", "tcp")
         except OSError:
             raise Missing("/etc/services", "netbase") from None
-        self.assertIn(f" port {port}: ", run("127.0.0.1", "tcpmux").complaint())
+        self.assertIn(f" port {port}: ", forked("127.0.0.1", "tcpmux").complaint())
 
     def test_paths(self) -> None:
         """A HOST with a slash is the path of a UNIX socket, absolute or relative."""
@@ -524,7 +528,7 @@ class HostTests(SynchronousTestCase):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"\0{name}")
         with listening(listener, greet):
-            self.assertEqual(run(f"@{name}"), Outcome(0, b"hello\n", ""))
+            self.assertEqual(forked(f"@{name}"), Outcome(0, b"hello\n", ""))
 
     def test_second_address(self) -> None:
         """
@@ -535,7 +539,7 @@ class HostTests(SynchronousTestCase):
         listener, held = one_port("127.0.0.1", "::1")
         with held, listening(listener, greet) as server:
             port = str(server.address[1])
-            outcome = run("-v", "0", port)
+            outcome = forked("-v", "0", port)
         self.assertEqual((outcome.status, outcome.out), (0, b"hello\n"))
         self.assertEqual(
             outcome.err.splitlines()[1:4],
@@ -555,7 +559,7 @@ class SocketTests(SynchronousTestCase):
         with refusing("127.0.0.2") as port:
             pass
         with serving(greet) as server:
-            run("-i", "127.0.0.2", "-p", port, *server.arguments)
+            forked("-i", "127.0.0.2", "-p", port, *server.arguments)
             self.assertEqual(server.result(), ("127.0.0.2", int(port)))
 
     def option(self, code: str, *options: str) -> bytes:
@@ -563,7 +567,7 @@ class SocketTests(SynchronousTestCase):
         script = f"import socket; s = socket.socket(fileno=6); print({code})"
         with serving(greet) as server:
             arguments = (*QUICK, *options, *server.arguments)
-            outcome = run(*arguments, sys.executable, "-c", script)
+            outcome = forked(*arguments, sys.executable, "-c", script)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         return outcome.out.strip()
 
@@ -579,7 +583,7 @@ class SocketTests(SynchronousTestCase):
         code = "s.getsockopt(socket.SOL_SOCKET, 25, 16).rstrip(bytes(1)).decode()"
         self.assertEqual(self.option(code, "-I", "lo"), b"lo")
         with serving(greet) as server:
-            outcome = run("-I", "nosuch0", *server.arguments)
+            outcome = forked("-I", "nosuch0", *server.arguments)
         self.assertIn(
             "unable to bind to interface nosuch0: no such device", outcome.complaint()
         )
@@ -745,7 +749,7 @@ class ShapeTests(SynchronousTestCase):
         )
 
         for arguments in strange:
-            outcome = nurseries().run(*arguments)
+            outcome = forked(*arguments)
             self.assertIn(outcome.status, (100, 111))
             outcome.complaint()
 

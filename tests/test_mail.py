@@ -30,7 +30,7 @@ from tests.command import (
     together,
     trusting,
 )
-from tests.test_command import nurseries
+from tests.test_command import forked
 from tests.test_prog import QUICK
 
 #: A prog: for each argument, sends the part before "|" as a line, then reads up to a
@@ -107,7 +107,7 @@ class ClientModeTests(SynchronousTestCase):
         def check(protocol: str, port: int) -> None:
             data, _ = FAREWELLS[protocol]
             arguments = ("-s", protocol, *trusting(), "localhost", str(port))
-            self.check(protocol, nurseries().run(*arguments, data=data), False)
+            self.check(protocol, forked(*arguments, data=data), False)
 
         together(
             {
@@ -122,7 +122,7 @@ class ClientModeTests(SynchronousTestCase):
         def check(protocol: str, port: int) -> None:
             data, _ = FAREWELLS[protocol]
             arguments = ("--tls", *trusting(), "localhost", str(port))
-            self.check(protocol, nurseries().run(*arguments, data=data), True)
+            self.check(protocol, forked(*arguments, data=data), True)
 
         together(
             {
@@ -151,7 +151,7 @@ class ClientModeTests(SynchronousTestCase):
         data, _ = FAREWELLS["smtp"]
 
         def check(options: tuple[str, ...], greeted: bool) -> None:
-            self.check("smtp", nurseries().run(*options, path, data=data), greeted)
+            self.check("smtp", forked(*options, path, data=data), greeted)
 
         tls = ("-s", "smtp", *trusting())
         together(
@@ -166,7 +166,7 @@ class ClientModeTests(SynchronousTestCase):
         """With --crlf the server accepts lines that end with LF on stdin."""
         port = str(servers.postfix().smtps)
         arguments = ("--tls", "--crlf", *trusting(), "localhost", port)
-        outcome = nurseries().run(*arguments, data=b"EHLO x\nQUIT\n")
+        outcome = forked(*arguments, data=b"EHLO x\nQUIT\n")
         self.check("smtp", outcome, True)
 
 
@@ -332,7 +332,7 @@ class RefusalTests(SynchronousTestCase):
         """Check that client mode and prog both fail with these words."""
         marker = certificates.shared().directory / uuid.uuid4().hex
         for extra in ((), ("touch", str(marker))):
-            outcome = nurseries().run(*QUICK, *arguments, *extra, data=data)
+            outcome = forked(*QUICK, *arguments, *extra, data=data)
             self.assertEqual((outcome.status, outcome.out), (111, b""))
             self.assertIn(words, outcome.complaint())
         self.assertFalse(marker.exists())
@@ -342,11 +342,9 @@ class RefusalTests(SynchronousTestCase):
         A server whose certificate is from another CA than the trusted one is refused.
         """
         stranger = ("-c", str(certificates.shared().stranger_ca), "localhost")
-        starttls, tls = (
-            str(ports["imap"]) for ports in (starttls_ports(), tls_ports())
-        )
-        self.check("unknown CA", "-s", "imap", *stranger, starttls)
-        self.check("unknown CA", "--tls", *stranger, tls)
+        server = servers.dovecot()
+        self.check("unknown CA", "-s", "imap", *stranger, str(server.imap))
+        self.check("unknown CA", "--tls", *stranger, str(server.imaps))
 
     def test_system(self) -> None:
         """
@@ -374,11 +372,9 @@ class RefusalTests(SynchronousTestCase):
         shared, port = certificates.shared(), str(servers.postfix().mutual)
         arguments = ("-s", "smtp", *trusting(), "localhost", port)
         mail = ("EHLO x|250 ", "MAIL FROM:<a@example.test>|")
-        refused = nurseries().run(*QUICK, *arguments, *expect(*mail))
+        refused = forked(*QUICK, *arguments, *expect(*mail))
         self.assertNotIn(b"250 2.1.0 Ok", refused.out)
-        welcome = nurseries().run(
-            "-n", str(shared.client), *QUICK, *arguments, *expect(*mail)
-        )
+        welcome = forked("-n", str(shared.client), *QUICK, *arguments, *expect(*mail))
         self.assertIn(b"250 2.1.0 Ok", welcome.out)
         self.assertEqual(welcome.status, 0)
 

@@ -33,7 +33,7 @@ from tests.command import (
     together,
     trusting,
 )
-from tests.test_command import nurseries
+from tests.test_command import forked
 from tests.torture import every, scripts, share
 from tests.torture.der import name, rewritten
 from tests.torture.hostile import (
@@ -358,7 +358,7 @@ class CommandTests(SynchronousTestCase):
             options = ("-RHl0", "-m", DOMAIN, "-s", script.dialect, *trusting())
             with serving(on_socket(script), *options) as server:
                 words = (*server.arguments, *command)
-                left = nurseries().run(*words, data=b"secret\r\n")
+                left = forked(*words, data=b"secret\r\n")
                 host, port = server.address
                 outcome = Outcome(
                     left.status,
@@ -431,9 +431,9 @@ class OddCertificateTests(SynchronousTestCase):
                 peer.finish()
 
         with serving(greet, "--tls", *trusting()) as server:
-            verified = nurseries().run("-v", *server.arguments)
+            verified = forked("-v", *server.arguments)
             prog = ("sh", "-c", "env; cat <&6")
-            trusted = nurseries().run("-vkRHl0", *server.arguments, *prog)
+            trusted = forked("-vkRHl0", *server.arguments, *prog)
         self.assertEqual((verified.status, verified.out), (111, b""))
         self.assertEqual((trusted.status, trusted.out[-7:]), (0, b"hello\r\n"))
         for line in (*verified.err.splitlines(), *trusted.err.splitlines()):
