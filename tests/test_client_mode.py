@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import certificates, servers
 from tests.command import (
+    AT_ONCE,
     ON_TERMINAL,
     PATIENCE,
     STILL,
@@ -769,7 +770,7 @@ class TcpserverTests(SynchronousTestCase):
         data = noise(3_000_000)
 
         def check(*arguments: str) -> None:
-            outcome = run(*arguments, data=data)
+            outcome = run(*AT_ONCE, *arguments, data=data)
             self.assertTrue(same(outcome.out, data), len(outcome.out))
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 

@@ -413,7 +413,7 @@ class FamilyTests(Transfers):
                 stack.enter_context(listening(listener, script))
             yield "dual.test", str(port)
 
-    def connect(self, treatment: Treatment, *options: str) -> Outcome:
+    def connect(self, treatment: Treatment) -> Outcome:
         """Run the command against both addresses, with a treatment of its packets."""
 
         def hello(peer: Peer) -> None:
@@ -424,7 +424,7 @@ class FamilyTests(Transfers):
             self.dual(hello) as (name, port),
             path().treating(int(port), treatment, *FAR),
         ):
-            return nurseries().run(*options, name, port)
+            return nurseries().run(name, port)
 
     def test_one_is_dead(self) -> None:
         """If one address is silent or refuses, the other is used, in either order."""
