@@ -461,7 +461,7 @@ class Fault08(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """
-        The command gives up after the seconds of -a if the server stops at any point of
+        The command gives up after the seconds of -a if the server stops before or in
         the SMTP dialogue.
         """
 
@@ -478,7 +478,7 @@ class Fault08(SynchronousTestCase):
             self.assertEqual(outcome.status, 111)
             self.assertIn("timed out waiting for STARTTLS", outcome.complaint())
 
-        points = ((), (b"220-x\r\n",), (b"220 x\r\n",), (b"220 x\r\n", b"250-x\r\n"))
+        points = ((), (b"220 x\r\n", b"250-x\r\n"))
         together({str(p): functools.partial(fall_silent, *p) for p in points})
 
     def test_greeting(self) -> None:

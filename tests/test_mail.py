@@ -201,7 +201,7 @@ class ProgTests(SynchronousTestCase):
                 "QUIT|221 ",
             )
             prog = tuple(step.replace(f"{mark}|", f"{mark}") for step in prog)
-            outcome = run(*QUICK, *arguments, *sendable(prog))
+            outcome = forked(*QUICK, *arguments, *sendable(prog))
             self.assertEqual((outcome.status, outcome.err), (0, ""))
             message = postfix.message(mark)
             secured = arguments[0] in ("-s", "--tls")
@@ -227,7 +227,7 @@ class ProgTests(SynchronousTestCase):
 
         def check(port: int, options: tuple[str, ...], steps: tuple[str, ...]) -> None:
             arguments = (*options, *trusting(), "localhost", str(port))
-            outcome = run(*QUICK, *arguments, *expect(*steps))
+            outcome = forked(*QUICK, *arguments, *expect(*steps))
             self.assertEqual((outcome.status, outcome.err), (0, ""))
             self.assertIn(b"Subject: Welcome", outcome.out)
 
