@@ -327,7 +327,7 @@ class SocketTests(TestCase):
         """
         The client repels attacks that depend on the protocol over a real connection.
         """
-        return self.attack([*scripts.by_hand()][every(2)])
+        return self.attack([*scripts.by_hand()][every(6)])
 
     def test_endless(self) -> Deferred[None]:
         """The client gives up on data that never ends."""
