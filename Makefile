@@ -1,37 +1,37 @@
-# What a developer types.  All that is installed goes into $(VENV).
+# Commands for developers.  All packages are installed into $(VENV).
 
 PYTHON ?= python3
 VENV ?= .venv
-# The tests to run: "make test TESTS=tests.test_dialects".  All of them if empty.
+# The tests to run, such as "make test TESTS=tests.test_dialects"; empty for all.
 TESTS ?=
-# Versions to hold packages to: "make test VENV=.venv/24 PINS=Twisted==24.7.0".
+# Exact versions of packages: "make test VENV=.venv/24 PINS=Twisted==24.7.0".
 PINS ?=
-# For each of what is fuzzed.
+# Seconds for each kind of input of "make fuzz".
 SECONDS ?= 60
-# What "make bench" carries each time, as 4GiB, and how often, where not as usual.
+# Data in each run of "make bench", such as 4GiB, and the number of runs.
 SIZE ?=
 RUNS ?=
 
 BIN = $(VENV)/bin
-# Compatible, as Twisted does not find the drop-ins of other editable installs.
+# Twisted finds the drop-ins of an editable install only in compat mode.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
     --config-settings editable_mode=compat
 
-# An environment without the Python that it was made with is of no use.
+# Remove an environment whose Python has been removed.
 $(shell test -x $(BIN)/python || test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV))
 
 help:
 	@echo "make demo      see it work, on this machine alone"
-	@echo "make test      run the tests; some by TESTS=tests.test_dialects"
-	@echo "make servers   install what the tests talk to (Debian, as root)"
-	@echo "make torture   run all of the tests of hard use, of which test runs a share"
-	@echo "make fuzz      look for input that breaks a promise, SECONDS=60 for each kind"
-	@echo "make lint      look for mistakes without running anything"
+	@echo "make test      run all tests; some with TESTS=tests.test_dialects"
+	@echo "make servers   install the servers that the tests use (Debian, as root)"
+	@echo "make torture   run the tests of hard use in full; make test runs a share"
+	@echo "make fuzz      run random input, SECONDS=60 for each kind"
+	@echo "make lint      check style and types"
 	@echo "make docs      make pages of the Python API, in build/api"
-	@echo "make bench     measure it beside other programs, for doc/performance.rst"
+	@echo "make bench     compare the speed with other programs, for doc/performance.rst"
 	@echo "               (a quarter of an hour; bench-quick takes two minutes)"
-	@echo "make coverage  run the tests, and show what they do not reach"
-	@echo "make clean     remove what these have made"
+	@echo "make coverage  run the tests, and show the lines that they do not reach"
+	@echo "make clean     remove the files that these commands have made"
 
 demo: $(VENV)/.run
 	@$(BIN)/python doc/examples/demo.py
@@ -56,11 +56,11 @@ lint: $(VENV)/.lint
 docs: $(VENV)/.doc build/twisted/objects.inv
 	$(BIN)/pydoctor
 
-# What there is in Twisted to link to, read from a copy of Twisted itself: no network is
-# needed, and a name that it has no more is an error.  Its tests are most of it, and
-# nobody links to them.
+# The names in Twisted that pages can link to, read from a copy of the installed Twisted:
+# this needs no network, and a link to a name that Twisted has removed is an error.  Most
+# of Twisted is its tests, to which no page links.
 build/twisted/objects.inv: | $(VENV)/.doc
-	@echo "Looking through Twisted, which takes half a minute ..."
+	@echo "Reading Twisted, which takes half a minute ..."
 	@mkdir -p $(@D)
 	@tar -C "$$($(BIN)/python -c 'import twisted; print(twisted.__path__[0])')/.." \
 	    --exclude=test --exclude=__pycache__ -cf - twisted | tar -C $(@D) -xf -
@@ -85,8 +85,8 @@ clean:
 	    .mypy_cache .ruff_cache .hypothesis _trial_temp* \
 	    crash-* oom-* slow-unit-* timeout-*
 
-# The checkout itself is what is installed, so that a change to it counts at once.
-# Only what pip reads makes these old.
+# The checkout is installed as editable, so that a change to the code needs no new
+# installation.  Only a change to these files does.
 INSTALLED = setup.cfg pyproject.toml twisted_tcpclient/__init__.py
 
 $(VENV)/.run: EXTRAS =
@@ -104,7 +104,7 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.lint $(VENV)/.doc $(VENV)/.fuzz: \
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" 2>/dev/null \
 	    || { echo "$(PYTHON) is not Python 3.10 or newer;" \
-	        "say which is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	        "name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null \
 	    || { echo "$(PYTHON) cannot make virtual environments:" \
 	        "it lacks venv or ensurepip (on Debian: apt install python3-venv)" >&2; \
@@ -112,7 +112,7 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -m venv $(VENV)
 
 .PHONY: help demo test servers torture fuzz lint docs coverage clean bench bench-quick
-# An environment made by half is none.
+# Remove an environment that could not be completed.
 .DELETE_ON_ERROR:
-# pip must not be at work twice in one environment.
+# Two runs of pip must not share an environment.
 .NOTPARALLEL:

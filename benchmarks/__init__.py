@@ -1,1 +1,1 @@
-"""Benchmarks of the command and of its endpoints."""
+"""Benchmarks of the command and of the endpoints, beside other programs."""

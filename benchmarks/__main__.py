@@ -1,9 +1,9 @@
 """
-Run all benchmarks, or some.
+The command that runs the benchmarks.
 
     python -m benchmarks [--quick] [--size 4GiB] [--runs 3] [--page PAGE] [name ...]
 
-The results are printed, and written into a page if one is given.
+It prints the tables, and writes them into PAGE if that is given.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 @dataclass(frozen=True)
 class Extent:
     """
-    How much is measured.
+    The amounts of data, runs and connections.
 
-    :ivar size: Bytes for throughput.
-    :ivar offered: Bytes offered to a stalled reader.
-    :ivar runs: The number of runs of measurements that take seconds.
-    :ivar starts: The number of runs of measurements that take tenths of a second.
-    :ivar requests: The number of requests in one run.
-    :ivar counts: The numbers of connections in one process.
-    :ivar handshakes: The arguments of `benchmarks.handshakes`.
+    :ivar size: bytes in each run of a throughput benchmark.
+    :ivar offered: bytes that are offered to a stalled reader.
+    :ivar runs: the number of runs, where one run takes seconds.
+    :ivar starts: the number of runs, where one run takes tenths of seconds.
+    :ivar requests: requests in one run.
+    :ivar counts: numbers of connections.
+    :ivar handshakes: the arguments for ``benchmarks.handshakes``.
     """
 
     size: int = 4 << 30
@@ -60,15 +60,15 @@ class Extent:
 
 QUICK = Extent(1 << 28, 1 << 30, 1, 5, 1000, (1, 100), ("1", "100"))
 
-#: The least that runs every benchmark once, for the tests.
+#: For the tests of the benchmarks: too little for meaningful figures.
 TINY = Extent(1 << 20, 1 << 26, 1, 1, 10, (1, 2), ("1", "4", "2"))
 
 
 def bytes_of(words: str) -> int:
     """
-    Return the number of bytes that a size such as "4 GiB" means.
+    Return the bytes of a size such as ``4GiB``.
 
-    :raises ValueError: if the text is no size.
+    :raises ValueError: if the text is not a size.
     """
     found = re.fullmatch(r"(\d+) ?([KMG]?)(iB)?", words)
     if found is None:
@@ -79,7 +79,7 @@ def bytes_of(words: str) -> int:
 def parts(
     extent: Extent, folder: Path, log: Log
 ) -> dict[str, Callable[[], list[Table]]]:
-    """Return the benchmarks by name."""
+    """Return the benchmarks by name, each as a function that returns its tables."""
     size, runs = extent.size, extent.runs
     return {
         "plain": lambda: throughput.plain(folder, size, runs, log),
@@ -94,7 +94,7 @@ def parts(
 
 
 def handshakes(arguments: Sequence[str], log: Log) -> str:
-    """Return the output of `benchmarks.handshakes`."""
+    """Run the benchmark of handshakes, and return what it prints."""
     if find_spec("benchmarks.handshakes") is None:
         return ""
     log.step("handshakes")
@@ -106,7 +106,7 @@ def handshakes(arguments: Sequence[str], log: Log) -> str:
 
 
 def measure(extent: Extent, names: Sequence[str]) -> str:
-    """Run the named benchmarks, or all; return the generated part of the page."""
+    """Run the named benchmarks, or all, and return the generated part of the page."""
     log, load, began = Log(), machine.load(), time.monotonic()
     folder = Path(
         tempfile.mkdtemp(prefix="benchmarks-", dir=machine.folder(extent.size))
@@ -121,10 +121,10 @@ def measure(extent: Extent, names: Sequence[str]) -> str:
     said = handshakes(extent.handshakes, log) if wanted else ""
     minutes = (time.monotonic() - began) / 60
     remarks = [
-        f"{throughput.amount(extent.size)} each time, {extent.runs} runs of each; "
-        f"{extent.starts} where it is a start that is timed.",
-        f"It took {minutes:.0f} minutes, on a machine whose load was {load} before.",
-        *[f"Not installed, and so left out: {name}." for name in peers.missing()],
+        f"{throughput.amount(extent.size)} in each run, {extent.runs} runs of each "
+        f"program; {extent.starts} runs where a start is timed.",
+        f"It took {minutes:.0f} minutes.  The load of the machine was {load} before.",
+        *[f"Not installed, so left out: {name}." for name in peers.missing()],
         *[f"Not counted: {complaint}." for complaint in log.complaints],
     ]
     when = time.strftime("%Y-%m-%d", time.gmtime())
@@ -132,14 +132,16 @@ def measure(extent: Extent, names: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure as the command line says."""
+    """Parse the command line, measure, print, and write the page if one is given."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--quick", action="store_true", help="in under two minutes")
-    parser.add_argument("--tiny", action="store_true", help="only see that it works")
-    parser.add_argument("--size", type=bytes_of, help="for throughput, as 4GiB")
-    parser.add_argument("--runs", type=int, help="of what takes seconds")
-    parser.add_argument("--page", type=Path, help="the page to put it into")
-    parser.add_argument("names", nargs="*", help="only these, such as plain, tls")
+    parser.add_argument("--tiny", action="store_true", help="only check that it runs")
+    parser.add_argument("--size", type=bytes_of, help="bytes in each run, such as 4GiB")
+    parser.add_argument("--runs", type=int, help="number of runs that take seconds")
+    parser.add_argument("--page", type=Path, help="the page to write the tables into")
+    parser.add_argument(
+        "names", nargs="*", help="benchmarks to run, such as plain, tls"
+    )
     told = parser.parse_args(arguments)
     extent = TINY if told.tiny else QUICK if told.quick else Extent()
     changes = {k: v for k in ("size", "runs") if (v := getattr(told, k)) is not None}

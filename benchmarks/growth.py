@@ -1,8 +1,8 @@
 """
-The cost of a connection when one process has many.
+CPU time and memory of many connections in one process.
 
-``python -m benchmarks.growth KIND COUNT PORT CA`` is that process: it makes COUNT
-connections at once, has a line echoed over each, and prints what that took.
+``python -m benchmarks.growth KIND COUNT PORT CA`` is that process: it opens COUNT
+connections at once, has a line echoed over each, and prints the cost as JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("plain", "TLS")
 
 
 def allow_descriptors() -> None:
-    """Raise the limit of descriptors of this process to its hard limit."""
+    """Raise the soft limit on descriptors to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -37,7 +37,7 @@ def allow_descriptors() -> None:
 
 
 def serve(listener: socket.socket, certificate: Path | None) -> None:
-    """Echo lines for all clients, each in a thread."""
+    """Echo what each client sends, in one thread for each connection."""
     allow_descriptors()
     while True:
         connection, _ = listener.accept()
@@ -58,7 +58,7 @@ def _echo(connection: Any, certificate: Path | None) -> None:
 
 @contextmanager
 def echoing(certificate: Path | None) -> Iterator[str]:
-    """Start an echo server in a process; yield its port."""
+    """Run an echo server, and return its port."""
     listener, port = traffic.listen()
     with listener:
         server = traffic.start(serve, listener, certificate)
@@ -80,7 +80,7 @@ def resident() -> int:
 
 
 def endpoint(kind: str, reactor: Any, port: int, ca: str) -> Any:
-    """Return an endpoint of this package, or the corresponding one of Twisted."""
+    """Return an endpoint: Twisted's own if the kind begins with "Twisted"."""
     from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 
     if kind.startswith("Twisted"):
@@ -105,7 +105,7 @@ def endpoint(kind: str, reactor: Any, port: int, ca: str) -> Any:
 
 
 async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> None:
-    """Make `count` connections at once, and print what they took."""
+    """Open COUNT connections at once, and print what they cost."""
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.internet.protocol import Factory, Protocol
 
@@ -130,7 +130,7 @@ async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> No
         await protocol.answered
         return protocol
 
-    # The first connection loads modules and creates objects once; it does not count.
+    # Modules and caches are loaded by the first connection, which is not counted.
     first = await one()
     before, began, cpu = resident(), time.perf_counter(), time.process_time()
     made = await gatherResults(
@@ -147,7 +147,7 @@ async def connect(reactor: Any, kind: str, count: str, port: str, ca: str) -> No
 
 
 def take(kind: str, count: int, port: str, ca: str) -> dict[str, float]:
-    """Run the process with many connections; return what each connection took."""
+    """Run that process, and return the cost of each connection."""
     command = (sys.executable, "-m", "benchmarks.growth", kind, str(count), port, ca)
     done = subprocess.run(command, capture_output=True, env=environment())
     if done.returncode:
@@ -157,7 +157,7 @@ def take(kind: str, count: int, port: str, ca: str) -> dict[str, float]:
 
 
 def growth(counts: Sequence[int], runs: int, log: Log) -> list[Table]:
-    """Measure all counts, in clear and over TLS, beside Twisted's own endpoints."""
+    """Measure all counts, plain and over TLS, beside Twisted's own endpoints."""
     from tests import certificates
 
     shared = certificates.shared()
@@ -200,7 +200,7 @@ def growth(counts: Sequence[int], runs: int, log: Log) -> list[Table]:
 
 
 def main(*arguments: str) -> None:
-    """Run the process with many connections."""
+    """Run as the process with many connections."""
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 

@@ -1,18 +1,17 @@
 """
-The cost of the stages: handshakes a second, beside those of Twisted alone.
+The cost of stages: handshakes a second, beside those of Twisted alone.
 
     python -m benchmarks.handshakes [ROUNDS [COUNT [AT_ONCE]]]
 
-One server process, the same for all clients, greets as SMTP on one port and begins with
-TLS on another.  Each kind of client makes COUNT connections, AT_ONCE at a time; a
-connection is aborted once its handshake is complete.  The kinds take turns, in another
-order each round.  All clients verify chain and name.
+One server in another process serves all clients: SMTP with STARTTLS on one port, TLS
+from the first byte on the other.  Each kind of client opens COUNT connections, AT_ONCE
+at a time, and aborts each when its handshake has completed.  The kinds take turns, in
+another order each round.  All verify chain and name.
 
-Wall-clock seconds include client and server, on all cores.  CPU seconds are those of
-the client alone, which is the part that a stage can change.  Both depend on other
-processes of the machine.  At the end one run of each kind is profiled.  The profiler
-makes Python look slower in comparison to C, but the number of function calls for a
-handshake does not depend on other processes.
+Seconds of wall time include client and server, on all cores.  CPU seconds are those
+of the client alone, which contain the cost of a stage.  Other load on the machine
+disturbs both.  At the end one run of each kind is profiled.  The profiler slows Python
+down more than C, but the number of function calls does not depend on other load.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ HOST = "127.0.0.1"
 
 
 def allow_descriptors() -> None:
-    """Raise the limit of descriptors of this process to its hard limit."""
+    """Raise the soft limit on descriptors to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -60,7 +59,7 @@ def allow_descriptors() -> None:
 
 
 class Doors(Factory):
-    """A factory of SMTP servers that begin TLS after the dialogue."""
+    """Factory of SMTP dialogues that start TLS after the go-ahead."""
 
     noisy = False
 
@@ -68,12 +67,12 @@ class Doors(Factory):
         self._tls = tls
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Return a server for one connection."""
+        """Return a dialogue with TLS behind it."""
         return Doorman(GOOD["smtp"], self._tls.buildProtocol(addr))
 
 
 def serve(file: str) -> None:
-    """Serve until the process is ended; print the ports, that of TLS first."""
+    """Print the ports, TLS first, and serve until the process is killed."""
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor
@@ -90,10 +89,10 @@ def serve(file: str) -> None:
 
 class Server(ProcessProtocol):
     """
-    The process of the server.
+    The server's process.
 
-    :ivar ports: Fires with the ports.
-    :ivar ended: Fires when the process has ended.
+    :ivar ports: fires with its two ports, TLS first.
+    :ivar ended: fires when the process has ended.
     """
 
     def __init__(self) -> None:
@@ -102,27 +101,27 @@ class Server(ProcessProtocol):
         self._said = b""
 
     def outReceived(self, data: bytes) -> None:
-        """Collect two lines, the ports."""
+        """Fire ``ports`` when both lines have come."""
         self._said += data
         if self._said.count(b"\n") == 2:
             self.ports.callback([int(port) for port in self._said.split()])
 
     def processEnded(self, reason: Failure) -> None:
-        """Fail `ports` if the server could not start."""
+        """Fire ``ended``; fail ``ports`` if the process did not start."""
         if not self.ports.called:
             self.ports.errback(reason)
         self.ended.callback(None)
 
 
-# The clients.  Each connects once and fires when the handshake is complete.
+# The clients.  Each connects once and fires when the handshake has completed.
 
 
 @implementer(IHandshakeListener)
 class Listener(Protocol):
     """
-    The least that an application above Twisted's TLS needs to know when TLS is up.
+    The protocol that a program needs above Twisted's TLS to learn of the handshake.
 
-    :ivar up: Fires when the handshake is complete.
+    :ivar up: fires with the protocol when the handshake has completed.
     """
 
     transport: Any
@@ -131,18 +130,18 @@ class Listener(Protocol):
         self.up: Deferred[Protocol] = Deferred()
 
     def handshakeCompleted(self) -> None:
-        """Fire `up`."""
+        """Fire ``up``."""
         self.up.callback(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Fail `up` if the handshake is not complete."""
+        """Fail ``up`` if the handshake did not complete."""
         if not self.up.called:
             self.up.errback(reason)
 
 
 @implementer(IHandshakeListener)
 class ByHand(LineReceiver):
-    """STARTTLS written by hand, as is common: the same dialogue, then ``startTLS``."""
+    """STARTTLS by a protocol that calls ``startTLS``, with the same dialogue."""
 
     transport: Any
 
@@ -152,7 +151,7 @@ class ByHand(LineReceiver):
         self._said = [b"EHLO [127.0.0.1]", b"STARTTLS"]
 
     def lineReceived(self, line: bytes) -> None:
-        """Answer the last line of each reply."""
+        """Send the next command after the last line of each reply, then start TLS."""
         if line[3:4] == b"-":
             return
         if self._said:
@@ -161,11 +160,11 @@ class ByHand(LineReceiver):
             self.transport.startTLS(self._options)
 
     def handshakeCompleted(self) -> None:
-        """Fire `up`."""
+        """Fire ``up``."""
         self.up.callback(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Fail `up` if the handshake is not complete."""
+        """Fail ``up`` if the handshake did not complete."""
         if not self.up.called:
             self.up.errback(reason)
 
@@ -174,7 +173,7 @@ Connect = Callable[[], "Deferred[Any]"]
 
 
 def clients(reactor: Any, ports: Sequence[int]) -> dict[str, Connect]:
-    """Return the kinds of clients by name."""
+    """Return the kinds of clients by name, each as a function that connects."""
     implicit, explicit = (
         TCP4ClientEndpoint(reactor, HOST, port, timeout=300) for port in ports
     )
@@ -206,9 +205,9 @@ def clients(reactor: Any, ports: Sequence[int]) -> dict[str, Connect]:
 @dataclass(frozen=True)
 class Run:
     """
-    One run of one kind.
+    The times of one run.
 
-    :ivar seconds: Wall-clock seconds for each handshake.
+    :ivar seconds: seconds of wall time for each handshake.
     :ivar cpu: CPU seconds of the client for each handshake.
     """
 
@@ -217,7 +216,7 @@ class Run:
 
 
 async def measure(connect: Connect, count: int, at_once: int) -> Run:
-    """Make `count` connections, `at_once` at a time."""
+    """Connect ``count`` times, ``at_once`` in parallel, and return the times."""
 
     def abort(protocol: Any) -> None:
         protocol.transport.abortConnection()
@@ -233,17 +232,17 @@ async def measure(connect: Connect, count: int, at_once: int) -> Run:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> str:
-    """Return the median of the ratios and their range."""
+    """Return the median of the ratios and their range, as text."""
     found = [a / b for a, b in zip(above, below, strict=True)]
     return f"{median(found):5.2f}  ({min(found):.2f} to {max(found):.2f})"
 
 
-#: Pairs of kinds to compare, and the meaning of the difference.
+#: Pairs of kinds, and the cost that their ratio shows.
 COMPARED = (
-    ("secured", "wrapClientTLS", "the same bytes on the wire: what our stage costs"),
-    ("starttls", "by hand", "the same bytes on the wire: what two stages cost"),
-    ("by hand", "wrapClientTLS", "what the dialogue costs without us"),
-    ("starttls", "wrapClientTLS", "stages and dialogue, against TLS at once"),
+    ("secured", "wrapClientTLS", "the same bytes on the wire: the cost of one stage"),
+    ("starttls", "by hand", "the same bytes on the wire: the cost of two stages"),
+    ("by hand", "wrapClientTLS", "the cost of the dialogue, without stages"),
+    ("starttls", "wrapClientTLS", "the cost of two stages and the dialogue"),
 )
 
 
@@ -263,7 +262,7 @@ def show(runs: dict[str, list[Run]]) -> None:
             print(f"    {kind:8} {ratios(one, other)}")
 
 
-#: Groups of functions, by parts of their name or file.
+#: Places by parts of the name of a function, or of its file; the first match counts.
 PLACES = (
     ("the kernel", ("_socket", "epoll", "socket.close")),
     ("OpenSSL", ("_openssl",)),
@@ -275,10 +274,7 @@ PLACES = (
 
 
 async def profile(connect: Connect, count: int, at_once: int) -> dict[str, float]:
-    """
-    Return the number of function calls of a handshake, and the milliseconds in each
-    group.
-    """
+    """Return the function calls of a handshake, and its milliseconds in each place."""
     profiler = cProfile.Profile()
     profiler.enable()
     await measure(connect, count, at_once)
@@ -294,8 +290,8 @@ async def profile(connect: Connect, count: int, at_once: int) -> dict[str, float
 
 
 def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
-    """Print the profiles side by side."""
-    print("\nunder the profiler, for each handshake; but for the calls, milliseconds")
+    """Print the profiles of all kinds in columns."""
+    print("\nprofiled, for each handshake: calls of functions, then milliseconds")
     print(f"{'':42}" + "".join(f"{name:>15}" for name in profiles))
     for row in next(iter(profiles.values())):
         found = [profile[row] for profile in profiles.values()]
@@ -306,7 +302,7 @@ def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
 async def benchmark(
     reactor: Any, rounds: int = 9, count: int = 1000, at_once: int = 50
 ) -> None:
-    """Start the server, measure, print, and end the server."""
+    """Start the server, measure, print, and kill the server."""
     allow_descriptors()
     server = Server()
     process = reactor.spawnProcess(
@@ -339,7 +335,7 @@ async def benchmark(
 
 
 def main(*arguments: str) -> None:
-    """Measure, or serve."""
+    """Measure, or with the argument "serve" be the server."""
     if arguments[:1] == ("serve",):
         serve(arguments[1])
     else:

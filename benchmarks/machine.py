@@ -1,5 +1,5 @@
 """
-Facts about the machine and the versions of programs, without host names and paths.
+The machine and the versions of the programs, without host names and paths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-#: The option that prints a program's version, and the pattern of the version.
+#: The option that prints the version of each program, and where it stands.
 _ASKED = {
     "socat": ("-V", r"socat version (\S+)"),
     "ncat": ("--version", r"Version (\S+)"),
@@ -31,13 +31,13 @@ def processor() -> str:
 
 
 def memory() -> str:
-    """Return the amount of memory."""
+    """Return the size of the memory."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return f"{pages / (1 << 30):.0f} GiB"
 
 
 def peer(name: str) -> str | None:
-    """Return the version of a peer, or None if it is not installed."""
+    """Return the version of a program, or None if it is not installed."""
     if shutil.which(name) is None:
         return None
     if name not in _ASKED:
@@ -49,7 +49,7 @@ def peer(name: str) -> str | None:
 
 
 def _debian(package: str) -> str:
-    """Return the version of a Debian package; "?" if it is not known."""
+    """Return the version of a Debian package, or "?"."""
     query = ("dpkg-query", "-W", "-f", "${Version}", package)
     try:
         told = subprocess.run(query, capture_output=True, text=True)
@@ -59,7 +59,7 @@ def _debian(package: str) -> str:
 
 
 def libraries() -> str:
-    """Return the versions of the libraries that the command uses."""
+    """Return the versions of Python and of the packages that tcpclient uses."""
     from OpenSSL import SSL
 
     ours = re.search(r"OpenSSL (\S+)", SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode())
@@ -75,7 +75,7 @@ def libraries() -> str:
 
 
 def server() -> str:
-    """Return the version of OpenSSL that the servers use."""
+    """Return what the servers use for TLS."""
     return f"Python's ssl with {' '.join(ssl.OPENSSL_VERSION.split()[:2])}"
 
 
@@ -85,7 +85,7 @@ def load() -> str:
 
 
 def facts() -> list[tuple[str, str]]:
-    """Return all facts, each with its name."""
+    """Return all rows of the table, each a name and a value."""
     peers = {
         "socat": peer("socat"),
         "ncat": peer("ncat"),
@@ -96,14 +96,14 @@ def facts() -> list[tuple[str, str]]:
         ("CPU", f"{processor()}, {os.cpu_count()} cores"),
         ("Memory", memory()),
         ("System", f"{platform.system()} {platform.release()}"),
-        ("Ours", libraries()),
+        ("tcpclient", libraries()),
         ("Servers", server()),
         *[(name, told) for name, told in peers.items() if told is not None],
     ]
 
 
 def folder(size: int) -> Path:
-    """Return the folder for two files of this size: in memory if there is room."""
+    """Return a folder with room for two files of that size, in memory if possible."""
     memory = Path("/dev/shm")
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 3 * size:
         return memory

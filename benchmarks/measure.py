@@ -1,4 +1,6 @@
-"""Running commands in turns, and the results as samples, goals, rows and tables."""
+"""
+Commands run and timed in turns, and the values that hold their figures.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Seconds after which a command that carries no bytes counts as hanging.
+#: Seconds after which a command counts as hanging.
 PATIENCE = 60.0
 
-#: Bytes a second that every program reaches, even on a busy machine.
+#: Bytes a second that each program carries at least, also on a busy machine.
 SLOW = 20e6
 
 T = TypeVar("T")
@@ -25,10 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Usage:
-    """
-    The end of a process: its status, its CPU seconds with those of its children, its
-    stderr.
-    """
+    """Exit status and stderr of a process, and CPU seconds with its children."""
 
     status: int
     cpu: float
@@ -39,21 +38,21 @@ def environment() -> dict[str, str]:
     """
     Return the environment of commands.
 
-    Python imports the checkout, and caches compiled modules as in an installation.
+    Python imports the checkout, and keeps compiled modules, as in an installation.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 def launch(command: Sequence[str], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
-    """Start a command."""
+    """Start a command, with a pipe for its stderr."""
     return subprocess.Popen(
         command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment()
     )
 
 
 def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
-    """Wait for a command that carries `size` bytes to end; kill it if it hangs."""
+    """Wait for a command that carries ``size`` bytes; kill it if it hangs."""
     assert process.stderr is not None
     watch = os.pidfd_open(process.pid)
     ended, _, _ = select.select([watch], [], [], PATIENCE + size / SLOW)
@@ -70,30 +69,30 @@ def reap(process: subprocess.Popen[bytes], size: int = 0) -> Usage:
 
 @dataclass(frozen=True)
 class Sample:
-    """Measurements of one quantity."""
+    """The figures of several runs."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The median of the values."""
+        """The median of the figures."""
         return median(self.values)
 
     def scaled(self, factor: float) -> Sample:
-        """Return the sample in another unit."""
+        """Return the figures in another unit."""
         return Sample(tuple(value * factor for value in self.values))
 
 
 @dataclass(frozen=True)
 class Goal:
     """
-    A goal, and how far it is reached.
+    A figure to reach.
 
-    :ivar words: The unit of the numbers, as the page shows it.
-    :ivar wanted: The number to reach.
-    :ivar got: The measured number; None if there is no program to compare with.
-    :ivar most: Whether the number is an upper bound.
-    :ivar digits: The digits after the decimal point that count.
+    :ivar words: what the number is a multiple of, as in "x socat".
+    :ivar wanted: the number to reach.
+    :ivar got: the measured number, or None if there is no program to compare with.
+    :ivar most: whether the number is an upper limit.
+    :ivar digits: digits after the point.
     """
 
     words: str
@@ -104,10 +103,7 @@ class Goal:
 
     @property
     def met(self) -> bool | None:
-        """
-        Whether the goal is reached, as far as the shown digits tell; None if not
-        measured.
-        """
+        """Whether the rounded number reaches the goal; None if there is no number."""
         if self.got is None:
             return None
         got = round(self.got, self.digits)
@@ -117,11 +113,9 @@ class Goal:
 @dataclass(frozen=True)
 class Row:
     """
-    One quantity, measured for several programs.
+    The figures of several programs for one job.
 
-    :ivar what: The quantity.
-    :ivar samples: By program, tcpclient first; None if the program failed or was not
-        exact.
+    :ivar samples: by program, that of tcpclient first; None for a program that failed.
     """
 
     what: str
@@ -130,7 +124,7 @@ class Row:
 
     @property
     def ours(self) -> Sample:
-        """The sample of tcpclient."""
+        """The figures of tcpclient."""
         found = next(iter(self.samples.values()))
         assert found is not None
         return found
@@ -141,9 +135,11 @@ class Table:
     """
     Rows of one kind.
 
-    :ivar unit: The unit of all numbers.
-    :ivar more: Whether more is better.
-    :ivar ratio: Whether a column shows the ratio of tcpclient to the best peer.
+    :ivar unit: the unit of all figures.
+    :ivar more: whether more is better.
+    :ivar ratio: whether there is a column with the ratio to the best other program.
+    :ivar digits: digits after the point.
+    :ivar notes: paragraphs below the table.
     """
 
     title: str
@@ -157,16 +153,16 @@ class Table:
 
 @dataclass
 class Log:
-    """The progress on stderr, and the complaints that the page repeats."""
+    """Progress on stderr, and a list of the programs that failed."""
 
     complaints: list[str] = field(default_factory=list)
 
     def step(self, words: str) -> None:
-        """Print the step that begins now."""
+        """Print what is measured now."""
         print(f"... {words}", file=sys.stderr, flush=True)
 
     def complain(self, words: str) -> None:
-        """Print and keep the reason why a result does not count."""
+        """Note that a program has failed, once for each text."""
         if words not in self.complaints:
             self.complaints.append(words)
             print(f"!!! {words}", file=sys.stderr, flush=True)
@@ -174,9 +170,9 @@ class Log:
 
 def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
     """
-    Call each function `runs` times, in turns, and begin each round with another one.
+    Call the functions in turns, ``runs`` rounds, and return their results by name.
 
-    So a disturbance of the machine affects all of them alike.
+    Each round begins with another function, so that other load disturbs all alike.
     """
     found: dict[str, list[T]] = {name: [] for name in kinds}
     order = list(kinds)
@@ -188,7 +184,7 @@ def alternate(kinds: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list
 
 
 def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
-    """Return the best of the samples that exist."""
+    """Return the sample with the best median, None if there is no sample."""
     there = [sample for sample in samples if sample is not None]
     if not there:
         return None
@@ -197,5 +193,5 @@ def best(samples: Sequence[Sample | None], more: bool) -> Sample | None:
 
 
 def ratio(ours: Sample, other: Sample | None) -> float | None:
-    """Return the ratio of the medians."""
+    """Return the median of ours divided by that of the other program."""
     return None if other is None else ours.median / other.median

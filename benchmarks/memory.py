@@ -1,4 +1,6 @@
-"""The memory of a relay while its reader is stalled, and afterwards."""
+"""
+Memory of the command while a reader is stalled, and after.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from benchmarks.throughput import amount
 from benchmarks.traffic import NotExact, Service, Worker
 from tests import certificates
 
-#: Seconds without a change after which a value counts as stable.
+#: Seconds without a change after which a value is at rest.
 STILL = 0.25
 
 #: KiB in a MiB.
@@ -35,7 +37,7 @@ MORE = 1024
 
 def at_rest(value: Callable[[], object], size: int = 0) -> None:
     """
-    Wait until a value is stable, while `size` bytes are carried.
+    Wait until a value is at rest, while ``size`` bytes are carried.
 
     :raises NotExact: if the value keeps changing.
     """
@@ -50,29 +52,29 @@ def at_rest(value: Callable[[], object], size: int = 0) -> None:
 
 
 def peak(process: Popen[bytes]) -> float:
-    """Return the largest memory that a process has had so far, in MiB."""
+    """Return the peak resident memory of a process, in MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / MORE
 
 
 def ticks(process: Popen[bytes]) -> tuple[str, ...]:
-    """Return the CPU time that a process has used so far."""
+    """Return the CPU time of a process so far, user and system."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return tuple(fields[11:13])
 
 
 def over_idle(down: bool, size: int, certificate: Path | None) -> float:
     """
-    Offer bytes to a client whose reader is stalled, then let the reader read them all.
+    Offer ``size`` bytes to a client whose reader is stalled, until nothing moves any
+    more; then let the reader read them all.
 
-    :returns: the largest growth of the client's memory after it was connected, in MiB.
+    :returns: the growth of the client's peak memory since it connected, in MiB.
     """
     go, last, reads = traffic.event(), traffic.event(), traffic.event()
     ready = traffic.event()
     progress = traffic.counter()
-    # A server that sends begins once the client is idle, one that receives once it
-    # stalls.
+    # The sender begins when the client is idle, the receiver when the client stalls.
     service = Service(
         size,
         certificate,
@@ -112,11 +114,11 @@ def over_idle(down: bool, size: int, certificate: Path | None) -> float:
         at_rest(lambda: ticks(process))
         idle = peak(process)
         go.set()
-        # Until the first byte has moved, the changing clock keeps the value from being
-        # stable.
+        # Before the first byte has come, the clock stands for the progress, which thus
+        # is never at rest.
         at_rest(lambda: progress.value or time.monotonic())
         if progress.value == size:
-            raise NotExact(f"the reader is stalled, and {progress.value} were taken")
+            raise NotExact(f"all {size} bytes were sent while the reader was stalled")
         reads.set()
         at_rest(lambda: (progress.value, ticks(process)), size)
         grown = peak(process) - idle
@@ -137,7 +139,7 @@ def _end(
 
 
 def _other_end(fd: int, other: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Work in another process, with the other ends of the pipes closed."""
+    """Close inherited ends of pipes in a forked process, then call ``work``."""
     for each in (fd, other):
         if each >= 0:
             os.close(each)
@@ -154,7 +156,7 @@ def _feed(fd: int, gate: Any, size: int, progress: Any) -> Any:
 
 
 def memory(size: int, runs: int, log: Log) -> list[Table]:
-    """Measure both directions, in clear and over TLS."""
+    """Measure both directions, plain and over TLS."""
     rows = []
     secure = certificates.shared().server
     for what, certificate in (("plain", None), ("TLS", secure)):

@@ -1,4 +1,6 @@
-"""Many small messages over TLS: each request waits for the reply to the one before."""
+"""
+Small messages over TLS: a request, its reply, the next request.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ from benchmarks.peers import OURS, Client
 from benchmarks.traffic import NotExact, Service
 from tests import certificates
 
-#: The bytes of a request and of its reply.
+#: Bytes of a request, and of its reply.
 SIZE = 64
 
 
 def interactive(client: Client) -> tuple[str, ...]:
-    """Return the command that carries both directions."""
+    """Return the command of a client that carries both directions."""
     return tuple(
         "STDIO" if word == "STDOUT" else word
         for word in client.download
@@ -38,10 +40,10 @@ def interactive(client: Client) -> tuple[str, ...]:
 
 def exchange(client: Client, count: int) -> float:
     """
-    Let a program carry `count` requests and their replies.
+    Let a program carry ``count`` requests and replies.
 
     :returns: round trips a second.
-    :raises NotExact: if a reply differs from its request.
+    :raises NotExact: if a reply is not what was sent.
     """
     service = Service((count + 1) * SIZE, certificates.shared().server)
     listener, port = traffic.listen()
@@ -66,7 +68,7 @@ def exchange(client: Client, count: int) -> float:
 
 
 def _ask(asking: int, answering: int, count: int) -> None:
-    """Send a request and wait for its reply, `count` times."""
+    """Send ``count`` requests, each after the reply to the one before."""
     request = traffic.block()[: SIZE - 1] + b"\n"
     for _ in range(count):
         os.write(asking, request)
@@ -81,7 +83,7 @@ def _ask(asking: int, answering: int, count: int) -> None:
 
 
 def messages(count: int, runs: int, log: Log) -> list[Table]:
-    """Measure the round trips a second of each program."""
+    """Measure the round trips a second of each client."""
     log.step("small messages")
     clients = {client.name: client for client in peers.tls()}
     fit = {}

@@ -1,4 +1,6 @@
-"""The results as a part of a page in reStructuredText."""
+"""
+The figures as the generated part of a page in reStructuredText.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,17 @@ def replaced(page: str, part: str) -> str:
     """
     Return a page with its generated part replaced.
 
-    :raises ValueError: if the page has no place for the part.
+    :raises ValueError: if the page lacks the lines around the generated part.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError("the page has no place for the generated part")
+        raise ValueError("the page has no place for what is generated")
     return f"{before}{begin}\n{part}\n{end}{after}"
 
 
 def write(path: Path, part: str) -> None:
-    """Replace the generated part of a page."""
+    """Replace the generated part of a file."""
     path.write_text(replaced(path.read_text("utf-8"), part), "utf-8")
 
 
@@ -40,7 +42,7 @@ def generated(
     remarks: Sequence[str],
     handshakes: str,
 ) -> str:
-    """Return the generated part."""
+    """Return the whole generated part."""
     parts = [
         heading("Goals"),
         goals(tables),
@@ -62,12 +64,12 @@ def generated(
 
 
 def heading(words: str) -> str:
-    """Return the heading of a section."""
+    """Return the title of a section, underlined."""
     return f"{words}\n{'=' * len(words)}"
 
 
 def filled(words: str, indent: str = "") -> str:
-    """Return a paragraph."""
+    """Return a paragraph in lines of 92 columns."""
     return textwrap.fill(
         words,
         92,
@@ -90,7 +92,7 @@ def simple(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """Return a number with `digits` digits after the decimal point."""
+    """Return a number with this many digits after the point."""
     return f"{value:,.{digits}f}"
 
 
@@ -104,7 +106,7 @@ def cell(sample: Sample | None, digits: int) -> str:
 
 
 def section(table: Table) -> str:
-    """Return a table with its title."""
+    """Return a table with its title and notes."""
     names = list(dict.fromkeys(n for row in table.rows for n in row.samples))
     head = ["What", *names]
     if table.ratio:
@@ -122,13 +124,13 @@ def section(table: Table) -> str:
 
 
 def _ratio(row: Row, more: bool) -> str:
-    """Return the ratio of tcpclient to the best peer."""
+    """Return the ratio of tcpclient to the best other program."""
     found = ratio(row.ours, best(list(row.samples.values())[1:], more))
     return NONE if found is None else number(found, 2)
 
 
 def goals(tables: Sequence[Table]) -> str:
-    """Return the table of goals, with the figures measured."""
+    """Return the table of all goals, each with the measured number."""
     rows = [
         (f"{table.title}: {row.what}", _wanted(goal), *_reached(goal))
         for table in tables

@@ -1,8 +1,7 @@
 """
-The programs that are measured, and the command of each for a task.
+The measured programs, and the command line of each for each job.
 
-Each command is the fastest for its task: for one direction only, if the program can be
-told so.
+Each has its best options: one direction only, if it has such an option.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from tests import certificates
 
 OURS = "tcpclient"
 
-#: tcpclient without look-ups, as no peer does any.
+#: tcpclient without look-ups, as the other programs do none.
 COMMAND = (sys.executable, "-m", "twisted_tcpclient", "-RHl0")
 
-#: The servers of uploads only listen, so the client need not wait for an answer.
+#: The servers of uploads send no answer that an early FIN could cost.
 AT_ONCE = ("--shutdown", "now")
 
-#: A Python process that does the slowest part of starting tcpclient, importing the
-#: reactor, and then becomes another program.
+#: A Python that imports the reactor, as tcpclient does, and then becomes another
+#: program.
 BY_PYTHON = (
     *(sys.executable, "-c"),
     "import os, sys, twisted.internet.reactor; os.execvp(sys.argv[1], sys.argv[1:])",
 )
 
-#: The programs to look for, and the Debian packages that contain them.
+#: Programs, and the Debian package of each.
 PACKAGES = {
     "socat": "socat",
     "ncat": "ncat",
@@ -41,10 +40,10 @@ PACKAGES = {
 @dataclass(frozen=True)
 class Client:
     """
-    A program and its commands.
+    The command lines of a program, with ``PORT`` in place of the port.
 
-    :ivar download: The command that receives; the word PORT stands for the port.
-    :ivar upload: The command that sends.
+    :ivar download: the command that receives.
+    :ivar upload: the command that sends.
     """
 
     name: str
@@ -53,17 +52,17 @@ class Client:
 
     @property
     def program(self) -> str:
-        """The program of the commands."""
+        """The name of the program."""
         return self.download[0]
 
 
 def here(client: Client) -> bool:
-    """Tell whether a program is installed."""
+    """Return whether a program is installed."""
     return shutil.which(client.program) is not None
 
 
 def missing() -> list[str]:
-    """Return the programs that are not installed and so are in no table."""
+    """Return the programs that are not installed, and so are in no table."""
     return [
         f"{name} (Debian package {package})"
         for name, package in PACKAGES.items()
@@ -97,7 +96,11 @@ def plain() -> list[Client]:
 
 
 def tls() -> list[Client]:
-    """Return the clients over TLS, tcpclient first; all verify chain and name."""
+    """
+    Return the clients over TLS, tcpclient first.
+
+    All verify the certificate and its name.
+    """
     ca = str(certificates.shared().ca)
     ours = (*COMMAND, *AT_ONCE, "--tls", "-c", ca, HOST, "PORT")
     address = f"OPENSSL:{HOST}:PORT,pf=ip4,cafile={ca},commonname=localhost"
@@ -128,8 +131,8 @@ def plain_prog() -> list[Client]:
     """
     Return the programs that hand the connection to cat, tcpclient first.
 
-    The C program is also started by Python, as the speed of cat depends on what the
-    same process did before.
+    "C, by Python" is the C program in a process that was Python before: the speed of
+    cat depends on what its process did before.
     """
     down, up = ("sh", "-c", "exec cat <&6"), ("sh", "-c", "exec cat >&7")
     c = ("tcpclient", "-RHl0")
@@ -146,10 +149,8 @@ def plain_prog() -> list[Client]:
 
 def tls_prog(size: int, digest: bool) -> Client:
     """
-    Return tcpclient with a prog over TLS.
-
-    The prog costs no more than the process at the other end of a pipe in client mode.
-    If the data is to be hashed, prog is cat.
+    Return tcpclient with a prog that costs no more than the process at the other end
+    of a pipe in client mode; with cat if the bytes are hashed.
     """
     told = (*COMMAND, "--tls", "-c", str(certificates.shared().ca), HOST, "PORT")
     if digest:
@@ -160,5 +161,5 @@ def tls_prog(size: int, digest: bool) -> Client:
 
 
 def at(command: tuple[str, ...], port: str) -> tuple[str, ...]:
-    """Return a command with the port in place of PORT."""
+    """Return a command with the port in place of ``PORT``."""
     return tuple(word.replace("PORT", port) for word in command)

@@ -1,5 +1,5 @@
 """
-A prog that costs little: it empties 6 or fills 7, which are pipes, with splice(2).
+A prog that costs little: it empties 6 or fills 7, which are pipes, by splice.
 
 It imports only os and sys, as its start is part of the measured time.
 """
@@ -7,12 +7,12 @@ It imports only os and sys, as its start is part of the measured time.
 import os
 import sys
 
-#: Bytes to move with each call.
+#: Bytes for one call of splice.
 CHUNK = 1 << 20
 
 
 def drain(fd: int) -> int:
-    """Read a pipe to its end; return the number of bytes."""
+    """Empty a pipe until its end, and return the number of bytes."""
     nothing = os.open("/dev/null", os.O_WRONLY)
     count = 0
     while moved := os.splice(fd, nothing, CHUNK):
@@ -22,7 +22,7 @@ def drain(fd: int) -> int:
 
 
 def feed(fd: int, size: int) -> None:
-    """Write `size` bytes to a pipe."""
+    """Fill a pipe with ``size`` zeros."""
     source = os.memfd_create("zeros")
     os.truncate(source, CHUNK)
     while size:

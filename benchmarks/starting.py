@@ -1,4 +1,6 @@
-"""The time until prog runs: start, connect, TLS, and the handing over."""
+"""
+The time until prog runs: start, connect, secure, hand over.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,13 @@ from benchmarks.peers import COMMAND
 from benchmarks.traffic import HOST
 from tests import certificates, servers
 
-#: Importing the reactor, which every Twisted program has to do first.
+#: The import that every Twisted program makes.
 REACTOR = (sys.executable, "-c", "from twisted.internet import reactor")
 
 
 @contextmanager
 def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterator[str]:
-    """Start a server that accepts all clients; yield its port."""
+    """Run a server that accepts one connection after the other; return its port."""
     listener, port = traffic.listen()
     with listener:
         server = traffic.start(traffic.greet, listener, certificate, starttls)
@@ -38,7 +40,7 @@ def greeting(certificate: Path | None = None, starttls: bool = False) -> Iterato
 
 def milliseconds(command: Sequence[str]) -> float:
     """
-    Return the duration of a command in milliseconds.
+    Return the time of a command, in milliseconds.
 
     :raises traffic.NotExact: if it fails.
     """
@@ -95,18 +97,18 @@ def start(runs: int, log: Log) -> list[Table]:
     ]
 
 
-# Hosts with several addresses, some of which do not answer.
+# Several addresses, some of which do not answer.
 
-#: The address that listens, and the host names for tcpclient and for the C program.
-#: The C program supports IPv4 only and shuffles the addresses.
+#: The address of a listener, and the names that lead there, for tcpclient and for the C
+#: program, which knows only IPv4 and shuffles the addresses.
 HOSTS = {
     "one address": ("127.0.0.5", "five.example.test", "five.example.test"),
     "first dead": ("127.0.0.5", "dead.example.test", "racing.example.test"),
     "first refuses": ("127.0.0.8", "many.example.test", "many.example.test"),
 }
 
-#: Creates dead.example.test, whose IPv6 address does not answer.  The resolver of the
-#: system puts it before the IPv4 address.
+#: Adds dead.example.test, whose first address does not answer: the system's resolver
+#: puts IPv6 before IPv4.
 DEAD = """\
 ip -6 address add 2001:db8:1::1/128 dev lo nodad
 ip -6 route add 2001:db8:2::/64 dev lo
@@ -114,7 +116,7 @@ echo 2001:db8:2::1 dead.example.test >>/etc/hosts
 echo 127.0.0.5 dead.example.test >>/etc/hosts
 """
 
-#: Accepts connections at an address and port without end.
+#: A program that accepts for ever at an address and port.
 ACCEPT = """\
 import socket, sys
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=100)
@@ -127,7 +129,7 @@ PORT = "7001"
 
 
 def addresses(runs: int, log: Log) -> list[Table]:
-    """Measure the start if the first address of a host is silent or refuses."""
+    """Measure the same with a first address that does not answer, or refuses."""
     log.step("first address dead, or refused")
     try:
         network = servers.network()
@@ -166,8 +168,8 @@ def addresses(runs: int, log: Log) -> list[Table]:
             ratio=False,
             digits=0,
             notes=[
-                "The C program shuffles the addresses: what it takes when the first "
-                "is dead is at the upper end.",
+                "The C program shuffles the addresses: its highest figure is the time "
+                "with the dead address first.",
             ],
         )
     ]
@@ -175,7 +177,7 @@ def addresses(runs: int, log: Log) -> list[Table]:
 
 @contextmanager
 def _accepting(network: servers.Network, address: str) -> Iterator[None]:
-    """Accept connections at an address of the network."""
+    """Run a listener in that network."""
     command = network.inside(sys.executable, "-c", ACCEPT, address, PORT)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as listener:
         try:

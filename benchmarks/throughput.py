@@ -1,6 +1,6 @@
 """
-Throughput: from a server to a pipe, a file or /dev/null, and from a pipe or a file to a
-server.
+Throughput from a server to a pipe, a file or /dev/null, and from a pipe or a file to
+a server.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from benchmarks.peers import OURS, Client
 from benchmarks.traffic import Account, NotExact, Service
 from tests import certificates
 
-#: Bytes that are hashed before anything is timed; not a multiple of a block size.
+#: Bytes that are hashed before the timed runs; no multiple of a buffer size.
 CHECKED = (32 << 20) + 12345
 
-#: Bytes above which one run for each size is enough.
+#: Bytes above which one run is enough in the tables by size.
 LONG = 1 << 28
 
 
@@ -45,9 +45,8 @@ class Carried:
     """
     One run in which every byte has arrived.
 
-    :ivar size: Bytes carried.
-    :ivar seconds: From the connection to the end of both sides.
-    :ivar whole: From the start of the program to the end of both sides.
+    :ivar seconds: from the connection to the end of both sides.
+    :ivar whole: from the start of the program to the end of both sides.
     :ivar cpu: CPU seconds of the program, its start included.
     :ivar server: CPU seconds of the server.
     """
@@ -60,7 +59,7 @@ class Carried:
 
     @property
     def rate(self) -> float:
-        """GB a second."""
+        """The throughput in GB a second."""
         return self.size / self.seconds / 1e9
 
 
@@ -69,8 +68,9 @@ class Flow:
     """
     A direction, and the local end of it.
 
-    :ivar down: Whether bytes flow from the server.
-    :ivar end: pipe, file, null, or prog: a prog that counts the bytes.
+    :ivar down: whether the bytes come from the server.
+    :ivar end: "pipe", "file", "null", or "prog" for a prog that counts.
+    :ivar folder: where files are written.
     """
 
     down: bool
@@ -79,7 +79,7 @@ class Flow:
 
     @property
     def words(self) -> str:
-        """The flow in words."""
+        """The name of the row."""
         end = "/dev/null" if self.end == "null" else self.end
         return f"download to {end}" if self.down else f"upload from {end}"
 
@@ -87,7 +87,7 @@ class Flow:
         """
         Let a program carry bytes.
 
-        :raises NotExact: if not all bytes arrived, or the program failed.
+        :raises NotExact: if not all bytes have arrived, or the program has failed.
         """
         listener, port = traffic.listen()
         with listener:
@@ -100,8 +100,7 @@ class Flow:
                 began = time.monotonic()
                 usage, account = work(stack, peers.at(command, port), service)
             if usage.status:
-                # A client that failed may never have connected; then the server has no
-                # result.
+                # Without a connection, server.result() would wait in vain.
                 raise NotExact(f"exit status {usage.status}: {usage.err[-200:]}")
             served = server.result()
         finally:
@@ -119,10 +118,10 @@ class Flow:
 
     def prepare(self, size: int) -> None:
         """
-        Use as much memory as a file of this size will need.
+        Use as much memory as a file of that size will need.
 
-        In a virtual machine the first use of a page costs its host time, which would be
-        charged to the first client.
+        In a virtual machine the first use of a page is slow, as the host allocates it
+        then.  That must not count against the first client.
         """
         if self.end == "file":
             path = traffic.fill(self.folder / "received", size)
@@ -137,11 +136,11 @@ class Flow:
     def _down(
         self, stack: ExitStack, command: Sequence[str], service: Service
     ) -> tuple[Usage, Account]:
-        """Run a program that receives."""
-        # stdin stays open: at its EOF, tcpclient would tell the server.
+        """Run a program, and count the bytes of its output."""
+        # Input that does not end, so that the program sends no FIN.
         stdin, hold = os.pipe()
         stack.callback(os.close, hold)
-        # Bytes that go to /dev/null cannot be hashed, so they go to a pipe.
+        # Bytes that are hashed go to a pipe in place of /dev/null or a prog.
         end = "pipe" if service.digest and self.end != "file" else self.end
         if end == "null":
             usage = self._run(command, stdin, DEVNULL, service.size)
@@ -169,7 +168,7 @@ class Flow:
     def _up(
         self, stack: ExitStack, command: Sequence[str], service: Service
     ) -> tuple[Usage, Account]:
-        """Run a program that sends; the server counts the bytes."""
+        """Run a program with input; the server counts the bytes."""
         if self.end == "file":
             path = traffic.fill(self.folder / f"sent-{service.size}", service.size)
             with path.open("rb") as file:
@@ -187,7 +186,7 @@ class Flow:
         return usage, feed.result()
 
     def _run(self, command: Sequence[str], stdin: int, stdout: Any, size: int) -> Usage:
-        """Run a command, and close the descriptors that it was given."""
+        """Run a program, and close the descriptors that it was given."""
         process = launch(command, stdin, stdout)
         os.close(stdin)
         if isinstance(stdout, int) and stdout >= 0:
@@ -196,22 +195,22 @@ class Flow:
 
 
 def _without(fd: int, work: Callable[..., Account], *arguments: Any) -> Account:
-    """Work at one end of a pipe in another process, with the other end closed."""
+    """Close the other end of a pipe in a forked process, then call ``work``."""
     os.close(fd)
     return work(*arguments)
 
 
 def _told(count: int) -> Account:
-    """Return an account that has ended just now."""
+    """Return an account of ``count`` bytes that ends now."""
     return Account(0, time.monotonic(), count, 0)
 
 
 @dataclass(frozen=True)
 class Contest:
     """
-    Clients that carry the same bytes in the same way, in turns.
+    Several clients that carry the same bytes in turns.
 
-    A peer that fails once is excluded; a failure of tcpclient ends the benchmark.
+    A client that fails once is out; a failure of tcpclient is raised.
     """
 
     flow: Flow
@@ -221,7 +220,7 @@ class Contest:
     out: set[str] = field(default_factory=set)
 
     def run(self, size: int, runs: int) -> dict[str, list[Carried]]:
-        """Return the runs of each client that carries the bytes exactly."""
+        """Return the runs of each client that carries all bytes exactly."""
         self.log.step(f"{self.flow.words}, {'TLS' if self.certificate else 'plain'}")
         fit = {
             client.name: partial(self._carry, client, size)
@@ -237,7 +236,7 @@ class Contest:
         }
 
     def _exact(self, client: Client) -> bool:
-        """Tell whether a client carries exactly the bytes that were sent."""
+        """Return whether a client carries all bytes exactly; log it if not."""
         service = Service(CHECKED, self.certificate, digest=True)
         return self._try(client, service) is not None
 
@@ -258,7 +257,7 @@ class Contest:
 
 
 def sample(carried: Sequence[Carried] | None, kind: str) -> Sample | None:
-    """Return one figure of some runs."""
+    """Return one figure of several runs."""
     if not carried:
         return None
     return Sample(tuple(getattr(one, kind) for one in carried))
@@ -270,29 +269,29 @@ def row(
     clients: Sequence[Client],
     kind: str,
 ) -> Row:
-    """Return one figure of all clients."""
+    """Return one figure of all clients as a row."""
     samples = {c.name: sample(found.get(c.name), kind) for c in clients}
     return Row(what, samples)
 
 
 def others(row: Row) -> list[Sample | None]:
-    """Return the samples of the peers."""
+    """Return the samples of the other programs."""
     return list(row.samples.values())[1:]
 
 
 def busy(found: Mapping[str, Sequence[Carried]]) -> str:
-    """Return the share of the time in which the server used the CPU, with tcpclient."""
+    """Return the part of the time in which the server was busy with tcpclient."""
     shares = sample_share(found[OURS])
     return f"{100 * shares:.0f} %"
 
 
 def sample_share(carried: Sequence[Carried]) -> float:
-    """Return the median share of the time in which the server used the CPU."""
+    """Return the median of the parts of the time in which the server was busy."""
     return Sample(tuple(one.server / one.seconds for one in carried)).median
 
 
 def flows(folder: Path, *ends: str) -> list[Flow]:
-    """Return flows by name, such as ``down pipe``."""
+    """Return the flows with names such as ``down pipe``."""
     return [
         Flow(words.split()[0] == "down", words.split()[1], folder) for words in ends
     ]
@@ -303,7 +302,7 @@ TLS = ("down pipe", "up pipe")
 
 
 def plain(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Measure client mode in clear, beside all peers."""
+    """Measure client mode in clear, beside all programs."""
     clients = peers.plain()
     rows, shares = [], []
     for flow in flows(folder, *PLAIN):
@@ -324,12 +323,12 @@ def plain(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
             )
         )
         shares.append(f"{flow.words} {busy(found)}")
-    notes = [f"The server was at work, with ours: {', '.join(shares)} of the time."]
+    notes = [f"With tcpclient the server was busy: {', '.join(shares)} of the time."]
     return [Table("Plain, client mode", "GB/s", rows, notes=notes)]
 
 
 def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Measure client mode over TLS beside all peers, and prog beside client mode."""
+    """Measure client mode over TLS beside all programs, and prog beside client mode."""
     clients, certificate = peers.tls(), certificates.shared().server
     rates, seconds, progs, shares = [], [], [], []
     for flow in flows(folder, *TLS):
@@ -368,7 +367,7 @@ def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
         shares.append(f"{flow.words} {busy(found)}")
     for words in ("down", "up"):
         progs.append(_prog(folder, words, size, runs, log))
-    notes = [f"The server was at work, with ours: {', '.join(shares)} of the time."]
+    notes = [f"With tcpclient the server was busy: {', '.join(shares)} of the time."]
     return [
         Table("TLS, client mode", "GB/s", rates, notes=notes),
         Table(
@@ -379,7 +378,7 @@ def tls(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def _fastest(found: Mapping[str, Sequence[Carried]]) -> str:
-    """Return the name of the fastest peer."""
+    """Return the name of the fastest other program, "" if there is none."""
     rates = {
         name: rate.median
         for name, carried in found.items()
@@ -411,7 +410,7 @@ def _prog(folder: Path, words: str, size: int, runs: int, log: Log) -> Row:
 
 
 def plain_prog(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Measure prog in clear, where cat has the connection."""
+    """Measure prog without TLS: cat has the socket that each program has opened."""
     clients, rows = peers.plain_prog(), []
     for flow in flows(folder, "down pipe", "up file"):
         found = Contest(flow, clients, None, log).run(size, runs)
@@ -428,14 +427,14 @@ def plain_prog(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
-    """Measure how the time from start to end grows with the size."""
+    """Measure the time from start to end by size."""
     steps = [step for step in (1 << 10, 1 << 20, 1 << 26, 1 << 30) if step < size]
     tables = []
     for title, clients, certificate in (
         ("plain", peers.plain(), None),
         ("TLS", peers.tls(), certificates.shared().server),
     ):
-        # ncat is left out: over TLS it hangs when there is little to read.
+        # ncat is not among them: over TLS it hangs when there is little to read.
         some = [c for c in clients if c.name in (OURS, "socat -b 262144")]
         (flow,) = flows(folder, "down null")
         rows = []
@@ -463,7 +462,7 @@ def sizes(folder: Path, size: int, runs: int, log: Log) -> list[Table]:
 
 
 def amount(size: int) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text, such as "4 GiB"."""
     for unit in ("GiB", "MiB", "KiB"):
         factor = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}[unit]
         if size >= factor:

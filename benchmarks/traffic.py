@@ -1,10 +1,10 @@
 """
-The ends of a measurement: servers, and processes that fill and empty pipes.
+Both ends of the measured programs: servers, and processes that fill and empty pipes.
 
-Each end is a process, forked from the benchmark, that costs less than the measured
-program: senders repeat one block, receivers in clear discard data in the kernel
-(MSG_TRUNC), and pipes are filled and emptied with splice(2). They count every byte.
-With ``digest`` they read and hash the data; such runs are not timed.
+Each runs in a process that is forked from the benchmark, and costs less than the
+measured program: it sends one block over and over, discards received plaintext in the
+kernel (MSG_TRUNC), and fills and empties pipes by splice.  It counts every byte.  With
+``digest`` it reads and hashes the received bytes, in runs that are not timed.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from benchmarks.measure import PATIENCE
 
 HOST = "127.0.0.1"
 
-#: A prime, so that a lost or repeated block changes the hash.  It fits in the cache of
-#: a CPU.
+#: Bytes of a block: a prime, so that a lost or doubled block changes the digest, and
+#: small enough for the cache of a CPU.
 BLOCK = 1_048_583
 
 _FORK = multiprocessing.get_context("fork")
 
 
 class NotExact(Exception):
-    """Bytes arrived that differ from those sent, or no bytes arrived."""
+    """The received bytes are not the sent bytes, or a process has failed."""
 
 
 @cache
 def block() -> bytes:
     """
-    Return the block that is sent again and again, the same in every process.
+    Return the block that is sent over and over, the same in every process.
 
-    It contains no letter, as s_client treats some letters as commands.
+    It contains no letter, as s_client takes some letters for commands.
     """
     noise = random.Random(BLOCK).randbytes(BLOCK)
     return noise.translate(bytes(i & 0x3F for i in range(256)))
 
 
 def digest_of(size: int) -> str:
-    """Return the SHA-256 of the first `size` bytes of repeated blocks."""
+    """Return the SHA-256 of the first ``size`` bytes that are sent."""
     found = hashlib.sha256()
     for _ in range(size // BLOCK):
         found.update(block())
@@ -67,13 +67,13 @@ def digest_of(size: int) -> str:
 @dataclass(frozen=True)
 class Account:
     """
-    The bytes that an end has sent or received.
+    The bytes that a process has sent or received.
 
-    :ivar began: When the connection was accepted, on the monotonic clock.
-    :ivar ended: When the end was done.
-    :ivar count: The number of bytes.
+    :ivar began: when the connection was accepted, on the monotonic clock.
+    :ivar ended: when the last byte was handled, on the monotonic clock.
+    :ivar count: the number of bytes.
     :ivar cpu: CPU seconds.
-    :ivar digest: SHA-256 of the bytes received; "" if not asked for.
+    :ivar digest: SHA-256 of the received bytes, or "".
     """
 
     began: float
@@ -88,16 +88,16 @@ class Account:
 
 @dataclass
 class Worker:
-    """A function that runs in a process."""
+    """A function that runs in a forked process."""
 
     process: Any
     _results: Any = field(repr=False)
 
     def result(self, patience: float = PATIENCE) -> Any:
         """
-        Wait for the function to return, and return its result.
+        Wait for the function, and return its result.
 
-        :raises NotExact: if it raised an error, or does not end.
+        :raises NotExact: if it failed, or takes longer than ``patience`` seconds.
         """
         if not self._results.poll(patience):
             self.end()
@@ -115,8 +115,8 @@ class Worker:
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> Worker:
-    """Call a function in a new process."""
-    # Make the block before anything is timed; the process inherits it.
+    """Call a function in a forked process."""
+    # Made before the timed part, so that the process inherits it.
     block()
     ours, theirs = _FORK.Pipe(duplex=False)
 
@@ -135,12 +135,12 @@ def start(function: Callable[..., Any], *arguments: Any) -> Worker:
 
 
 def event() -> Any:
-    """Return an event for several processes."""
+    """Return an event that is shared by processes."""
     return _FORK.Event()
 
 
 def counter() -> Any:
-    """Return a number that one process changes and another reads."""
+    """Return a number that is shared by processes."""
     return _FORK.Value("Q", 0)
 
 
@@ -152,13 +152,13 @@ class Service:
     """
     The task of a server.
 
-    :ivar size: The bytes to send or receive.
-    :ivar certificate: Key and chain for TLS; None for a connection in clear.
-    :ivar digest: Whether to hash the data received.
-    :ivar ready: Set when the connection is made.
-    :ivar gate: Waited for before any data is sent or received.
-    :ivar last: Waited for before the connection is closed.
-    :ivar progress: The number of bytes sent so far.
+    :ivar size: the number of bytes to send or receive.
+    :ivar certificate: key and chain, for TLS; None in clear.
+    :ivar digest: whether received bytes are hashed.
+    :ivar ready: event that is set when the connection is accepted.
+    :ivar gate: event that is awaited before the first byte.
+    :ivar last: event that is awaited before the connection is closed.
+    :ivar progress: counter of the bytes sent so far.
     """
 
     size: int
@@ -170,9 +170,10 @@ class Service:
     progress: Any = None
 
     def accept(self, listener: socket.socket) -> Any:
-        """Accept one connection, and do the handshake."""
+        """Return one connection, with TLS if there is a certificate."""
         connection, _ = listener.accept()
-        # The kernel keeps the time limit: Python's would add a poll(2) to each call.
+        # Timeouts in the kernel: with settimeout() Python would call poll() for each
+        # piece.
         patience = pack("ll", int(PATIENCE), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
@@ -199,25 +200,29 @@ def tls_context(certificate: Path) -> ssl.SSLContext:
 
 
 def say_goodbye(connection: Any) -> None:
-    """Tell the client that no more data follows, and wait until it has closed."""
+    """
+    End the server's side, and wait for the client to close.
+
+    :raises NotExact: if a client in clear has sent a byte, or left one unread.
+    """
     if isinstance(connection, ssl.SSLSocket):
-        # Few clients answer a close_notify.
+        # Few clients answer a close_notify, so an error is normal.
         with suppress(OSError):
             connection.unwrap()
     else:
         connection.shutdown(socket.SHUT_WR)
-        # A client that leaves data unread sends RST, or closes before all data is
-        # acknowledged.  The FIN of the server counts as one byte in TIOCOUTQ.
+        # A client that leaves bytes unread resets the connection, or leaves them in the
+        # send queue.  The FIN counts as one byte of that queue.
         if connection.recv(1):
-            raise NotExact("the client has sent something")
+            raise NotExact("the client has sent a byte")
         waiting = ioctl(connection, TIOCOUTQ, bytes(4))
         if int.from_bytes(waiting, sys.byteorder) > 1:
-            raise NotExact("the client has gone before all was sent")
+            raise NotExact("the client has closed before all bytes were sent")
     connection.close()
 
 
 def send(listener: socket.socket, service: Service) -> Account:
-    """Send the bytes of a service to the first client."""
+    """Accept one connection and send ``service.size`` bytes."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -236,7 +241,7 @@ def send(listener: socket.socket, service: Service) -> Account:
 
 
 def receive(listener: socket.socket, service: Service) -> Account:
-    """Receive the bytes of a service from the first client."""
+    """Accept one connection and receive until its end, over TLS until all has come."""
     connection = service.accept(listener)
     began, cpu = time.monotonic(), time.process_time()
     if service.gate is not None:
@@ -244,8 +249,8 @@ def receive(listener: socket.socket, service: Service) -> Account:
     secure = isinstance(connection, ssl.SSLSocket)
     flags = 0 if secure or service.digest else socket.MSG_TRUNC
     buffer, count, found = bytearray(1 << 20), 0, hashlib.sha256()
-    # In clear every client sends FIN at its end.  Over TLS s_client sends no
-    # close_notify, so the server closes once it has all bytes.
+    # In clear every client sends FIN.  Over TLS s_client does not end its side, so the
+    # server ends the connection when all bytes have come.
     while not (secure and count >= service.size):
         received = connection.recv_into(buffer, 0, flags)
         if not received:
@@ -262,7 +267,7 @@ def receive(listener: socket.socket, service: Service) -> Account:
 
 
 def echo(listener: socket.socket, service: Service) -> Account:
-    """Echo the bytes of a service to the first client."""
+    """Accept one connection and echo ``service.size`` bytes."""
     connection = service.accept(listener)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began, cpu, count = time.monotonic(), time.process_time(), 0
@@ -277,7 +282,7 @@ def echo(listener: socket.socket, service: Service) -> Account:
 
 
 def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> None:
-    """Accept clients one after the other, and wait until each has closed."""
+    """Accept connections one after the other, and wait for each client to close."""
     while True:
         connection: Any = listener.accept()[0]
         connection.settimeout(PATIENCE)
@@ -292,7 +297,7 @@ def greet(listener: socket.socket, certificate: Path | None, starttls: bool) -> 
 
 
 def agree(connection: socket.socket) -> None:
-    """Speak SMTP up to the go-ahead of STARTTLS."""
+    """Speak SMTP up to the go-ahead."""
     connection.sendall(b"220 mail.example.test ESMTP\r\n")
     connection.recv(4096)
     connection.sendall(b"250-mail.example.test\r\n250 STARTTLS\r\n")
@@ -304,7 +309,7 @@ def agree(connection: socket.socket) -> None:
 
 
 def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
-    """Read a pipe to its end."""
+    """Empty a pipe until its end."""
     if gate is not None:
         gate.wait()
     began, cpu = time.monotonic(), time.process_time()
@@ -321,7 +326,7 @@ def drain(fd: int, digest: bool = False, gate: Any = None) -> Account:
 
 
 def feed(fd: int, size: int, progress: Any = None) -> Account:
-    """Write `size` bytes to a pipe, and close it."""
+    """Fill a pipe with ``size`` bytes, and close it."""
     began, cpu = time.monotonic(), time.process_time()
     source = os.memfd_create("block")
     os.write(source, block())
@@ -338,7 +343,7 @@ def feed(fd: int, size: int, progress: Any = None) -> Account:
 
 
 def fill(path: Path, size: int) -> Path:
-    """Write a file of `size` bytes, unless it exists."""
+    """Write a file of ``size`` bytes, unless it exists."""
     if not path.exists() or path.stat().st_size != size:
         with path.open("wb", buffering=0) as file:
             left = size

@@ -185,8 +185,10 @@ class Connection:
         failed: Callable[[TCPClientError], None] = lambda error: None,
     ) -> Outcome:
         """
-        Run prog on the connection; see :meth:`run`, which is the same for programs.
+        Run prog on the connection, as :meth:`run` does, for the command.
 
+        :param command: prog.
+        :param settings: how bytes are relayed if prog has pipes.
         :param hand_over: runs prog on the socket of a connection in clear; a child that
             is waited for if not given.
         :param failed: called with what goes wrong with the connection, at once.

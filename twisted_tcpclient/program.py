@@ -1,9 +1,8 @@
 """
 Prog: a program with a connection on descriptors 6 and 7 (UCSPI).
 
-A connection in clear is handed over whole: prog gets the socket itself, and
-nothing of ours stays between it and the network.  From the console the process
-becomes prog; elsewhere, and always over TLS, prog is a child.
+In clear prog gets the socket itself.  Under the command the process then becomes prog;
+under ``twist``, in the library and over TLS prog is a child.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from twisted_tcpclient.errors import LocalFailure
 from twisted_tcpclient.relay.relay import Local
 from twisted_tcpclient.text import os_reason, printable
 
-#: What the descriptors of UCSPI are for.
+#: The descriptors of UCSPI: prog reads the connection from one and writes to the other.
 READ, WRITE = 6, 7
 
-#: Python ignores these; a program expects the default.
+#: Signals that Python ignores; programs expect their default action.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
-#: How many descriptor numbers are tried where no directory lists the open ones.
+#: How many descriptor numbers are tried if no directory lists the open ones.
 _MOST = 2**16
 
 
 @dataclass(frozen=True)
 class Command:
     """
-    A program that exists.
+    A program that was found.
 
-    :ivar path: where it is.
-    :ivar arguments: its own name first.
-    :ivar environment: all of it.
+    :ivar path: the path of its file.
+    :ivar arguments: its name, and its arguments.
+    :ivar environment: its whole environment.
     :ivar blocked: the signals that are blocked in prog; None for those that are
         blocked in the calling thread.
     :ivar ignored: the signals that are ignored if this process becomes prog.  In a
@@ -58,16 +57,16 @@ class Command:
 
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
-    """Return the error for a prog; spawnProcess opens /dev/null as well."""
+    """Return the error for a prog that cannot be run; spawnProcess needs /dev/null."""
     why = os_reason(error)
     if error.filename == os.devnull:
         why = f"{os.devnull}: {why}"
     return LocalFailure(f"unable to run {printable(name)}: {why}")
 
 
-def find(name: bytes, search: bytes) -> bytes:
+def _located(name: bytes, search: bytes) -> bytes:
     """
-    Where a program is: its name if that is a path, else the first in PATH.
+    Return the path of a program: its name if that has a slash, else the first in PATH.
 
     :raises LocalFailure: if there is none, or none that may be run.
     """
@@ -120,13 +119,13 @@ class Program(ProcessProtocol):
 
 def _inherited() -> dict[int, int]:
     """
-    Return the descriptors that this process was given, as childFDs of spawnProcess.
+    Return the descriptors that this process has inherited, as childFDs of spawnProcess.
 
-    None of those that Python opens is inheritable (PEP 446).
+    Descriptors that Python opens are not inheritable (PEP 446).
     """
     given = {}
     for descriptor in _numbers():
-        # The one for reading the directory is gone by now.
+        # EBADF: the descriptor of the directory that was read is closed by now.
         with suppress(OSError):
             if os.get_inheritable(descriptor):
                 given[descriptor] = descriptor
@@ -145,10 +144,9 @@ def _numbers() -> Iterable[int]:
 @contextmanager
 def _blocked(wanted: frozenset[int] | None) -> Iterator[None]:
     """
-    Set the mask of signals that a child inherits, and then restore ours.
+    Set the signal mask that a child inherits, and restore the mask afterwards.
 
-    Afterwards SIGCHLD is unblocked in any case: by it the reactor learns that a child
-    has ended.
+    SIGCHLD is unblocked then, because it tells the reactor that a child has ended.
     """
     how = signal.SIG_BLOCK if wanted is None else signal.SIG_SETMASK
     before = signal.pthread_sigmask(how, wanted or ())
@@ -160,15 +158,16 @@ def _blocked(wanted: frozenset[int] | None) -> Iterator[None]:
 
 
 def _aside(descriptor: int) -> int:
-    """Return a copy of a descriptor that is out of the way of 6 and 7."""
+    """Return a copy of a descriptor with a number above 7."""
     return int(fcntl(descriptor, F_DUPFD_CLOEXEC, WRITE + 1))
 
 
 def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Program:
     """
-    Run prog as a child, with two of our descriptors as its 6 and 7.
+    Run prog as a child, with two descriptors of this process as its 6 and 7.
 
-    All others that we were given are passed on, as if we became prog.
+    The child inherits all other descriptors that this process has inherited, as with
+    :func:`become`.
 
     :raises LocalFailure: if it cannot be run.
     """
@@ -190,7 +189,7 @@ def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Progr
 
 def hand_over(reactor: Any, command: Command, connection: int) -> Program:
     """
-    Run prog as a child that has the connection itself; here it is closed.
+    Run prog as a child that has the socket itself, and close the socket here.
 
     :raises LocalFailure: if it cannot be run.
     """
@@ -202,7 +201,7 @@ def hand_over(reactor: Any, command: Command, connection: int) -> Program:
 
 def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[int, int]:
     """
-    A pipe, each end to be closed with the others of whoever has it.
+    Return the ends of a new pipe, registered to be closed by these stacks.
 
     :raises LocalFailure: if there cannot be one.
     """
@@ -219,7 +218,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     """
     Run prog as a child with pipes on 6 and 7.
 
-    :returns: the child, and our ends of the pipes.
+    :returns: the child, and this process's ends of the pipes.
     :raises LocalFailure: if it cannot be run.
     """
     with ExitStack() as theirs, ExitStack() as ours:
@@ -228,7 +227,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
         program = spawn(reactor, command, (six, seven))
         for end in (from_prog, to_prog):
             os.set_blocking(end, False)
-        # From here on they are the caller's to close.
+        # From here on the caller closes them.
         ours.pop_all()
     return program, Local(
         from_prog, to_prog, "the output of prog", "the input of prog", needed=False
@@ -237,7 +236,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
 
 def become(command: Command, connection: int) -> None:
     """
-    Become prog, with the connection on 6 and 7.  Does not return.
+    Replace this process by prog, with the connection on 6 and 7.  Does not return.
 
     :raises LocalFailure: if it cannot be run.
     """
@@ -260,10 +259,10 @@ def become(command: Command, connection: int) -> None:
 
 def command(arguments: Sequence[str], environment: Mapping[bytes, bytes]) -> Command:
     """
-    The program that a command line names.
+    Return the program that a command line names.
 
     :raises LocalFailure: if there is none, or none that may be run.
     """
     words = tuple(os.fsencode(word) for word in arguments)
-    path = find(words[0], environment.get(b"PATH", os.fsencode(os.defpath)))
+    path = _located(words[0], environment.get(b"PATH", os.fsencode(os.defpath)))
     return Command(path, words, environment)

@@ -1,10 +1,10 @@
 """
-The main job of tcpclient, start to end, on this machine alone.
+A demonstration of tcpclient on this machine alone.
 
-``make demo`` runs this.  It starts a mail server that offers STARTTLS, with a
-certificate from an authority that is made for the occasion, and lets the command
-``tcpclient`` connect to it: negotiate, verify, and hand over to ``hello.py``,
-which says hello to the server over TLS.  Nothing of it is left afterwards.
+``make demo`` runs it.  It starts a mail server that offers STARTTLS, with a certificate
+from a temporary authority, and runs the command ``tcpclient``, which connects,
+negotiates, verifies, and runs ``hello.py`` on the connection.  At the end it removes
+all files and stops the server.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def name(text: str) -> x509.Name:
-    """The name of an authority or of a server."""
+    """Return a subject or issuer with this common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def draft(
     subject: str, issuer: str, key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    """What all certificates here have in common: they are good for an hour."""
+    """Return a certificate without extensions that is valid for an hour."""
     now = datetime.now(timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -62,8 +62,10 @@ def draft(
 
 def certificates(ca_file: Path) -> CertificateOptions:
     """
-    Make an authority, write its certificate to a file, and have it certify
-    ``localhost``.  The authority's key is forgotten at once.
+    Make an authority, write its certificate to a file, and return the TLS options of a
+    server with a certificate for ``localhost``.
+
+    The authority's key is kept in memory only, and only during this call.
     """
     authority = "Throwaway CA of the tcpclient demo"
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -89,9 +91,9 @@ def certificates(ca_file: Path) -> CertificateOptions:
 
 class MailServer(LineReceiver):
     """
-    As much of a mail server as it takes to say hello.
+    A mail server that knows EHLO, STARTTLS and QUIT.
 
-    Each command is added to ``heard``, with whether it came over TLS.
+    It adds each command to ``heard``, and whether the command came over TLS.
     """
 
     transport: Any
@@ -104,7 +106,7 @@ class MailServer(LineReceiver):
         self._heard = heard
 
     def connectionMade(self) -> None:
-        """Greet."""
+        """Send the greeting."""
         self.sendLine(b"220 localhost ESMTP, the server of the demo")
 
     def lineReceived(self, line: bytes) -> None:
@@ -124,7 +126,7 @@ class MailServer(LineReceiver):
 
     def _start_tls(self) -> None:
         if self.clearLineBuffer():
-            # Commands in clear, which must not pass for ones that came over TLS.
+            # Plaintext after STARTTLS must not count as sent over TLS (CVE-2011-0411).
             self.transport.abortConnection()
             return
         self.sendLine(b"220 go ahead")
@@ -134,9 +136,9 @@ class MailServer(LineReceiver):
 
 class Run(ProcessProtocol):
     """
-    A command on our terminal.
+    A command that shares the terminal of this process.
 
-    :ivar ended: fires when it has ended, with whether it said it went well.
+    :ivar ended: fires when the command has ended: True if its status was 0.
     """
 
     def __init__(
@@ -152,69 +154,69 @@ class Run(ProcessProtocol):
         )
 
     def processEnded(self, reason: Failure) -> None:
-        """The command has ended."""
+        """Fire ``ended``."""
         self.ended.callback(getattr(reason.value, "exitCode", None) == 0)
 
 
 def show(text: str) -> None:
-    """Print at once: the command writes to this terminal as well."""
+    """Print without a buffer, as the command writes to the same terminal."""
     print(text, flush=True)
 
 
-#: What the server has to have heard, and whether over TLS.
+#: The commands that the server must receive, each with whether it comes over TLS.
 EXPECTED = [("EHLO", False), ("STARTTLS", False), ("EHLO", True), ("QUIT", True)]
 
 BEFORE = """\
-Two things are made up for this, and gone when it ends: a certificate authority,
-and a mail server on port {port} of this machine that has a certificate from it.
-All the rest is the real thing.  This is what you would type:
+This demo has made a certificate authority, and has started a mail server on port
+{port} of this machine with a certificate from it.  Both are removed at the end.
+The command is the real one.  You would type:
 
    $ {command}
 
-and this is what it says:
+It prints:
 """
 
 AFTER = """
 What happened:
 
  1. tcpclient connected, waited for the server's greeting, and asked for STARTTLS.
- 2. It checked that the server's certificate is from the authority given with -c,
-    and for the name that you typed.  Had it not been, nothing more would have
-    been sent.
- 3. Only then did it run hello.py, with the connection on descriptors 6 and 7.
-    hello.py said EHLO and QUIT, and the server heard both over TLS.
-    hello.py itself knows nothing of TLS: any program will do.
+ 2. It verified that the server's certificate is from the authority given with -c,
+    and for the host that was typed.  Otherwise it would have ended here.
+ 3. Then it ran hello.py with the connection on descriptors 6 and 7.  hello.py sent
+    EHLO and QUIT, and the server received both over TLS.  hello.py has no code
+    for TLS, and any other program can take its place.
 
-What to type next, with the name of a mail server of yours in place of
-mail.example.org (it only says hello; its certificate is held against the
-authorities that this machine trusts, as there is no -c):
+What to type next, with your mail server in place of mail.example.org.  It sends
+only EHLO and QUIT.  Without -c the CAs that this machine trusts are used:
 
    $ {yours}
 
-Without a program at the end you do the talking yourself: type EHLO and QUIT.
+Without a program at the end you type the commands yourself, EHLO and QUIT:
 
    $ {by_hand}
 
-And this tells you of everything else: {help}
+To list all options: {help}
 """
 
 
 def command_line(*words: object) -> str:
-    """A command as one would type it here."""
+    """Return a command line as it is typed."""
     return shlex.join(str(word) for word in words)
 
 
 def environment(folder: Path) -> dict[str, str]:
     """
-    Ours, but for the revocation lists that this machine may have: none of them is of
-    the authority that was made up.
+    Return the environment of the command, without the revocation lists of this machine.
+
+    None of these lists is of the temporary authority, so that tcpclient would refuse
+    its certificate.
     """
     kept = {name: value for name, value in os.environ.items() if name != "SERVERCRL"}
     return {**kept, "CERTDIR": str(folder)}
 
 
 def relative(path: Path) -> Path:
-    """A path as short as may be: people are to read it."""
+    """Return a path relative to the current directory if it is below that."""
     try:
         return path.relative_to(Path.cwd())
     except ValueError:
@@ -223,9 +225,9 @@ def relative(path: Path) -> Path:
 
 async def demo(reactor: Any, tcpclient: Path, folder: Path) -> None:
     """
-    Serve, connect, and tell what happened.
+    Serve, run the command, and print an explanation.
 
-    :raises SystemExit: if anything else happened.
+    :raises SystemExit: if the command failed, or sent other commands to the server.
     """
     heard: list[tuple[str, bool]] = []
     ca_file = folder / "ca.pem"
@@ -236,8 +238,8 @@ async def demo(reactor: Any, tcpclient: Path, folder: Path) -> None:
     number = port.getHost().port
     smtp = (tcpclient, "-v", "-s", "smtp")
     prog = (relative(Path(sys.executable)), relative(HERE / "hello.py"))
-    # Without ident (-R): where a firewall swallows the question to a server that is
-    # not on this machine, that is half a minute's wait.
+    # -R, as the shown command is used for remote servers too: a firewall that drops
+    # the ident request would delay it by 26 seconds.
     command = (*smtp, "-R", "-c", ca_file, "localhost", number, *prog)
     show(BEFORE.format(port=number, command=command_line(*command)))
     words = [str(word) for word in command]
@@ -257,7 +259,7 @@ async def demo(reactor: Any, tcpclient: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Find the command, and give the demo a folder that does not outlive it."""
+    """Find the command, and run the demo with a temporary folder."""
     found = shutil.which("tcpclient", path=Path(sys.executable).parent)
     if found is None:
         raise SystemExit('tcpclient is not installed here: try "make demo"')

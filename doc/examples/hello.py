@@ -1,10 +1,9 @@
 """
-A prog for tcpclient: says hello to a mail server, and goodbye.
+A prog for tcpclient that sends EHLO and QUIT to a mail server.
 
-It knows nothing of networks and nothing of TLS.  It reads descriptor 6, writes
-descriptor 7, and finds what it may want to know in its environment.  That is all
-there is to UCSPI.  It is for use with ``-s smtp``: after STARTTLS it is for the
-client to speak first.
+It reads descriptor 6, writes descriptor 7, and finds facts about the connection in
+its environment (UCSPI).  It has no code for networks or TLS.  Use it with ``-s smtp``:
+after STARTTLS the client speaks first.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ TOLD = (
 
 
 def say(line: str) -> None:
-    """Show a line at once: others write to this terminal as well."""
+    """Print a line without a buffer, as tcpclient writes to the same terminal."""
     print(f"   prog: {line}", flush=True)
 
 
 def reply(server: BinaryIO) -> int:
-    """Show a reply of one line or more, and return its code."""
+    """Print a reply of one line or more, and return its code."""
     while True:
         line = server.readline().decode("ascii", "backslashreplace").rstrip("\r\n")
         if not line[:3].isdigit():
-            sys.exit(f"   prog: this is no reply to what I said: {line!r}")
+            sys.exit(f"   prog: not an SMTP reply: {line!r}")
         say(f"server: {ascii(line)[1:-1]:.200}")
         if line[3:4] != "-":
             return int(line[:3])
 
 
 def main() -> None:
-    """One EHLO, one QUIT."""
+    """Print the environment, and send EHLO and QUIT."""
     for name in TOLD:
         say(f"{name}={os.environ.get(name, '')}")
     with open(6, "rb") as server, open(7, "wb", buffering=0) as to_server:
@@ -47,7 +46,7 @@ def main() -> None:
             say(f"client: {command}")
             to_server.write(command.encode("ascii") + b"\r\n")
             if reply(server) != expected:
-                sys.exit(f"   prog: the server did not like {command}")
+                sys.exit(f"   prog: the server did not accept {command}")
 
 
 if __name__ == "__main__":

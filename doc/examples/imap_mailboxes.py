@@ -1,12 +1,12 @@
 """
-List the mailboxes of an IMAP account, over any endpoint of Twisted's.
+List the mailboxes of an IMAP account, over any endpoint of Twisted.
 
     python imap_mailboxes.py starttls:imap:imap.example.org:greeting=yes USER
 
-The password is asked for, or is the first line of what is piped in.
+The password is asked for on a terminal, or is the first line of standard input.
 
-Twisted's IMAP4Client waits for the greeting that STARTTLS has consumed in clear;
-with ``greeting=yes`` it gets one that was made up inside TLS.
+Twisted's IMAP4Client waits for a greeting.  The server's came before STARTTLS and is
+dropped; with ``greeting=yes`` the client receives one that the dialect makes up.
 """
 
 import sys
@@ -20,25 +20,25 @@ from twisted.mail.imap4 import IMAP4Client
 
 
 class Client(IMAP4Client):
-    """Tells when the server has greeted."""
+    """An IMAP client whose ``greeted`` fires when the greeting has come."""
 
     def __init__(self):
         super().__init__()
         self.greeted = Deferred()
 
     def serverGreeting(self, capabilities):
-        """Ready."""
+        """Fire ``greeted``."""
         self.greeted.callback(self)
 
     def connectionLost(self, reason):
-        """Tell whoever still waits."""
+        """Fail ``greeted`` if no greeting has come."""
         super().connectionLost(reason)
         if not self.greeted.called:
             self.greeted.errback(reason)
 
 
 async def main(reactor, endpoint, user):
-    """Log in, list, log out."""
+    """Log in, print the mailboxes, log out."""
     password = getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     connecting = clientFromString(reactor, endpoint)
     client = await connecting.connect(Factory.forProtocol(Client))

@@ -1,11 +1,11 @@
 """
-Send a message by SMTP, over any endpoint of Twisted's.
+Send a message by SMTP, over any endpoint of Twisted.
 
     python smtp_send.py starttls:smtp:mx.example.org:greeting=yes FROM TO <message
 
-Twisted's ESMTPClient waits for the greeting that STARTTLS has consumed in clear;
-with ``greeting=yes`` it gets one that was made up inside TLS.  It need not know
-of TLS itself: there is no context to give it, and nothing it could forget.
+Twisted's ESMTPClient waits for a greeting.  The server's came before STARTTLS and is
+dropped; with ``greeting=yes`` the client receives one that the dialect makes up.  The
+client needs no TLS context, as the endpoint does TLS.
 """
 
 import sys
@@ -18,7 +18,11 @@ from twisted.mail.smtp import DNSNAME, ESMTPClient
 
 
 class Sender(ESMTPClient):
-    """Sends one message, and tells whether the server took it."""
+    """
+    An SMTP client that sends one message.
+
+    ``sent`` fires with the number of recipients that the server has accepted.
+    """
 
     def __init__(self, sender, recipient, message):
         super().__init__(secret=None, identity=DNSNAME)
@@ -28,38 +32,38 @@ class Sender(ESMTPClient):
         self._message = message
 
     def getMailFrom(self):
-        """The next sender; None when all is done, which says QUIT."""
+        """Return the sender once, then None, after which the client sends QUIT."""
         return self._senders.pop() if self._senders else None
 
     def getMailTo(self):
-        """To whom it goes."""
+        """Return the recipients."""
         return [self._recipient]
 
     def getMailData(self):
-        """The message as a file."""
+        """Return the message as a file."""
         return self._message
 
     def sentMail(self, code, response, accepted, addresses, log):
-        """The server has answered."""
+        """Print the reply for each recipient, and fire ``sent``."""
         for address, status, text in addresses:
             print(address, status, text.decode(errors="replace"))
         self.sent.callback(accepted)
 
     def sendError(self, error):
-        """It did not come to that."""
+        """Fail ``sent`` if the message was not sent."""
         super().sendError(error)
         if not self.sent.called:
             self.sent.errback(error)
 
     def connectionLost(self, reason):
-        """Tell whoever still waits."""
+        """Fail ``sent`` if the connection is lost before."""
         super().connectionLost(reason)
         if not self.sent.called:
             self.sent.errback(reason)
 
 
 async def main(reactor, endpoint, sender, recipient):
-    """Connect, send, and say whether it was accepted."""
+    """Connect, send, and exit with an error if no recipient was accepted."""
     client = await clientFromString(reactor, endpoint).connect(
         Factory.forProtocol(lambda: Sender(sender, recipient, sys.stdin.buffer))
     )

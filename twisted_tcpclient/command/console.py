@@ -1,5 +1,5 @@
 """
-The command, from argv to an exit status.
+The command: from argv to an exit status.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from twisted_tcpclient.command.session import TEMPORARY, USAGE, Session
 from twisted_tcpclient.errors import LocalFailure, SettingsError
 from twisted_tcpclient.text import fault, os_reason
 
-#: The descriptors that a session takes at most, beside those that we were given.
+#: How many descriptors a session opens at most.
 NEEDED = 16
 
 _SIGNALS = (
@@ -67,7 +67,7 @@ def _occupy(descriptor: int) -> None:
 
 def _claim_descriptors() -> None:
     """
-    Make sure that a session will not run out of descriptors half way.
+    Check that a session will not run out of descriptors half way.
 
     :raises OSError: if fewer than :data:`NEEDED` can be had.
     """
@@ -82,7 +82,7 @@ def _claim_descriptors() -> None:
 
 def _typed(number: int) -> bool:
     """
-    Whether a signal was typed: then the terminal has sent it to prog as well.
+    Return whether the terminal sent a signal, which prog has received as well.
     """
     if number not in (signal.SIGINT, signal.SIGTSTP):
         return False
@@ -125,18 +125,27 @@ class Console:
         self._session = Session(
             reactor, options.settings, inheritance, self._hand_over, handle
         )
-        self._status = TEMPORARY
+        #: The exit status, once the reactor has ended.
+        self.status = TEMPORARY
         # A signal that the parent has set to be ignored, as nohup does, stays ignored.
         self._ignored = inheritance.ignored
         self._pending: list[int] = []
-        #: What to become once the reactor has ended.
-        self.becoming: tuple[program.Command, int] | None = None
+        self._becoming: tuple[program.Command, int] | None = None
 
-    def run(self) -> int:
-        """Run the reactor until the session is over, and return its status."""
+    def run(self) -> None:
+        """Run the reactor until the session is over."""
         self._reactor.callWhenRunning(self._start)
         self._reactor.run()
-        return self._status
+
+    def become(self) -> None:
+        """
+        Become prog if the session has left that to do.
+
+        :raises LocalFailure: if prog cannot be run.
+        """
+        if self._becoming is not None:
+            self._release_signals()
+            program.become(*self._becoming)
 
     def _start(self) -> None:
         self._handle(signal.SIG_DFL)
@@ -151,15 +160,15 @@ class Console:
             signal.signal(number, signal.SIG_IGN if ignored else handler)
 
     def _over(self, status: int) -> None:
-        self._status = status
+        self.status = status
         self._reactor.stop()
 
     def _hand_over(self, command: program.Command, connection: int) -> Deferred[int]:
-        self.becoming = (command, connection)
+        self._becoming = (command, connection)
         return succeed(0)
 
-    def let_go(self) -> None:
-        """Give signals back to the system; one that came too late ends us."""
+    def _release_signals(self) -> None:
+        """Restore default actions, and repeat the signals that were not acted on."""
         self._handle(signal.SIG_DFL)
         for pending in self._pending:
             os.kill(os.getpid(), pending)
@@ -182,8 +191,9 @@ class Console:
 
 def _log(options: Options) -> None:
     """
-    Say in a line what Twisted logs with a traceback: for one, that it cannot load
-    the plugins of some other package.
+    Write one line for each failure that Twisted logs, without a traceback.
+
+    One is that Twisted cannot load the plugins of another package.
     """
 
     @provider(ILogObserver)
@@ -198,33 +208,23 @@ def _log(options: Options) -> None:
     globalLogBeginner.beginLoggingTo([say], redirectStandardIO=False)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """
-    The command.
-
-    :param arguments: argv without its first.
-    :returns: the exit status, if the process does not become prog.
-    """
-    given = inherited(os.environb)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEEDED_SIGNALS)
-    occupy_standard_descriptors()
+def _parsed(arguments: Sequence[str]) -> Options | int:
+    """Return the parsed options, or the exit status if they are wrong."""
     options = Options()
     _log(options)
-    messages = Messages()
     try:
         options.parseOptions(list(arguments))
     except usage.UsageError as error:
-        messages.fatal(f"{error} (try 'tcpclient --help')")
+        Messages().fatal(f"{error} (try 'tcpclient --help')")
         return USAGE
     except SettingsError as error:
         Messages(options["verbosity"]).fatal(str(error))
         return TEMPORARY
-    try:
-        _claim_descriptors()
-    except OSError as error:
-        messages = Messages(options["verbosity"])
-        messages.fatal(f"not enough descriptors: {os_reason(error)}")
-        return TEMPORARY
+    return options
+
+
+def _run_reactor(options: Options, given: Inheritance) -> Console:
+    """Run a session under the reactor, and return its console when it is over."""
     monotonic.install()
     from twisted.internet import reactor
 
@@ -232,12 +232,33 @@ def run(arguments: Sequence[str]) -> int:
 
     reactor.installNameResolver(Resolver(reactor))  # type: ignore[attr-defined]
     console = Console(reactor, options, given)
-    status = console.run()
-    if console.becoming is not None:
-        console.let_go()
-        try:
-            program.become(*console.becoming)
-        except LocalFailure as error:
-            Messages(options["verbosity"]).fatal(str(error))
-            return TEMPORARY
-    return status
+    console.run()
+    return console
+
+
+def run(arguments: Sequence[str]) -> int:
+    """
+    Run the command.
+
+    :param arguments: argv without its first.
+    :returns: the exit status, if the process does not become prog.
+    """
+    given = inherited(os.environb)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEEDED_SIGNALS)
+    occupy_standard_descriptors()
+    options = _parsed(arguments)
+    if isinstance(options, int):
+        return options
+    messages = Messages(options["verbosity"])
+    try:
+        _claim_descriptors()
+    except OSError as error:
+        messages.fatal(f"not enough descriptors: {os_reason(error)}")
+        return TEMPORARY
+    console = _run_reactor(options, given)
+    try:
+        console.become()
+    except LocalFailure as error:
+        messages.fatal(str(error))
+        return TEMPORARY
+    return console.status

@@ -31,7 +31,7 @@ SILENT, ERRORS, PROGRESS = range(3)
 @dataclass(frozen=True)
 class Messages:
     """
-    Says what the verbosity allows.
+    Writes the messages that the verbosity allows.
 
     :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
     """
@@ -39,22 +39,22 @@ class Messages:
     verbosity: int = ERRORS
 
     def fatal(self, message: str) -> None:
-        """The run has failed."""
+        """Write that the run has failed, and why."""
         self._say(ERRORS, f"fatal: {message}")
 
     def warning(self, message: str) -> None:
-        """Something is not as it should be, and the run goes on."""
+        """Write that something is probably wrong; the run goes on."""
         self._say(ERRORS, f"warning: {message}")
 
     def progress(self, message: str) -> None:
-        """For ``-v`` only."""
+        """Write what happens, for ``-v``."""
         self._say(PROGRESS, message)
 
     def _say(self, level: int, message: str) -> None:
         if self.verbosity < level:
             return
         line = f"tcpclient: {printable(message)}\n".encode("ascii")
-        # If stderr fails there is no other place to say so.
+        # There is no other place to report that stderr has failed.
         with suppress(OSError):
             _write(2, line)
 
@@ -76,12 +76,12 @@ def _write(fd: int, line: bytes) -> None:
         line = line[os.write(fd, line[: select.PIPE_BUF]) :]
 
 
-#: What to try next, by the type of an error.
+#: What the user can try next, by the type of the error.
 _HINTS: dict[type[TCPClientError], str] = {
     CutShort: " (--ignore-unexpected-eof accepts that)",
 }
 
-#: How much of a server's words is shown, in bytes.
+#: How much of a server's reply is shown, in bytes.
 SHOWN = 300
 
 
@@ -92,10 +92,10 @@ def complain(
     peer: object | None,
 ) -> None:
     """
-    Say what went wrong, and where.
+    Write an error, and where it happened.
 
-    :param where: the beginning of a message about a connection to that peer.
-    :param peer: what was connected to, where the error does not know better.
+    :param where: returns the beginning of a message about a connection to a peer.
+    :param peer: the address that was reached; an error may name another one.
     """
     if isinstance(error, ConnectFailed):
         _complain_of_attempts(messages, error)
@@ -112,7 +112,7 @@ def complain(
 
 
 def _complain_of_attempts(messages: Messages, error: ConnectFailed) -> None:
-    """All but the last are warnings: it is the last that ends the run."""
+    """Write a warning for each attempt but the last, and a fatal error for the last."""
     *others, last = (
         f"unable to connect to {attempt.address}: {attempt.reason}"
         for attempt in error.attempts

@@ -21,7 +21,7 @@ from twisted_tcpclient.errors import DescriptionError
 from twisted_tcpclient.facts import environment
 from twisted_tcpclient.names import reverse
 from twisted_tcpclient.relay.relay import crlf
-from twisted_tcpclient.settings import RelaySettings, Settings, read_host
+from twisted_tcpclient.settings import RelaySettings, Settings, TLSSettings, read_host
 
 #: The exit status for a wrong command line.
 USAGE = 100
@@ -105,7 +105,7 @@ class Session:
             connection.abort()
             raise
 
-    # What is asked of the library.
+    # For the library.
 
     def _command(self) -> program.Command:
         """Return prog with what it inherits."""
@@ -114,32 +114,38 @@ class Session:
         return replace(command, blocked=given.blocked, ignored=given.ignored)
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        """Return what to connect through."""
-        settings = self._settings
-        endpoint = self._target.endpoint(self._reactor, self._messages)
-        if settings.tls is None:
-            if settings.endpoint is None:
-                self._messages.progress("using un-encrypted connection")
-            return endpoint
+        """Return what to connect."""
+        plain = self._target.endpoint(self._reactor, self._messages)
+        if self._settings.tls is not None:
+            return self._secured(plain, self._settings.tls)
+        if self._settings.endpoint is None:
+            self._messages.progress("using un-encrypted connection")
+        return plain
+
+    def _secured(
+        self, plain: IStreamClientEndpoint, tls: TLSSettings
+    ) -> IStreamClientEndpoint:
+        """Return an endpoint with TLS, after STARTTLS if that is asked for."""
         from twisted_tcpclient.endpoints import secured, starttls
         from twisted_tcpclient.tls.creator import ConnectionCreator
 
-        creator = ConnectionCreator(settings.tls)
-        if settings.tls.certificate is not None:
-            self._messages.progress(f"using certificate {settings.tls.certificate}")
-        if not settings.tls.verify:
+        settings, reactor = self._settings, self._reactor
+        creator = ConnectionCreator(tls)
+        if tls.certificate is not None:
+            self._messages.progress(f"using certificate {tls.certificate}")
+        if not tls.verify:
             self._messages.warning(
                 "the server's certificate is not verified (-k): anyone may answer"
             )
         if settings.starttls is None:
-            return secured(creator, endpoint, self._reactor, settings.idle)
+            return secured(creator, plain, reactor, settings.idle)
         return starttls(
             settings.starttls,
             creator,
-            endpoint,
-            self._reactor,
+            plain,
+            reactor,
             settings.idle,
-            settings.tls.name or "",
+            creator.name,
             settings.greeting,
         )
 
@@ -187,7 +193,7 @@ class Session:
             self._messages.progress(f"secured with {session}")
 
     def _verified(self) -> str:
-        """What was verified, as far as it is known."""
+        """Return what was verified, for a message."""
         tls = self._settings.tls
         if tls is None:
             return ""

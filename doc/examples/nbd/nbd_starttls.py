@@ -1,4 +1,4 @@
-"""STARTTLS for network block devices, as NBD's doc/proto.md has it."""
+"""STARTTLS for network block devices (NBD, doc/proto.md)."""
 
 from struct import pack, unpack
 
@@ -7,7 +7,7 @@ from twisted_tcpclient.errors import BadReply, NotOffered, Refused
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Magic numbers, flags, STARTTLS."""
+    """Read the greeting, send STARTTLS, check the reply."""
     greeting = yield Bytes(18)
     if not greeting.startswith(b"NBDMAGICIHAVEOPT"):
         raise BadReply("the server does not speak NBD", greeting)

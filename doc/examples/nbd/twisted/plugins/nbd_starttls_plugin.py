@@ -1,4 +1,4 @@
-"""Tells twisted_tcpclient where its dialect "nbd" is."""
+"""The drop-in that announces the dialect "nbd" to twisted_tcpclient."""
 
 from twisted_tcpclient.plugin import DialectPlugin
 
