@@ -260,7 +260,7 @@ class SignalTests(SynchronousTestCase):
                 for name in STAGES
                 for number in ENDING[: share(1, 3)]
                 for prog in ((), ("echo", "prog"))[: share(1, 2)]
-                # What a signal does while prog runs, test_faults.Fault06 shows.
+                # test_faults.Fault06 sends signals while prog runs.
                 if not (prog and name.startswith("relaying"))
             }
         )
