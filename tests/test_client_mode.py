@@ -25,9 +25,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import certificates, servers
 from tests.command import (
+    AT_ONCE,
     ON_TERMINAL,
     PATIENCE,
-    STARTTLS,
     STILL,
     TCP,
     TLS,
@@ -140,42 +140,6 @@ def running(*arguments: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
 class EndTests(SynchronousTestCase):
     """How the end of one direction is told to the other side."""
 
-    def test_half_close(self) -> None:
-        """A reply that the server sends after the EOF of stdin is delivered in full."""
-        question, reply = noise(300_000), noise(200_000)
-
-        def answer(peer: Peer) -> bytes:
-            received = peer.rest()
-            peer.send(reply)
-            peer.finish()
-            return received
-
-        def check(kind: Kind) -> None:
-            with kind.serve(answer) as server:
-                outcome = run(*server.arguments, data=question)
-                self.assertTrue(same(server.result(), question))
-            self.assertTrue(same(outcome.out, reply), len(outcome.out))
-            self.assertEqual((outcome.status, outcome.err), (0, ""))
-
-        every(check)
-
-    def test_no_input(self) -> None:
-        """With /dev/null as stdin, everything that the server sends is delivered."""
-
-        def banner(peer: Peer) -> bytes:
-            rest = peer.rest()
-            peer.send(b"late")
-            peer.finish()
-            return rest
-
-        def check(kind: Kind) -> None:
-            with kind.serve(banner) as server:
-                outcome = run(*server.arguments, stdin=subprocess.DEVNULL)
-                self.assertEqual(outcome, Outcome(0, b"late", ""))
-                self.assertEqual(server.result(), b"")
-
-        every(check)
-
     def test_server_ends(self) -> None:
         """The command exits when the server closes, though stdin is still open."""
         banner = noise(1_000_000)
@@ -190,7 +154,7 @@ class EndTests(SynchronousTestCase):
             self.assertTrue(same(outcome.out, banner), len(outcome.out))
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 
-        every(check)
+        every(check, TCP, UNIX, TLS)
 
     def test_silent_server(self) -> None:
         """A server that closes without having sent anything leads to status 0."""
@@ -200,7 +164,7 @@ class EndTests(SynchronousTestCase):
                 outcome = run(*server.arguments, data=None)
             self.assertEqual(outcome, Outcome(0, b"", ""))
 
-        every(check)
+        every(check, TCP, TLS)
 
 
 class FlowTests(SynchronousTestCase):
@@ -214,25 +178,6 @@ class FlowTests(SynchronousTestCase):
             with kind.serve(
                 lambda peer: finishing(peer, peer.exchange(down))
             ) as server:
-                outcome = run(*server.arguments, data=up)
-                self.assertTrue(same(server.result(), up))
-            self.assertTrue(same(outcome.out, down), len(outcome.out))
-            self.assertEqual((outcome.status, outcome.err), (0, ""))
-
-        every(check)
-
-    def test_writes_before_it_reads(self) -> None:
-        """
-        The session is complete if the server sends all its bytes before it reads any.
-        """
-        up, down = noise(10 * MIB), noise(20 * MIB)
-
-        def rude(peer: Peer) -> bytes:
-            peer.send(down)
-            return finishing(peer, peer.rest())
-
-        def check(kind: Kind) -> None:
-            with kind.serve(rude) as server:
                 outcome = run(*server.arguments, data=up)
                 self.assertTrue(same(server.result(), up))
             self.assertTrue(same(outcome.out, down), len(outcome.out))
@@ -268,7 +213,7 @@ class FlowTests(SynchronousTestCase):
                 self.assertTrue(same(received, data))
                 self.assertEqual(finish(process), Outcome(0, b"", ""))
 
-        every(check)
+        every(check, TCP, TLS)
 
     def test_one_way_stalls(self) -> None:
         """Bytes from stdin reach the server while the pipe of stdout is full."""
@@ -297,7 +242,7 @@ class FlowTests(SynchronousTestCase):
                 self.assertEqual(finish(process, None), Outcome(0, b"", ""))
                 self.assertTrue(same(server.result(), up))
 
-        every(check)
+        every(check, TCP, TLS)
 
     def test_reader_stalls_after_end(self) -> None:
         """
@@ -331,19 +276,7 @@ class FlowTests(SynchronousTestCase):
                 self.assertEqual(finish(process, None), Outcome(0, b"", ""))
                 self.assertTrue(server.result())
 
-        every(check)
-
-    def idle(self, kind: Kind) -> int:
-        """Return the peak memory in MiB of a session in which one byte is sent."""
-
-        def check(peer: Peer) -> None:
-            peer.send(b"x")
-            peer.gone()
-
-        with kind.serve(check) as server, running(*server.arguments) as process:
-            assert process.stdout is not None and process.stdin is not None
-            self.assertEqual(os.read(process.stdout.fileno(), 1), b"x")
-            return peak(process.pid)
+        every(check, TCP, TLS)
 
     def test_server_stalls(self) -> None:
         """
@@ -375,9 +308,9 @@ class FlowTests(SynchronousTestCase):
                 done.set()
                 self.assertEqual(finish(process).status, 0)
                 self.assertTrue(same(server.result(), up))
-            self.assertLess(used, self.idle(kind) + SLACK)
+            self.assertLess(used, peak_of_idle(kind) + SLACK)
 
-        every(check)
+        every(check, TCP, TLS)
 
     def test_reader_stalls(self) -> None:
         """
@@ -406,9 +339,23 @@ class FlowTests(SynchronousTestCase):
                 self.assertEqual(finish(process), Outcome(0, b"", ""))
                 self.assertTrue(server.result(), "no backpressure")
             self.assertTrue(same(received, down))
-            self.assertLess(used, self.idle(kind) + SLACK)
+            self.assertLess(used, peak_of_idle(kind) + SLACK)
 
-        every(check)
+        every(check, TCP, TLS)
+
+
+@functools.cache
+def peak_of_idle(kind: Kind) -> int:
+    """Return the peak memory in MiB of a session in which one byte is sent."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"x")
+        peer.gone()
+
+    with kind.serve(script) as server, running(*server.arguments) as process:
+        assert process.stdout is not None
+        assert os.read(process.stdout.fileno(), 1) == b"x"
+        return peak(process.pid)
 
 
 def finishing(peer: Peer, result: bytes) -> bytes:
@@ -463,10 +410,6 @@ class DescriptorTests(SynchronousTestCase):
 
             file.flush()
             every(check, TCP, TLS)
-
-    def test_input_null(self) -> None:
-        """/dev/null as stdin is EOF at once."""
-        every(lambda kind: self.check(kind, subprocess.DEVNULL), TCP, TLS)
 
     def test_input_socket(self) -> None:
         """A socket as stdin is sent until its EOF."""
@@ -550,36 +493,6 @@ class DescriptorTests(SynchronousTestCase):
 
         every(check, TCP, TLS)
 
-    def test_nonblocking_output(self) -> None:
-        """
-        A pipe as stdout that was non-blocking before receives everything, and is
-        non-blocking afterwards.
-        """
-        data = noise(5_000_000)
-
-        def check(kind: Kind) -> None:
-            reading, writing = os.pipe()
-            os.set_blocking(writing, False)
-            with open(reading, "rb") as reader:
-                with kind.serve(lambda peer: finishing(peer, sending(peer))) as server:
-                    process = start(*server.arguments, stdout=writing)
-                    stalled.wait(PATIENCE)
-                    received = reader.read(len(data))
-                    outcome = finish(process)
-                self.assertFalse(os.get_blocking(writing))
-            os.close(writing)
-            self.assertEqual(outcome, Outcome(0, b"", ""))
-            self.assertTrue(same(received, data), len(received))
-
-        def sending(peer: Peer) -> bytes:
-            rest = peer.send_until_still(data)
-            stalled.set()
-            peer.send(rest)
-            return b""
-
-        stalled = threading.Event()
-        every(check, TCP, TLS)
-
     def test_head(self) -> None:
         """
         The command exits with status 111 when the reader of stdout has gone, though
@@ -601,7 +514,7 @@ class DescriptorTests(SynchronousTestCase):
             self.assertEqual(outcome.status, 0)
             self.assertEqual(outcome.err.split("\n")[-2], "111")
 
-        every(check)
+        every(check, TCP, TLS)
 
 
 @contextlib.contextmanager
@@ -619,20 +532,19 @@ class TerminalTests(SynchronousTestCase):
     """State of the terminal after a session."""
 
     def on_terminal(
-        self, kind: Kind, end: Callable[[int, subprocess.Popen[bytes]], object]
-    ) -> tuple[Outcome, bool, bytes]:
+        self, end: Callable[[int, subprocess.Popen[bytes]], object]
+    ) -> tuple[Outcome, bool]:
         """
         Run the command on a terminal until the server has sent a line, then call `end`.
 
-        Return the outcome, whether the terminal is in blocking mode, and what was
-        shown.
+        Return the outcome, and whether the terminal is in blocking mode.
         """
 
         def speak(peer: Peer) -> None:
             peer.send(b"hello\r\n")
             peer.leave()
 
-        with terminal() as (master, slave), kind.serve(speak) as server:
+        with terminal() as (master, slave), TCP.serve(speak) as server:
             before = termios.tcgetattr(slave)
             process = start(
                 *server.arguments,
@@ -647,7 +559,7 @@ class TerminalTests(SynchronousTestCase):
             end(master, process)
             outcome = finish(process)
             self.assertEqual(termios.tcgetattr(slave), before)
-            return outcome, os.get_blocking(slave), shown
+            return outcome, os.get_blocking(slave)
 
     def test_ends(self) -> None:
         """
@@ -661,19 +573,13 @@ class TerminalTests(SynchronousTestCase):
             "SIGHUP": (lambda _, process: process.send_signal(signal.SIGHUP), 129),
         }
 
-        def check(kind: Kind, name: str) -> None:
+        def check(name: str) -> None:
             end, status = ends[name]
-            outcome, blocking, _ = self.on_terminal(kind, end)
+            outcome, blocking = self.on_terminal(end)
             self.assertEqual((outcome.status, outcome.err), (status, ""))
             self.assertTrue(blocking)
 
-        together(
-            {
-                f"{name} {kind.name}": functools.partial(check, kind, name)
-                for name in ends
-                for kind in (TCP, TLS)
-            }
-        )
+        together({name: functools.partial(check, name) for name in ends})
 
     def test_interrupted_early(self) -> None:
         """
@@ -732,7 +638,7 @@ class LeftTests(SynchronousTestCase):
                 outcome.complaint(),
             )
 
-        every(check)
+        every(check, TCP, UNIX, TLS)
 
     def test_nothing_left(self) -> None:
         """The command succeeds if the server closes after its reply to QUIT."""
@@ -748,56 +654,11 @@ class LeftTests(SynchronousTestCase):
                 outcome = run(*server.arguments, data=b"QUIT\r\n")
             self.assertEqual(outcome, Outcome(0, b"221 bye\r\n", ""))
 
-        every(check)
+        every(check, TCP, TLS)
 
 
 class BrokenTests(SynchronousTestCase):
     """Sessions that do not end in good order: status 111 and the reason."""
-
-    def failing(self, kind: Kind, script: Callable[[Peer], Any], **how: Any) -> str:
-        """Run a session that fails, and return its message."""
-        with kind.serve(script) as server:
-            outcome = run(*server.arguments, **{"data": None, **how})
-        self.assertEqual(outcome.status, 111, outcome)
-        return outcome.complaint()
-
-    def test_disk_full(self) -> None:
-        """The command fails if stdout cannot be written (ENOSPC)."""
-
-        def speak(peer: Peer) -> None:
-            peer.send(b"hello")
-            peer.gone()
-
-        def check(kind: Kind) -> None:
-            with open("/dev/full", "wb") as full:
-                complaint = self.failing(kind, speak, stdout=full)
-            self.assertEqual(
-                complaint, "unable to write standard output: no space left on device"
-            )
-
-        every(check)
-
-    def test_reset(self) -> None:
-        """A reset connection is an error; bytes received before it are delivered."""
-
-        def check(kind: Kind) -> None:
-            def break_off(peer: Peer) -> None:
-                peer.send(b"hello")
-                # close(2) with SO_LINGER 0 discards bytes that are not sent yet.
-                heard.wait(PATIENCE)
-                peer.reset()
-
-            heard = threading.Event()
-            with kind.serve(break_off) as server, running(*server.arguments) as process:
-                assert process.stdout is not None
-                self.assertEqual(process.stdout.read(5), b"hello")
-                heard.set()
-                outcome = finish(process, None)
-            self.assertEqual(outcome.status, 111)
-            self.assertIn("connection reset", outcome.complaint())
-
-        # A UNIX socket is reset only if it is closed with unread bytes.
-        every(check, TCP, TLS, STARTTLS)
 
     def test_unread(self) -> None:
         """The command fails if the server closes without having read what was sent."""
@@ -816,24 +677,6 @@ class BrokenTests(SynchronousTestCase):
 
         every(check, TCP, UNIX)
 
-    def test_cut_short(self) -> None:
-        """
-        FIN without close_notify is an error; bytes received before it are delivered.
-        """
-
-        def cut(peer: Peer) -> None:
-            peer.send(b"hello")
-            peer.cut()
-            peer.gone()
-
-        def check(kind: Kind) -> None:
-            with kind.serve(cut) as server:
-                outcome = run(*server.arguments, data=None)
-            self.assertEqual((outcome.status, outcome.out), (111, b"hello"))
-            self.assertIn("cut short: no close_notify", outcome.complaint())
-
-        every(check, TLS, STARTTLS)
-
     def test_long_chain(self) -> None:
         """
         A server that sends first is heard though the client's certificate chain is too
@@ -851,22 +694,6 @@ class BrokenTests(SynchronousTestCase):
                 outcome = run(*server.arguments, data=None)
         self.assertEqual(outcome, Outcome(0, b"hello", ""))
 
-    def test_certificate_refused(self) -> None:
-        """
-        The command fails with "certificate required" if a TLS 1.3 server requires a
-        client certificate and gets none.
-        """
-
-        def demand(peer: Peer) -> None:
-            with contextlib.suppress(SSL.Error):
-                peer.secure(server_context(client_ca=certificates.shared().ca))
-            peer.gone()
-
-        with serving(demand, "--tls", *trusting()) as server:
-            outcome = run(*server.arguments, data=None)
-        self.assertEqual((outcome.status, outcome.out), (111, b""))
-        self.assertIn("certificate required", outcome.complaint())
-
     def test_garbage(self) -> None:
         """
         Bytes that are no TLS record, in the middle of a TLS session, are an error.
@@ -882,34 +709,12 @@ class BrokenTests(SynchronousTestCase):
         self.assertEqual((outcome.status, outcome.out), (111, b"hello"))
         outcome.complaint()
 
-    def test_idle(self) -> None:
-        """The command fails if no byte moves for the seconds of -a."""
-
-        def check(kind: Kind) -> None:
-            with kind.serve(Peer.gone) as server:
-                outcome = run("-a", "1", *server.arguments, data=None)
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn("timed out", outcome.complaint())
-
-        every(check)
-
-    def test_idle_while_connecting(self) -> None:
-        """
-        The seconds of -a limit the STARTTLS dialogue and the TLS handshake as well.
-        """
-
-        def check(*options: str) -> None:
-            with serving(Peer.gone, "-a", "1", *options) as server:
-                outcome = run(*server.arguments)
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn("timed out waiting for ", outcome.complaint())
-
-        together(
-            {
-                "STARTTLS": lambda: check("-s", "imap"),
-                "TLS": lambda: check("--tls"),
-            }
-        )
+    def test_idle_in_handshake(self) -> None:
+        """The seconds of -a limit the TLS handshake."""
+        with serving(Peer.gone, "-a", "1", "--tls") as server:
+            outcome = run(*server.arguments)
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertIn("timed out waiting for the TLS handshake", outcome.complaint())
 
     def test_idle_in_last_message(self) -> None:
         """
@@ -950,13 +755,9 @@ class BrokenTests(SynchronousTestCase):
 
     def test_no_idle_limit(self) -> None:
         """With -a 0 a session that ends in good order has status 0."""
-
-        def check(kind: Kind) -> None:
-            with kind.serve(lambda peer: finishing(peer, peer.line())) as server:
-                outcome = run("-a", "0", *server.arguments, data=b"x\n")
-            self.assertEqual(outcome, Outcome(0, b"", ""))
-
-        every(check, TCP, TLS)
+        with serving(lambda peer: finishing(peer, peer.line())) as server:
+            outcome = run("-a", "0", *server.arguments, data=b"x\n")
+        self.assertEqual(outcome, Outcome(0, b"", ""))
 
 
 class TcpserverTests(SynchronousTestCase):
@@ -967,7 +768,7 @@ class TcpserverTests(SynchronousTestCase):
         data = noise(3_000_000)
 
         def check(*arguments: str) -> None:
-            outcome = run(*arguments, data=data)
+            outcome = run(*AT_ONCE, *arguments, data=data)
             self.assertTrue(same(outcome.out, data), len(outcome.out))
             self.assertEqual((outcome.status, outcome.err), (0, ""))
 

@@ -27,6 +27,7 @@ from tests.command import (
     TCP,
     TLS,
     UNIX,
+    Cut,
     Kind,
     Outcome,
     Peer,
@@ -44,9 +45,10 @@ from tests.command import (
 )
 from tests.test_client_mode import MIB, finishing, noise, running, same
 from tests.test_prog import QUICK, sh, state, until
+from tests.torture import share
 
 UPLOAD = 1_000_000
-UPLOADS, SIDE_BY_SIDE = 200, 20
+UPLOADS, SIDE_BY_SIDE = share(20, 200), 20
 
 #: Runs the command several times in parallel, each in a process that is forked after
 #: all imports; prints every exit status that is not 0.
@@ -106,54 +108,71 @@ class Fault01(SynchronousTestCase):
 
     def test_tls(self) -> None:
         """
-        200 uploads of 1 MB over TLS 1.3, whose server sends session tickets, arrive
+        Uploads of 1 MB over TLS 1.3, whose server sends session tickets, arrive
         complete.
         """
         self.upload(TLS, UPLOADS)
 
     def test_plain(self) -> None:
-        """20 uploads of 1 MB in clear and over UNIX sockets arrive complete."""
-        every(lambda kind: self.upload(kind, 20), TCP, UNIX)
+        """Uploads of 1 MB in clear and over UNIX sockets arrive complete."""
+        every(lambda kind: self.upload(kind, SIDE_BY_SIDE), TCP, UNIX)
 
 
 class Fault02(SynchronousTestCase):
     """The C program loses what the server sends after the EOF of stdin."""
 
-    def test_printf(self) -> None:
-        """`printf x |` and `</dev/null` print everything that the server sends."""
-        reply = noise(200_000)
+    def test_client_mode(self) -> None:
+        """A reply that the server sends after the EOF of stdin is delivered in full."""
+        question, reply = noise(300_000), noise(200_000)
 
-        def answer(peer: Peer) -> None:
-            peer.rest()
+        def answer(peer: Peer) -> bytes:
+            received = peer.rest()
             peer.send(reply)
-            peer.finish()
+            return finishing(peer, received)
 
         def check(kind: Kind) -> None:
             with kind.serve(answer) as server:
-                words = " ".join(server.arguments)
-                for line in (
-                    f"printf x | tcpclient {words}",
-                    f"tcpclient {words} </dev/null",
-                ):
-                    outcome = shell(line)
-                    self.assertTrue(same(outcome.out, reply), len(outcome.out))
-                    self.assertEqual((outcome.status, outcome.err), (0, ""))
+                outcome = run(*server.arguments, data=question)
+                self.assertTrue(same(server.result(), question))
+            self.assertTrue(same(outcome.out, reply), len(outcome.out))
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+
+        every(check)
+
+    def test_no_input(self) -> None:
+        """With /dev/null as stdin, everything that the server sends is delivered."""
+
+        def banner(peer: Peer) -> bytes:
+            rest = peer.rest()
+            peer.send(b"late")
+            return finishing(peer, rest)
+
+        def check(kind: Kind) -> None:
+            with kind.serve(banner) as server:
+                outcome = run(*server.arguments, stdin=subprocess.DEVNULL)
+                self.assertEqual(outcome, Outcome(0, b"late", ""))
+                self.assertEqual(server.result(), b"")
 
         every(check, TCP, TLS)
 
     def test_prog(self) -> None:
         """
-        A prog that closes 7 and then reads 6 receives the server's reply over TLS.
+        If prog closes 7, the server receives close_notify, and its reply arrives on 6
+        in full.
         """
+        reply = noise(200_000)
 
-        def answer(peer: Peer) -> None:
-            peer.send(b"late: " + peer.rest())
-            peer.finish()
+        def late(peer: Peer) -> bytes:
+            question = peer.rest()
+            peer.send(reply)
+            return finishing(peer, question)
 
-        with TLS.serve(answer) as server:
-            prog = sh("printf x >&7; exec 7>&-; cat <&6")
+        with TLS.serve(late) as server:
+            prog = sh("echo question >&7; exec 7>&-; cat <&6; exit 3")
             outcome = run(*QUICK, *server.arguments, *prog)
-        self.assertEqual(outcome, Outcome(0, b"late: x", ""))
+            self.assertEqual(server.result(), b"question\n")
+        self.assertTrue(same(outcome.out, reply), len(outcome.out))
+        self.assertEqual((outcome.status, outcome.err), (3, ""))
 
 
 class Fault03(SynchronousTestCase):
@@ -187,8 +206,7 @@ class Fault03(SynchronousTestCase):
 
     def test_match(self) -> None:
         """-m succeeds with a name of the certificate, and fails with any other name."""
-        names = {"localhost": 0, "mail.example.test": 0, "MAIL.example.TEST": 0}
-        names |= {"other.example.test": 111, "example.test": 111, "127.0.0.2": 111}
+        names = {"mail.example.test": 0, "other.example.test": 111}
 
         def check(name: str, status: int) -> None:
             outcome = self.connect(*trusting(), "-m", name)
@@ -197,14 +215,7 @@ class Fault03(SynchronousTestCase):
                 words = f"the certificate is not for {name} but for localhost, "
                 self.assertIn(words, outcome.complaint())
 
-        together(
-            {
-                name: functools.partial(check, *names_)
-                for name, names_ in (
-                    (name, (name, status)) for name, status in names.items()
-                )
-            }
-        )
+        together({k: functools.partial(check, k, v) for k, v in names.items()})
 
     def test_authorities(self) -> None:
         """
@@ -214,12 +225,9 @@ class Fault03(SynchronousTestCase):
         ours, theirs = str(self.ours), str(self.theirs)
         ca, stranger = f"{ours}/serverca.pem", f"{theirs}/serverca.pem"
         cases: list[tuple[int, tuple[str, ...], dict[str, str]]] = [
-            (0, ("-c", ca), {"SERVERCA": stranger, "CERTDIR": theirs}),
             (111, ("-c", stranger), {"SERVERCA": ca, "CERTDIR": ours}),
             (0, (), {"SERVERCA": ca, "CERTDIR": theirs}),
             (111, (), {"SERVERCA": stranger, "CERTDIR": ours}),
-            (0, (), {"CERTDIR": ours}),
-            (111, (), {"CERTDIR": theirs}),
             (0, ("-C", ours), {"CERTDIR": theirs}),
             (111, ("-C", theirs), {"CERTDIR": ours}),
         ]
@@ -261,44 +269,68 @@ WELCOME = {0: (0, b"hello\n"), 111: (111, b"")}
 class Fault04(SynchronousTestCase):
     """The C program has status 0 for every failure after connecting."""
 
-    def test_client_mode(self) -> None:
-        """An idle timeout, a reset and a full disk lead to status 111."""
+    def test_reset(self) -> None:
+        """A reset connection is an error; bytes received before it are delivered."""
 
         def check(kind: Kind) -> None:
-            with kind.serve(Peer.gone) as server:
-                outcome = run("-a", "1", *server.arguments, data=None)
+            def break_off(peer: Peer) -> None:
+                peer.send(b"hello")
+                # close(2) with SO_LINGER 0 discards bytes that are not sent yet.
+                heard.wait(PATIENCE)
+                peer.reset()
+
+            heard = threading.Event()
+            with kind.serve(break_off) as server, running(*server.arguments) as process:
+                assert process.stdout is not None
+                self.assertEqual(process.stdout.read(5), b"hello")
+                heard.set()
+                outcome = finish(process, None)
             self.assertEqual(outcome.status, 111)
-            with kind.serve(Peer.reset) as server:
-                outcome = run(*server.arguments, data=None)
-            self.assertEqual(outcome.status, 111)
-            with open("/dev/full", "wb") as full, kind.serve(hello) as server:
+            self.assertIn("connection reset", outcome.complaint())
+
+        every(check, TCP, TLS)
+
+    def test_disk_full(self) -> None:
+        """The command fails if stdout cannot be written (ENOSPC)."""
+
+        def speak(peer: Peer) -> None:
+            peer.send(b"hello")
+            peer.gone()
+
+        def check(kind: Kind) -> None:
+            with open("/dev/full", "wb") as full, kind.serve(speak) as server:
                 outcome = run(*server.arguments, data=None, stdout=full)
             self.assertEqual(outcome.status, 111)
+            self.assertEqual(
+                outcome.complaint(),
+                "unable to write standard output: no space left on device",
+            )
 
         every(check, TCP, TLS)
 
     def test_prog(self) -> None:
+        """The command exits with prog's exit status."""
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone) as server:
+                outcome = run(*QUICK, *server.arguments, *sh("exit 3"))
+            self.assertEqual(outcome, Outcome(3, b"", ""))
+
+        every(check, TCP, TLS)
+
+    def test_killed_prog(self) -> None:
         """
-        Over TLS the command exits with prog's status, with 128 plus the signal that
-        killed prog, and with 111 if prog does not exist.
+        If a signal kills prog, the command is killed by it in clear, and exits with 128
+        plus its number over TLS.
         """
-        expected = {"exit 3": 3, "kill -9 $$": 128 + 9, "exec /nonexistent": 127}
 
-        def check(line: str, status: int) -> None:
-            with TLS.serve(Peer.leave) as server:
-                outcome = run(*QUICK, *server.arguments, *sh(line))
-            self.assertEqual(outcome.status, status)
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone) as server:
+                outcome = run(*QUICK, *server.arguments, *sh("kill -KILL $$"))
+            expected = 128 + signal.SIGKILL if kind.secure else -signal.SIGKILL
+            self.assertEqual(outcome, Outcome(expected, b"", ""))
 
-        together({k: functools.partial(check, k, v) for k, v in expected.items()})
-        with TLS.serve(Peer.leave) as server:
-            outcome = run(*QUICK, *server.arguments, "nosuchprog")
-        self.assertEqual(outcome.status, 111)
-
-
-def hello(peer: Peer) -> None:
-    """Send a line and wait for the client to close."""
-    peer.send(b"hello\n")
-    peer.gone()
+        every(check, TCP, TLS)
 
 
 #: TLS 1.2, whose servers send nothing after the handshake by themselves.
@@ -313,43 +345,41 @@ class Fault05(SynchronousTestCase):
     """The C program takes SIGCHLD for a timeout."""
 
     def test_grandchild(self) -> None:
-        """A grandchild continues the session on 6 and 7 after prog has exited."""
+        """
+        A grandchild continues the session on 6 and 7 after prog has exited, and the
+        command exits with prog's status.
+        """
 
         def talk(peer: Peer) -> bytes:
             until(int(peer.line()), "")
-            peer.send(b"more\n")
-            answer = peer.line()
-            peer.finish()
-            return answer
+            peer.send(b"still there\n")
+            return finishing(peer, peer.line())
 
         def check(kind: Kind) -> None:
-            prog = sh("(read line <&6; echo $line >&7) & echo $$ >&7")
+            prog = sh('(read line <&6; echo "yes, $line" >&7) & echo $$ >&7; exit 5')
             with kind.serve(talk) as server:
-                self.assertEqual(
-                    run(*QUICK, *server.arguments, *prog), Outcome(0, b"", "")
-                )
-                self.assertEqual(server.result(), b"more\n")
+                outcome = run(*QUICK, *server.arguments, *prog)
+                self.assertEqual(server.result(), b"yes, still there\n")
+            self.assertEqual(outcome, Outcome(5, b"", ""))
 
         every(check, OLD, TLS)
 
     def test_stopped(self) -> None:
-        """The session continues after prog has been stopped and continued."""
+        """A prog that stops itself and is continued completes the session."""
 
         def talk(peer: Peer) -> bytes:
             prog = int(peer.line())
             until(prog, "T")
+            peer.send(b"while you were away\n")
             os.kill(prog, signal.SIGCONT)
-            answer = peer.line()
-            peer.finish()
-            return answer
+            return finishing(peer, peer.line())
 
         def check(kind: Kind) -> None:
-            prog = sh("echo $$ >&7; kill -STOP $$; echo back >&7; cat <&6")
+            prog = sh('echo $$ >&7; kill -STOP $$; read line <&6; echo "$line" >&7')
             with kind.serve(talk) as server:
-                self.assertEqual(
-                    run(*QUICK, *server.arguments, *prog), Outcome(0, b"", "")
-                )
-                self.assertEqual(server.result(), b"back\n")
+                outcome = run(*QUICK, *server.arguments, *prog)
+                self.assertEqual(server.result(), b"while you were away\n")
+            self.assertEqual(outcome, Outcome(0, b"", ""))
 
         every(check, OLD, TLS)
 
@@ -362,14 +392,19 @@ class Fault06(SynchronousTestCase):
         If the server closes first, the command waits for prog and exits with its
         status.
         """
-        with TLS.serve(Peer.finish) as server:
+
+        def greet(peer: Peer) -> None:
+            peer.send(b"hello\n")
+            peer.finish()
+
+        with TLS.serve(greet) as server:
             prog = sh("cat <&6; echo end; read go; exit 5")
             with running(*QUICK, *server.arguments, *prog) as process:
                 assert process.stdout is not None
-                self.assertEqual(process.stdout.readline(), b"end\n")
+                self.assertEqual(process.stdout.read(10), b"hello\nend\n")
                 server.result()
                 self.assertIsNone(process.poll())
-                self.assertEqual(finish(process, b"go\n").status, 5)
+                self.assertEqual(finish(process, b"go\n"), Outcome(5, b"", ""))
 
     def test_signals(self) -> None:
         """After SIGTERM, SIGINT and SIGHUP the command exits when prog has ended."""
@@ -381,7 +416,7 @@ class Fault06(SynchronousTestCase):
                     assert process.stdout is not None
                     child = int(process.stdout.readline())
                     process.send_signal(number)
-                    self.assertEqual(finish(process).status, 128 + number)
+                    self.assertEqual(finish(process), Outcome(128 + number, b"", ""))
                     self.assertEqual(state(child), "")
 
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -426,7 +461,7 @@ class Fault08(SynchronousTestCase):
 
     def test_timeout(self) -> None:
         """
-        The command gives up after the seconds of -a if the server stops at any point of
+        The command gives up after the seconds of -a if the server stops before or in
         the SMTP dialogue.
         """
 
@@ -443,7 +478,7 @@ class Fault08(SynchronousTestCase):
             self.assertEqual(outcome.status, 111)
             self.assertIn("timed out waiting for STARTTLS", outcome.complaint())
 
-        points = ((), (b"220-x\r\n",), (b"220 x\r\n",), (b"220 x\r\n", b"250-x\r\n"))
+        points = ((), (b"220 x\r\n", b"250-x\r\n"))
         together({str(p): functools.partial(fall_silent, *p) for p in points})
 
     def test_greeting(self) -> None:
@@ -517,15 +552,9 @@ class Fault10(SynchronousTestCase):
 
     def test_versions(self) -> None:
         """
-        -M selects the versions of TLS that are offered; without a common version the
-        handshake fails.
+        -M selects the versions of TLS that are offered, by the names of the C program.
         """
-        versions = {
-            "TLSv1_2": b"TLSv1.2",
-            "TLSv1_3": b"TLSv1.3",
-            "TLSv1_2:TLSv1_3": b"TLSv1.3",
-            "SSLv23": b"TLSv1.3",
-        }
+        versions = {"TLSv1_2": b"TLSv1.2", "SSLv23": b"TLSv1.3"}
 
         def check(method: str, version: bytes) -> None:
             with TLS.serve(Peer.leave) as server:
@@ -534,15 +563,6 @@ class Fault10(SynchronousTestCase):
             self.assertEqual(outcome, Outcome(0, version, ""))
 
         together({k: functools.partial(check, k, v) for k, v in versions.items()})
-
-        def attempt(peer: Peer) -> None:
-            with contextlib.suppress(SSL.Error):
-                peer.secure(server_context(SSL.TLS1_2_VERSION))
-
-        with serving(attempt) as server:
-            outcome = run("-M", "TLSv1_3", "--tls", *trusting(), *server.arguments)
-        self.assertEqual(outcome.status, 111)
-        self.assertIn("TLS handshake failed", outcome.complaint())
 
     def test_directory(self) -> None:
         """
@@ -569,24 +589,32 @@ class Fault11(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """
-        With closed stdin or stdout the server does not receive its own bytes, and the
-        command exits.
+        Closed stdin is empty input, and closed stdout is an error; the server does not
+        receive its own bytes, and the command exits.
         """
 
         def talk(peer: Peer) -> bytes:
             peer.send(b"from the server\n")
             said = b""
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SSL.Error, Cut):
                 said = peer.rest()
-            peer.finish()
-            return said
+            return finishing(peer, said)
 
-        with serving(talk) as server:
-            words = " ".join(server.arguments)
-            for closed, status in (("<&-", 0), (">&-", 111), ("<&- >&-", 111)):
-                outcome = shell(f"tcpclient {words} {closed}")
-                self.assertEqual(outcome.status, status, closed)
-                self.assertEqual(server.result(), b"", closed)
+        def check(kind: Kind) -> None:
+            with kind.serve(talk) as server:
+                words = " ".join(server.arguments)
+                outcome = shell(f"tcpclient {words} <&-")
+                self.assertEqual(outcome, Outcome(0, b"from the server\n", ""))
+                self.assertEqual(server.result(), b"")
+                for closed in (">&-", "<&- >&-"):
+                    outcome = shell(f"tcpclient {words} {closed}")
+                    self.assertEqual((outcome.status, outcome.out), (111, b""))
+                    self.assertIn(
+                        "unable to write standard output", outcome.complaint()
+                    )
+                    self.assertEqual(server.result(), b"", closed)
+
+        every(check, TCP, TLS)
 
 
 class Fault12(SynchronousTestCase):
@@ -597,27 +625,29 @@ class Fault12(SynchronousTestCase):
         All bytes arrive if both sides write more than the buffers hold before they
         read.
         """
-        up, down = noise(30 * MIB), noise(31 * MIB)
+        up, down = noise(10 * MIB), noise(20 * MIB)
 
         def rude(peer: Peer) -> bytes:
             peer.send(down)
             return finishing(peer, peer.rest())
 
-        with tempfile.TemporaryFile() as file:
-            file.write(up)
-            file.seek(0)
-            with TCP.serve(rude) as server:
-                outcome = run(*server.arguments, stdin=file)
+        def check(kind: Kind) -> None:
+            with kind.serve(rude) as server:
+                outcome = run(*server.arguments, data=up)
                 self.assertTrue(same(server.result(), up))
-        self.assertTrue(same(outcome.out, down))
-        self.assertEqual((outcome.status, outcome.err), (0, ""))
+            self.assertTrue(same(outcome.out, down), len(outcome.out))
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+
+        every(check, TCP, TLS)
 
 
 class Fault13(SynchronousTestCase):
     """The C program takes a cut connection, or a late alert, for a normal end."""
 
     def test_cut(self) -> None:
-        """FIN without close_notify is an error."""
+        """
+        FIN without close_notify is an error; bytes received before it are delivered.
+        """
 
         def cut(peer: Peer) -> None:
             peer.send(b"half of it")
@@ -628,7 +658,7 @@ class Fault13(SynchronousTestCase):
             with kind.serve(cut) as server:
                 outcome = run(*server.arguments, data=None)
             self.assertEqual((outcome.status, outcome.out), (111, b"half of it"))
-            self.assertIn("cut short", outcome.complaint())
+            self.assertIn("cut short: no close_notify", outcome.complaint())
 
         every(check, TLS, OLD)
 
@@ -640,45 +670,53 @@ class Fault13(SynchronousTestCase):
         stranger = certificates.shared().stranger.client()
         path = stranger.save(certificates.shared().directory / "stranger-client.pem")
 
-        def check(words: str, *options: str) -> None:
-            def demand(peer: Peer) -> None:
-                with contextlib.suppress(SSL.Error):
-                    peer.secure(server_context(client_ca=certificates.shared().ca))
-                peer.gone()
+        def demand(peer: Peer) -> None:
+            with contextlib.suppress(SSL.Error):
+                peer.secure(server_context(client_ca=certificates.shared().ca))
+            peer.gone()
 
-            with serving(demand, "--tls", *trusting(), *options) as server:
-                outcome = run(*server.arguments, data=None)
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn(words, outcome.complaint())
-
-        check("certificate required")
-        check("unknown ca", "-n", str(path))
+        options = ("--tls", *trusting(), "-n", str(path))
+        with serving(demand, *options) as server:
+            outcome = run(*server.arguments, data=None)
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertIn("unknown ca", outcome.complaint())
 
 
 class Fault14(SynchronousTestCase):
     """The C program loses data if stdout is non-blocking."""
 
     def test_nonblocking(self) -> None:
-        """5 MB arrive through a non-blocking stdout that is read late."""
+        """
+        5 MB arrive through a non-blocking stdout that is read late, and it is
+        non-blocking afterwards.
+        """
         data = noise(5_000_000)
-        late = threading.Event()
 
-        def pour(peer: Peer) -> bool:
-            rest = peer.send_until_still(data)
-            late.set()
-            peer.send(rest)
-            peer.finish()
-            return bool(rest)
+        def check(kind: Kind) -> None:
+            late = threading.Event()
 
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        with TCP.serve(pour) as server, open(reading, "rb") as reader:
-            process = start(*server.arguments, stdout=writing)
-            os.close(writing)
-            self.assertTrue(late.wait(PATIENCE))
-            received = reader.read()
-            self.assertEqual(finish(process), Outcome(0, b"", ""))
-        self.assertTrue(same(received, data), len(received))
+            def pour(peer: Peer) -> None:
+                rest = peer.send_until_still(data)
+                late.set()
+                peer.send(rest)
+                peer.finish()
+
+            reading, writing = os.pipe()
+            os.set_blocking(writing, False)
+            with (
+                open(reading, "rb") as reader,
+                open(writing, "wb") as writer,
+                kind.serve(pour) as server,
+            ):
+                process = start(*server.arguments, stdout=writer)
+                self.assertTrue(late.wait(PATIENCE))
+                received = reader.read(len(data))
+                self.assertEqual(finish(process), Outcome(0, b"", ""))
+                self.assertFalse(os.get_blocking(writing))
+            self.assertTrue(same(received, data), len(received))
+
+        # In clear the kernel moves the bytes (splice); over TLS they are copied.
+        every(check, TCP, TLS)
 
 
 class Fault15(SynchronousTestCase):
@@ -701,12 +739,11 @@ class Fault15(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """
-        Words and numbers out of range are refused; 300.1.1.1 is not taken for 44.1.1.1.
+        Words and numbers out of range are refused; 300.1.1.1 is not taken for 44.1.1.1:
+        an octet above 255 makes no IPv4 address.
         """
         cases = {
-            ("-p", "x", "0", "1"): 100,
             ("-T", "x", "0", "1"): 100,
-            ("-a", "x", "0", "1"): 100,
             ("0", "65536"): 100,
             ("300.1.1.1", "25"): 111,
         }
@@ -727,14 +764,20 @@ class Fault16(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """
-        The message about an idle timeout has the address, the port and the reason.
+        If no byte moves for the seconds of -a, the command fails; the message has the
+        address, the port and the reason.
         """
-        with TCP.serve(Peer.gone) as server:
-            outcome = run("-a", "1", *server.arguments, data=None)
-        place = f"127.0.0.1 port {server.address[1]}"
-        self.assertEqual(
-            outcome.complaint(), f"{place}: timed out: nothing was sent or received"
-        )
+
+        def check(kind: Kind) -> None:
+            with kind.serve(Peer.gone) as server:
+                outcome = run("-a", "1", *server.arguments, data=None)
+            self.assertEqual((outcome.status, outcome.out), (111, b""))
+            place = f"127.0.0.1 port {server.address[1]}"
+            self.assertEqual(
+                outcome.complaint(), f"{place}: timed out: nothing was sent or received"
+            )
+
+        every(check, TCP, TLS)
 
     def test_no_terminal(self) -> None:
         """
@@ -787,36 +830,33 @@ class Fault17(SynchronousTestCase):
 
     def test_pieces(self) -> None:
         """
-        The command reads 32 MB in few calls: a call reads 64 kB, or what the pipe
-        holds.
+        The command reads a file of 16 MB in few calls: a call reads 64 kB.
         """
-        size = 32 * MIB
+        size = 16 * MIB
 
-        def check(kind: Kind) -> None:
-            def count(peer: Peer) -> int:
-                received = peer.exactly(size)
-                peer.send(b"x")
-                asked.wait(PATIENCE)
-                peer.finish()
-                return len(received)
+        def count(peer: Peer) -> int:
+            received = peer.exactly(size)
+            peer.send(b"x")
+            asked.wait(PATIENCE)
+            peer.finish()
+            return len(received)
 
-            asked = threading.Event()
-            with tempfile.TemporaryFile() as file:
-                file.write(noise(size))
-                file.seek(0)
-                with kind.serve(count) as server:
-                    with running(*server.arguments, stdin=file) as process:
-                        assert process.stdout is not None
-                        self.assertEqual(process.stdout.read(1), b"x")
-                        reads = self.reads(process)
-                        asked.set()
-                        self.assertEqual(finish(process).status, 0)
-                    self.assertEqual(server.result(), size)
-            # The count has the reads of start-up and imports in it, which were about
-            # 2000.
-            self.assertLess(reads, size // 65536 + 4000)
-
-        every(check, TCP, TLS)
+        asked = threading.Event()
+        with tempfile.TemporaryFile() as file:
+            file.write(noise(size))
+            file.seek(0)
+            # In clear sendfile(2) moves the bytes of a file, and nothing is read.
+            with TLS.serve(count) as server:
+                with running(*server.arguments, stdin=file) as process:
+                    assert process.stdout is not None
+                    self.assertEqual(process.stdout.read(1), b"x")
+                    reads = self.reads(process)
+                    asked.set()
+                    self.assertEqual(finish(process).status, 0)
+                self.assertEqual(server.result(), size)
+        # The count has the reads of start-up and imports in it, which were about 2000.
+        # In pieces of 1 kB there would be 16,384 more.
+        self.assertLess(reads, size // 65536 + 4000)
 
     def reads(self, process: subprocess.Popen[bytes]) -> int:
         """Return the number of read system calls that a process has made."""

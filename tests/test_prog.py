@@ -12,20 +12,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import certificates, servers
+from tests import servers
 from tests.command import (
     COMMAND,
     ON_TERMINAL,
     PATIENCE,
-    STARTTLS,
     TCP,
     TLS,
-    UNIX,
     Kind,
     Outcome,
     Peer,
@@ -33,22 +29,17 @@ from tests.command import (
     finish,
     peak,
     run,
-    server_context,
     serving,
     shell,
     start,
     terminal,
     together,
-    trusting,
 )
 from tests.packages import find_program
 from tests.test_client_mode import MIB, SLACK, finishing, noise, running, same
 
 #: No look-ups of names and no ident, whose answers depend on the machine.
 QUICK = ("-RHl0",)
-
-PLAIN = (TCP, UNIX)
-SECURE = (TLS, STARTTLS)
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -106,18 +97,11 @@ class DataTests(SynchronousTestCase):
 
         def check(kind: Kind) -> None:
             prog = sh("cat; echo error >&2")
-            with kind.serve(Peer.gone) as server:
-                outcome = run(*QUICK, *server.arguments, *prog, data=b"input\n")
-            self.assertEqual(outcome, Outcome(0, b"input\n", "error\n"))
-
-        def check_secure(kind: Kind) -> None:
-            prog = sh("cat; echo error >&2")
             with kind.serve(Peer.leave) as server:
                 outcome = run(*QUICK, *server.arguments, *prog, data=b"input\n")
             self.assertEqual(outcome, Outcome(0, b"input\n", "error\n"))
 
-        every(check, *PLAIN)
-        every(check_secure, *SECURE)
+        every(check, TCP, TLS)
 
     def test_server_writes_first(self) -> None:
         """
@@ -132,14 +116,11 @@ class DataTests(SynchronousTestCase):
         # Prog reads and writes in two processes.
         prog = sh("cat <&6 >&1 & cat >&7; wait")
 
-        def check(kind: Kind) -> None:
-            with kind.serve(rude) as server:
-                outcome = run(*QUICK, *server.arguments, *prog, data=up)
-                self.assertTrue(same(server.result(), up))
-            self.assertTrue(same(outcome.out, down), len(outcome.out))
-            self.assertEqual((outcome.status, outcome.err), (0, ""))
-
-        every(check)
+        with TLS.serve(rude) as server:
+            outcome = run(*QUICK, *server.arguments, *prog, data=up)
+            self.assertTrue(same(server.result(), up))
+        self.assertTrue(same(outcome.out, down), len(outcome.out))
+        self.assertEqual((outcome.status, outcome.err), (0, ""))
 
     def test_prog_stalls(self) -> None:
         """
@@ -148,34 +129,31 @@ class DataTests(SynchronousTestCase):
         """
         down = noise(24 * MIB)
 
-        def check(kind: Kind) -> None:
-            stalled, done = threading.Event(), threading.Event()
+        stalled, done = threading.Event(), threading.Event()
 
-            def eager(peer: Peer) -> bytes:
-                rest = peer.send_until_still(down)
-                stalled.set()
-                peer.send(rest)
-                done.wait(PATIENCE)
-                return finishing(peer, rest)
+        def eager(peer: Peer) -> bytes:
+            rest = peer.send_until_still(down)
+            stalled.set()
+            peer.send(rest)
+            done.wait(PATIENCE)
+            return finishing(peer, rest)
 
-            prog = sh(f"read go; head -c {len(down)} <&6; read go")
-            with kind.serve(eager) as server:
-                with running(*QUICK, *server.arguments, *prog) as process:
-                    assert process.stdin is not None and process.stdout is not None
-                    idle = peak(process.pid)
-                    self.assertTrue(stalled.wait(PATIENCE))
-                    os.write(process.stdin.fileno(), b"go\n")
-                    received = process.stdout.read(len(down))
-                    used = peak(process.pid)
-                    done.set()
-                    outcome = finish(process, b"go\n")
-                self.assertTrue(server.result(), "no backpressure")
-            self.assertEqual(outcome, Outcome(0, b"", ""))
-            self.assertTrue(same(received, down))
-            # At the first look the command may not have loaded OpenSSL yet.
-            self.assertLess(used, max(idle, 50) + SLACK)
-
-        every(check, *SECURE)
+        prog = sh(f"read go; head -c {len(down)} <&6; read go")
+        with TLS.serve(eager) as server:
+            with running(*QUICK, *server.arguments, *prog) as process:
+                assert process.stdin is not None and process.stdout is not None
+                idle = peak(process.pid)
+                self.assertTrue(stalled.wait(PATIENCE))
+                os.write(process.stdin.fileno(), b"go\n")
+                received = process.stdout.read(len(down))
+                used = peak(process.pid)
+                done.set()
+                outcome = finish(process, b"go\n")
+            self.assertTrue(server.result(), "no backpressure")
+        self.assertEqual(outcome, Outcome(0, b"", ""))
+        self.assertTrue(same(received, down))
+        # At the first look the command may not have loaded OpenSSL yet.
+        self.assertLess(used, max(idle, 50) + SLACK)
 
 
 #: A prog that prints its process id, descriptors and signal masks.
@@ -208,35 +186,20 @@ print(json.dumps({
 class ReplacedTests(SynchronousTestCase):
     """Prog in clear, which replaces the command, and over TLS, where it is a child."""
 
-    def look(self, kind: Kind, **how: Any) -> tuple[dict[str, Any], int]:
-        """Return what a prog prints about itself, and the process id of the command."""
-        # Python starts with SIGPIPE ignored, so test_signals looks at signals with
-        # grep.
-        prog = python(LOOK)
-        with kind.serve(Peer.leave) as server:
-            process = start(*QUICK, *server.arguments, *prog, **how)
-            outcome = finish(process)
-        self.assertEqual((outcome.status, outcome.err), (0, ""))
-        found: dict[str, Any] = json.loads(outcome.out)
-        return found, process.pid
-
-    def test_same_process(self) -> None:
-        """Prog has the process id of the command in clear, and another one over TLS."""
-
-        def check(kind: Kind) -> None:
-            found, pid = self.look(kind)
-            self.assertEqual(found["pid"] == pid, not kind.secure)
-
-        every(check)
-
-    def test_descriptors(self) -> None:
+    def test_process(self) -> None:
         """
-        6 and 7 are the socket in clear, pipes over TLS, and in blocking mode; only 0, 1
-        and 2 are open besides.
+        In clear prog has the process id of the command, and the socket on 6 and 7; over
+        TLS it has another process id, and pipes on 6 and 7.  Both are in blocking mode,
+        and only 0, 1 and 2 are open besides.
         """
 
         def check(kind: Kind) -> None:
-            found, _ = self.look(kind)
+            with kind.serve(Peer.leave) as server:
+                process = start(*QUICK, *server.arguments, *python(LOOK))
+                outcome = finish(process)
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            found = json.loads(outcome.out)
+            self.assertEqual(found["pid"] == process.pid, not kind.secure)
             self.assertEqual(found["fds"], [0, 1, 2, 6, 7])
             self.assertEqual(found["blocking"], [True, True])
             self.assertEqual(found["same"], not kind.secure)
@@ -246,27 +209,23 @@ class ReplacedTests(SynchronousTestCase):
         every(check)
 
     def test_signals(self) -> None:
-        """Prog has the signals ignored and blocked that the command had inherited."""
-        read = "grep -E '^Sig(Ign|Blk)' /proc/self/status"
+        """
+        Prog ignores and blocks no signal if the command did not, though Python ignores
+        SIGPIPE.
+        """
 
         def check(kind: Kind) -> None:
+            # A prog in Python would ignore SIGPIPE itself.
+            read = ("grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status")
             with kind.serve(Peer.leave) as server:
-                results = {0: run(*QUICK, *server.arguments, *sh(read))}
-                if not kind.secure:
-                    words = " ".join((*QUICK, *server.arguments))
-                    nohup = f"trap '' HUP; tcpclient {words} sh -c \"{read}\""
-                    results[1 << (signal.SIGHUP - 1)] = shell(nohup)
-            for expected, result in results.items():
-                values = dict(
-                    line.split(":\t") for line in result.out.decode().splitlines()
-                )
-                # Linux has real-time signals from 32 on; glibc uses 32 and 33 itself.
-                ignored, blocked = (
-                    int(values[name], 16) % 2**31 for name in ("SigIgn", "SigBlk")
-                )
-                self.assertEqual((ignored, blocked), (expected, 0))
+                outcome = run(*QUICK, *server.arguments, *read)
+            lines = outcome.out.decode().splitlines()
+            masks = dict(line.split(":\t") for line in lines)
+            # Linux has real-time signals from 32 on; glibc uses 32 and 33 itself.
+            found = {name: int(mask, 16) % 2**31 for name, mask in masks.items()}
+            self.assertEqual(found, {"SigBlk": 0, "SigIgn": 0})
 
-        every(check)
+        every(check, TCP, TLS)
 
     def test_inherited(self) -> None:
         """A descriptor that the command inherited is open in prog."""
@@ -281,20 +240,7 @@ class ReplacedTests(SynchronousTestCase):
                 outcome = shell(f"tcpclient {words} sh -c 'cat <&9' 9<{file.name}")
             self.assertEqual(outcome, Outcome(0, b"inherited\n", ""))
 
-        every(check)
-
-    def test_replaced(self) -> None:
-        """
-        Descriptors 6 and 7 that the command inherited are replaced by the connection.
-        """
-
-        def check(kind: Kind) -> None:
-            with kind.serve(greet) as server:
-                words = " ".join((*QUICK, *server.arguments))
-                line = f"tcpclient {words} sh -c 'cat <&6' 6</dev/null 7</dev/null"
-                self.assertEqual(shell(line), Outcome(0, b"hello\n", ""))
-
-        every(check)
+        every(check, TCP, TLS)
 
     def test_early_data(self) -> None:
         """Prog receives all bytes that the server sent before prog was started."""
@@ -310,39 +256,11 @@ class ReplacedTests(SynchronousTestCase):
                 outcome = run("-Hl0", *server.arguments, *sh("cat <&6"))
             self.assertTrue(same(outcome.out, data))
 
-        every(check)
-
-
-def greet(peer: Peer) -> None:
-    """Send hello and close."""
-    peer.send(b"hello\n")
-    peer.finish()
+        every(check, TCP, TLS)
 
 
 class EndTests(SynchronousTestCase):
     """Ends of sessions with prog: half-close, order of ends, and exit status."""
-
-    def test_half_close(self) -> None:
-        """
-        If prog closes 7, the server receives close_notify, and its reply arrives on 6
-        in full.
-        """
-        reply = noise(200_000)
-
-        def late(peer: Peer) -> bytes:
-            question = peer.rest()
-            peer.send(reply)
-            return finishing(peer, question)
-
-        def check(kind: Kind) -> None:
-            prog = sh("echo question >&7; exec 7>&-; cat <&6; exit 3")
-            with kind.serve(late) as server:
-                outcome = run(*QUICK, *server.arguments, *prog)
-                self.assertEqual(server.result(), b"question\n")
-            self.assertTrue(same(outcome.out, reply), len(outcome.out))
-            self.assertEqual((outcome.status, outcome.err), (3, ""))
-
-        every(check, *SECURE)
 
     def test_half_close_in_clear(self) -> None:
         """In clear prog ends its side with shutdown(2), and receives the reply."""
@@ -360,13 +278,10 @@ s.shutdown(socket.SHUT_WR)
 print(s.recv(100).decode(), end="")
 """
 
-        def check(kind: Kind) -> None:
-            with kind.serve(late) as server:
-                outcome = run(*QUICK, *server.arguments, *python(code))
-                self.assertEqual(outcome, Outcome(0, b"reply", ""))
-                self.assertEqual(server.result(), b"question")
-
-        every(check, *PLAIN)
+        with TCP.serve(late) as server:
+            outcome = run(*QUICK, *server.arguments, *python(code))
+            self.assertEqual(outcome, Outcome(0, b"reply", ""))
+            self.assertEqual(server.result(), b"question")
 
     def test_reads_no_more(self) -> None:
         """If prog closes 6, the server receives everything that prog still writes."""
@@ -376,14 +291,11 @@ print(s.recv(100).decode(), end="")
             peer.send(b"x" * 100_000)
             return finishing(peer, peer.rest())
 
-        def check(kind: Kind) -> None:
-            with kind.serve(listen) as server:
-                prog = sh("exec 6<&-; cat >&7; exit 2")
-                outcome = run(*QUICK, *server.arguments, *prog, data=data)
-                self.assertTrue(same(server.result(), data))
-            self.assertEqual(outcome, Outcome(2, b"", ""))
-
-        every(check, *SECURE)
+        with TLS.serve(listen) as server:
+            prog = sh("exec 6<&-; cat >&7; exit 2")
+            outcome = run(*QUICK, *server.arguments, *prog, data=data)
+            self.assertTrue(same(server.result(), data))
+        self.assertEqual(outcome, Outcome(2, b"", ""))
 
     def test_late_server(self) -> None:
         """
@@ -391,55 +303,28 @@ print(s.recv(100).decode(), end="")
         """
         data = noise(MIB)
 
-        def check(kind: Kind) -> None:
-            ended = threading.Event()
+        ended = threading.Event()
 
-            def lazy(peer: Peer) -> bytes:
-                peer.send(b"chatter\n")
-                ended.wait(PATIENCE)
-                return finishing(peer, peer.rest())
+        def lazy(peer: Peer) -> bytes:
+            peer.send(b"chatter\n")
+            ended.wait(PATIENCE)
+            return finishing(peer, peer.rest())
 
-            # Pipes and sockets hold less than this, so prog exits when most of it is
-            # read.
-            prog = sh("cat >&7; exit 2")
-            with kind.serve(lazy) as server:
-                process = start(*QUICK, *server.arguments, *prog)
-                threading.Thread(target=ended.set).start()
-                outcome = finish(process, data)
-                self.assertTrue(same(server.result(), data))
-            self.assertEqual(outcome, Outcome(2, b"", ""))
-
-        every(check, *SECURE)
-
-    def test_outlives_the_server(self) -> None:
-        """
-        If the server ends first, the command waits for prog, and exits with its status.
-        """
-
-        def check(kind: Kind) -> None:
-            with kind.serve(greet) as server:
-                prog = sh("cat <&6; echo end; read go; exit 7")
-                with running(*QUICK, *server.arguments, *prog) as process:
-                    assert process.stdout is not None
-                    self.assertEqual(process.stdout.read(10), b"hello\nend\n")
-                    # The server has closed, and prog still runs.
-                    server.result()
-                    self.assertIsNone(process.poll())
-                    outcome = finish(process, b"go\n")
-            self.assertEqual(outcome, Outcome(7, b"", ""))
-
-        every(check, *SECURE)
+        # Pipes and sockets hold less than this, so prog exits when most of it is read.
+        prog = sh("cat >&7; exit 2")
+        with TLS.serve(lazy) as server:
+            process = start(*QUICK, *server.arguments, *prog)
+            threading.Thread(target=ended.set).start()
+            outcome = finish(process, data)
+            self.assertTrue(same(server.result(), data))
+        self.assertEqual(outcome, Outcome(2, b"", ""))
 
     def test_writes_after_the_end(self) -> None:
         """A prog that writes after the server's end is killed by SIGPIPE."""
-
-        def check(kind: Kind) -> None:
-            with kind.serve(Peer.finish) as server:
-                prog = sh("cat <&6; while echo x; do :; done >&7")
-                outcome = run(*QUICK, *server.arguments, *prog)
-            self.assertIn(outcome.status, (128 + signal.SIGPIPE, -signal.SIGPIPE))
-
-        every(check, *SECURE)
+        with TLS.serve(Peer.finish) as server:
+            prog = sh("cat <&6; while echo x; do :; done >&7")
+            outcome = run(*QUICK, *server.arguments, *prog)
+        self.assertIn(outcome.status, (128 + signal.SIGPIPE, -signal.SIGPIPE))
 
     def test_failure(self) -> None:
         """
@@ -452,87 +337,35 @@ print(s.recv(100).decode(), end="")
             peer.cut()
             peer.gone()
 
-        def check(kind: Kind) -> None:
-            with kind.serve(cut) as server:
-                for status, expected in ((0, 111), (9, 9)):
-                    prog = sh(f"cat <&6; exit {status}")
-                    outcome = run(*QUICK, *server.arguments, *prog)
-                    self.assertEqual(
-                        (outcome.status, outcome.out), (expected, b"hello\n")
-                    )
-                    self.assertIn("cut short", outcome.complaint())
-
-        every(check, *SECURE)
-
-    def test_certificate_refused(self) -> None:
-        """
-        The command fails if a server requires a client certificate after the handshake.
-        """
-
-        def demand(peer: Peer) -> None:
-            with contextlib.suppress(SSL.Error):
-                peer.secure(server_context(client_ca=certificates.shared().ca))
-            peer.gone()
-
-        with serving(demand, "--tls", *trusting()) as server:
-            outcome = run(*QUICK, *server.arguments, *sh("cat <&6"))
-        self.assertEqual((outcome.status, outcome.out), (111, b""))
-        self.assertIn("certificate required", outcome.complaint())
+        with TLS.serve(cut) as server:
+            for status, expected in ((0, 111), (9, 9)):
+                prog = sh(f"cat <&6; exit {status}")
+                outcome = run(*QUICK, *server.arguments, *prog)
+                self.assertEqual((outcome.status, outcome.out), (expected, b"hello\n"))
+                self.assertIn("cut short", outcome.complaint())
 
     def test_idle(self) -> None:
         """The seconds of -a limit sessions of prog over TLS."""
-
-        def check(kind: Kind) -> None:
-            with kind.serve(Peer.gone) as server:
-                outcome = run("-a", "1", *QUICK, *server.arguments, *sh("cat <&6"))
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn("timed out", outcome.complaint())
-
-        every(check, *SECURE)
+        with TLS.serve(Peer.gone) as server:
+            outcome = run("-a", "1", *QUICK, *server.arguments, *sh("cat <&6"))
+        self.assertEqual((outcome.status, outcome.out), (111, b""))
+        self.assertIn("timed out", outcome.complaint())
 
 
 class GrandchildTests(SynchronousTestCase):
     """Children of prog that still have 6 and 7 open when prog has exited."""
-
-    def test_continues_the_session(self) -> None:
-        """
-        A grandchild continues the session, and the command exits with prog's status.
-        """
-
-        def talk(peer: Peer) -> bytes:
-            prog = int(peer.line())
-            # In clear prog is the test's own child, and stays a zombie until the test
-            # reaps it.
-            until(prog, "", "Z")
-            peer.send(b"still there\n")
-            answer = peer.line()
-            peer.finish()
-            return answer
-
-        def check(kind: Kind) -> None:
-            prog = sh('(read line <&6; echo "yes, $line" >&7) & echo $$ >&7; exit 5')
-            with kind.serve(talk) as server:
-                outcome = run(*QUICK, *server.arguments, *prog)
-                self.assertEqual(server.result(), b"yes, still there\n")
-            self.assertEqual(outcome, Outcome(5, b"", ""))
-
-        every(check)
 
     def test_holds_descriptors(self) -> None:
         """
         The command exits when the server has closed, though a grandchild holds 6 and 7
         open.
         """
-
-        def check(kind: Kind) -> None:
-            with tempfile.TemporaryDirectory() as directory, fifo(directory) as path:
-                # The open of the FIFO blocks until `fifo` opens it for writing.
-                prog = sh(f"(: <{path}) >/dev/null 2>&1 & exit 6")
-                with kind.serve(Peer.finish) as server:
-                    outcome = run(*QUICK, *server.arguments, *prog)
-            self.assertEqual(outcome, Outcome(6, b"", ""))
-
-        every(check, *SECURE)
+        with tempfile.TemporaryDirectory() as directory, fifo(directory) as path:
+            # The open of the FIFO blocks until `fifo` opens it for writing.
+            prog = sh(f"(: <{path}) >/dev/null 2>&1 & exit 6")
+            with TLS.serve(Peer.finish) as server:
+                outcome = run(*QUICK, *server.arguments, *prog)
+        self.assertEqual(outcome, Outcome(6, b"", ""))
 
 
 @contextlib.contextmanager
@@ -564,7 +397,7 @@ class SignalTests(SynchronousTestCase):
     def test_forwarded(self) -> None:
         """SIGTERM, SIGINT and SIGHUP reach prog, which may handle them."""
 
-        def check(kind: Kind, name: str) -> None:
+        def check(name: str) -> None:
             def speak(peer: Peer) -> None:
                 peer.send(b"hello\n")
                 peer.leave()
@@ -580,7 +413,7 @@ os.write(1, os.read(6, 100))
 os.read(woken, 1)
 """
             with (
-                kind.serve(speak) as server,
+                TLS.serve(speak) as server,
                 running(*QUICK, *server.arguments, *python(code)) as process,
             ):
                 assert process.stdout is not None
@@ -589,93 +422,40 @@ os.read(woken, 1)
                 outcome = finish(process)
             self.assertEqual(outcome, Outcome(8, f"{name}\n".encode(), ""))
 
-        together(
-            {
-                f"{name} {kind.name}": functools.partial(check, kind, name)
-                for name in ("TERM", "INT", "HUP")
-                for kind in (TCP, TLS)
-            }
-        )
-
-    def test_killed(self) -> None:
-        """A prog that does not handle SIGTERM is killed by it."""
-
-        def speak(peer: Peer) -> None:
-            peer.send(b"hello\n")
-            peer.leave()
-
-        def check(kind: Kind) -> None:
-            prog = sh("read line <&6; echo $line; exec cat <&6")
-            with (
-                kind.serve(speak) as server,
-                running(*QUICK, *server.arguments, *prog) as process,
-            ):
-                assert process.stdout is not None
-                self.assertEqual(process.stdout.readline(), b"hello\n")
-                process.terminate()
-                outcome = finish(process)
-            expected = 128 + signal.SIGTERM if kind.secure else -signal.SIGTERM
-            self.assertEqual(outcome, Outcome(expected, b"", ""))
-
-        every(check)
+        together({n: functools.partial(check, n) for n in ("TERM", "INT", "HUP")})
 
     def test_stopped(self) -> None:
         """
         SIGTSTP stops prog and the command, SIGCONT continues both, and the session is
         complete.
         """
+        prog = sh("echo $$; cat <&6")
+        awake = threading.Event()
 
-        def check(kind: Kind) -> None:
-            prog = sh("echo $$; cat <&6")
-            awake = threading.Event()
+        def patient(peer: Peer) -> bytes:
+            awake.wait(PATIENCE)
+            peer.send(b"hello\n")
+            return finishing(peer, b"")
 
-            def patient(peer: Peer) -> bytes:
-                awake.wait(PATIENCE)
-                peer.send(b"hello\n")
-                return finishing(peer, b"")
-
-            with (
-                kind.serve(patient) as server,
-                running(
-                    *QUICK, *server.arguments, *prog, command=GROUPED, session=False
-                ) as process,
-            ):
-                assert process.stdout is not None
-                child = int(process.stdout.readline())
-                process.send_signal(signal.SIGTSTP)
-                until(process.pid, "T")
-                until(child, "T")
-                process.send_signal(signal.SIGCONT)
-                servers.eventually(lambda: state(child) != "T", "prog to continue")
-                servers.eventually(
-                    lambda: state(process.pid) != "T", "the command to continue"
-                )
-                awake.set()
-                outcome = finish(process)
-            self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-
-        every(check, TCP, TLS)
-
-    def test_prog_stops_itself(self) -> None:
-        """A prog that stops itself and is continued completes the session."""
-
-        def check(kind: Kind) -> None:
-            def patient(peer: Peer) -> bytes:
-                prog = int(peer.line())
-                until(prog, "T")
-                peer.send(b"while you were away\n")
-                os.kill(prog, signal.SIGCONT)
-                answer = peer.line()
-                peer.finish()
-                return answer
-
-            prog = sh('echo $$ >&7; kill -STOP $$; read line <&6; echo "$line" >&7')
-            with kind.serve(patient) as server:
-                outcome = run(*QUICK, *server.arguments, *prog)
-                self.assertEqual(server.result(), b"while you were away\n")
-            self.assertEqual(outcome, Outcome(0, b"", ""))
-
-        every(check)
+        with (
+            TLS.serve(patient) as server,
+            running(
+                *QUICK, *server.arguments, *prog, command=GROUPED, session=False
+            ) as process,
+        ):
+            assert process.stdout is not None
+            child = int(process.stdout.readline())
+            process.send_signal(signal.SIGTSTP)
+            until(process.pid, "T")
+            until(child, "T")
+            process.send_signal(signal.SIGCONT)
+            servers.eventually(lambda: state(child) != "T", "prog to continue")
+            servers.eventually(
+                lambda: state(process.pid) != "T", "the command to continue"
+            )
+            awake.set()
+            outcome = finish(process)
+        self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
     def test_ctrl_c(self) -> None:
         """Ctrl-C reaches prog once: the command does not send a second SIGINT."""
@@ -699,39 +479,36 @@ while True:
         os.write(7, b"pong\\n")
 """
 
-        def check(kind: Kind) -> None:
-            settled = threading.Event()
+        settled = threading.Event()
 
-            def talk(peer: Peer) -> None:
-                settled.wait(PATIENCE)
-                # A byte that the command relays comes after its handling of the signal.
-                for _ in range(3):
-                    peer.send(b"x")
-                    peer.line()
-                peer.finish()
+        def talk(peer: Peer) -> None:
+            settled.wait(PATIENCE)
+            # A byte that the command relays comes after its handling of the signal.
+            for _ in range(3):
+                peer.send(b"x")
+                peer.line()
+            peer.finish()
 
-            with terminal() as (master, slave), kind.serve(talk) as server:
-                process = start(
-                    *QUICK,
-                    *server.arguments,
-                    *python(code),
-                    command=ON_TERMINAL,
-                    stdin=slave,
-                    session=False,
-                )
-                assert process.stdout is not None
-                self.assertEqual(process.stdout.readline(), b"ready\n")
-                # Two pending SIGINT would be delivered as one, so the command is
-                # stopped meanwhile.
-                process.send_signal(signal.SIGSTOP)
-                until(process.pid, "T")
-                os.write(master, b"\x03")
-                self.assertEqual(process.stdout.readline(), b"1\n")
-                process.send_signal(signal.SIGCONT)
-                settled.set()
-                self.assertEqual(finish(process), Outcome(0, b"", ""))
-
-        every(check, *SECURE)
+        with terminal() as (master, slave), TLS.serve(talk) as server:
+            process = start(
+                *QUICK,
+                *server.arguments,
+                *python(code),
+                command=ON_TERMINAL,
+                stdin=slave,
+                session=False,
+            )
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            # Two pending SIGINT would be delivered as one, so the command is stopped
+            # meanwhile.
+            process.send_signal(signal.SIGSTOP)
+            until(process.pid, "T")
+            os.write(master, b"\x03")
+            self.assertEqual(process.stdout.readline(), b"1\n")
+            process.send_signal(signal.SIGCONT)
+            settled.set()
+            self.assertEqual(finish(process), Outcome(0, b"", ""))
 
 
 #: Runs the command in a process group of its own, but in the session of the tests.

@@ -70,19 +70,8 @@ def bare(*hidden: str, then: str = "") -> tuple[str, ...]:
 
 class BareTests(SynchronousTestCase):
     """
-    Systems without /proc, with an empty /dev, or both, as in a chroot or a container.
+    Systems without /proc, or with an empty /dev as well, as in a chroot or a container.
     """
-
-    def everywhere(self, check: Callable[[tuple[str, ...]], object]) -> None:
-        """
-        Call `check` for each such system, with the words that run a command there.
-        """
-        together(
-            {
-                str(hidden): functools.partial(check, bare(*hidden))
-                for hidden in (("/proc",), ("/dev",), ("/dev", "/proc"))
-            }
-        )
 
     def test_client(self) -> None:
         """Client mode works without /proc and /dev."""
@@ -91,14 +80,11 @@ class BareTests(SynchronousTestCase):
             peer.send(peer.line())
             peer.finish()
 
-        def check(there: tuple[str, ...]) -> None:
-            command = (*there, *COMMAND)
-            for kind in KINDS:
-                with kind.serve(echo) as server:
-                    outcome = run(*server.arguments, command=command, data=b"hello\n")
-                    self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
-
-        self.everywhere(check)
+        command = (*bare("/dev", "/proc"), *COMMAND)
+        for kind in KINDS:
+            with kind.serve(echo) as server:
+                outcome = run(*server.arguments, command=command, data=b"hello\n")
+                self.assertEqual(outcome, Outcome(0, b"hello\n", ""))
 
     def test_prog(self) -> None:
         """
@@ -106,14 +92,10 @@ class BareTests(SynchronousTestCase):
         TLS spawnProcess() needs /dev/null, and the error message says so.
         """
 
-        def lacks(kind: Kind, there: tuple[str, ...]) -> bool:
-            """Tell whether spawnProcess() needs /dev/null and does not find it."""
-            return kind.secure and "/dev;" in " ".join(there)
-
-        def check(there: tuple[str, ...]) -> None:
-            command = (*there, *COMMAND)
+        def check(*hidden: str) -> None:
+            command = (*bare(*hidden), *COMMAND)
             for kind in KINDS:
-                if lacks(kind, there):
+                if kind.secure and "/dev" in hidden:
                     with kind.serve(Peer.gone) as server:
                         outcome = run(
                             *QUICK, *server.arguments, "true", command=command
@@ -137,21 +119,27 @@ class BareTests(SynchronousTestCase):
                     self.assertEqual(finish(process), Outcome(0, b"", ""))
                     self.assertEqual(given.read(), b"hello\n")
 
-        self.everywhere(check)
+        check("/proc")
+        check("/dev", "/proc")
 
     def test_closed(self) -> None:
         """
-        Closed stdin is empty input, and closed stdout is an error; the new socket is
-        used as neither.
+        Without /proc and /dev, closed stdin is empty input, and closed stdout is an
+        error; the new socket is used as neither.
         """
+        there = bare("/dev", "/proc")
 
-        def check(there: tuple[str, ...]) -> None:
-            for kind in KINDS:
-                for line in ("<&-", "<&- >&-", "<&- 2>&-", ">&-"):
-                    shell = ("sh", "-c", f'exec "$@" {line}', "sh")
-                    self.closed(kind, (*there, *shell, *COMMAND), " >&-" in f" {line}")
+        def check(kind: Kind, line: str) -> None:
+            shell = ("sh", "-c", f'exec "$@" {line}', "sh")
+            self.closed(kind, (*there, *shell, *COMMAND), " >&-" in f" {line}")
 
-        self.everywhere(check)
+        together(
+            {
+                f"{kind.name} {line}": functools.partial(check, kind, line)
+                for kind in KINDS
+                for line in ("<&- 2>&-", "<&- >&-")
+            }
+        )
 
     def closed(self, kind: Kind, command: tuple[str, ...], output: bool) -> None:
         """
@@ -241,57 +229,39 @@ class GivenSignalsTests(SynchronousTestCase):
     #: A prog that prints its signal masks.
     SHOW = ("grep", "Sig", "/proc/self/status")
 
-    def shown(self, kind: Kind, option: str, name: str) -> set[str]:
+    def shown(self, kind: Kind, option: str, *names: str) -> set[str]:
         """Return the names of the signals that prog finds blocked or ignored."""
         with kind.serve(greet) as server:
-            command = ("env", f"--{option}-signal={name}", *COMMAND)
+            command = ("env", f"--{option}-signal={','.join(names)}", *COMMAND)
             outcome = run(*QUICK, *server.arguments, *self.SHOW, command=command)
         self.assertEqual((outcome.status, outcome.err), (0, ""))
         lines = dict(line.split(":\t") for line in outcome.out.decode().splitlines())
         mask = int(lines["SigBlk" if option == "block" else "SigIgn"], 16)
         # signal.Signals leaves out 32 and 33, which glibc uses itself.
-        return {each.name for each in signal.Signals if mask >> each - 1 & 1}
+        return {
+            each.name.removeprefix("SIG")
+            for each in signal.Signals
+            if mask >> each - 1 & 1
+        }
 
     def test_blocked(self) -> None:
         """
-        A session ends when prog exits, though a signal was blocked; prog inherits the
-        mask.
+        A session ends when prog exits, though all these signals were blocked; prog
+        inherits the mask.
         """
-
-        def check(kind: Kind, name: str) -> None:
-            self.assertEqual(self.shown(kind, "block", name), {f"SIG{name}"})
-
-        together(
-            {
-                f"{kind.name} {name}": functools.partial(check, kind, name)
-                for kind in KINDS
-                for name in self.NAMES
-            }
-        )
+        for kind in KINDS:
+            self.assertEqual(self.shown(kind, "block", *self.NAMES), set(self.NAMES))
 
     def test_ignored(self) -> None:
         """
-        A session ends when prog exits, though a signal was ignored; in clear prog
-        ignores it, too.
+        A session ends when prog exits, though all these signals were ignored; in clear
+        prog ignores them, too, except SIGPIPE, which Python ignores for itself.
         """
-
-        def check(kind: Kind, name: str) -> None:
-            # spawnProcess() resets ignored signals to their default.
-            expected = set() if kind.secure else {f"SIG{name}"}
-            self.assertEqual(self.shown(kind, "ignore", name), expected)
-
-        together(
-            {
-                f"{kind.name} {name}": functools.partial(check, kind, name)
-                for kind in KINDS
-                for name in self.NAMES
-            }
-        )
-
-    def test_default(self) -> None:
-        """SIGPIPE, which Python ignores for itself, has its default in prog."""
         for kind in KINDS:
-            self.assertEqual(self.shown(kind, "ignore", "PIPE"), set())
+            # spawnProcess() resets ignored signals to their default.
+            expected = set() if kind.secure else set(self.NAMES)
+            found = self.shown(kind, "ignore", *self.NAMES, "PIPE")
+            self.assertEqual(found, expected)
 
     def test_client_mode(self) -> None:
         """
@@ -326,7 +296,7 @@ class GivenSignalsTests(SynchronousTestCase):
             {
                 f"{option} {name}": functools.partial(check, option, name)
                 for option in ("block", "ignore")
-                for name in ("TERM", "INT", "HUP")
+                for name in ("TERM", "INT")
             }
         )
 
@@ -361,8 +331,12 @@ class BlockingTests(SynchronousTestCase):
                         option,
                         number,
                     )
-                    for option in ("-c", "-L", "-n", "-f")
-                    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+                    for option, number in (
+                        ("-c", signal.SIGTERM),
+                        ("-L", signal.SIGINT),
+                        ("-n", signal.SIGHUP),
+                        ("-f", signal.SIGTERM),
+                    )
                 }
             )
 
@@ -592,58 +566,33 @@ class ClockTests(SynchronousTestCase):
 
 
 class LocaleTests(SynchronousTestCase):
-    """Prog's locale variables, LC_CTYPE included, which are those of the command."""
+    """
+    Prog's LC_CTYPE without /proc; with /proc, the environment of prog is tested by
+    `tests.torture.test_processes.SurroundingsTests`.
+    """
 
     #: All but the last two make Python set LC_CTYPE (PEP 538).
     GIVEN: tuple[dict[str, str], ...] = (
         {},
-        {"LC_CTYPE": "POSIX"},
         {"LC_CTYPE": "C"},
-        {"LC_CTYPE": ""},
-        {"LC_CTYPE": "xx_YY.none"},
-        {"LANG": "C"},
         {"LANG": "xx_YY.none", "LC_CTYPE": "POSIX"},
         {"LC_CTYPE": "C.UTF-8"},
         {"LC_ALL": "C", "LC_CTYPE": "C.UTF-8"},
     )
     MEANS_C = (None, "", "C", "POSIX", "xx_YY.none")
 
-    def found(
-        self, kind: Kind, given: dict[str, str], command: tuple[str, ...]
-    ) -> dict[str, str]:
-        """Return the locale variables that prog finds."""
-        env = environment(**given, BIG="x" * 100_000)
-        with kind.serve(greet) as server:
-            words = (*QUICK, *server.arguments, "env")
-            outcome = run(*words, command=command, env=env)
-        self.assertEqual((outcome.status, outcome.err), (0, ""))
-        lines = outcome.out.decode().splitlines()
-        pairs = dict(line.split("=", 1) for line in lines if "=" in line)
-        return {k: v for k, v in pairs.items() if k.startswith(("LC_", "LANG"))}
-
-    def test_as_given(self) -> None:
-        """
-        Prog finds the locale variables that the command was given, though Python
-        changes LC_CTYPE.
-        """
-
-        def check(kind: Kind, given: dict[str, str]) -> None:
-            self.assertEqual(self.found(kind, given, COMMAND), given)
-
-        together(
-            {
-                f"{kind.name} {given}": functools.partial(check, kind, given)
-                for kind in KINDS
-                for given in self.GIVEN
-            }
-        )
-
     def test_guessed(self) -> None:
         """Without /proc, prog finds a value of LC_CTYPE that means the same."""
         command = (*bare("/proc"), *COMMAND)
 
         def check(given: dict[str, str]) -> None:
-            found = self.found(TLS, given, command)
+            with TLS.serve(greet) as server:
+                words = (*QUICK, *server.arguments, "env")
+                outcome = run(*words, command=command, env=environment(**given))
+            self.assertEqual((outcome.status, outcome.err), (0, ""))
+            lines = outcome.out.decode().splitlines()
+            pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+            found = {k: v for k, v in pairs.items() if k.startswith(("LC_", "LANG"))}
             if given.get("LC_CTYPE") in self.MEANS_C:
                 self.assertIn(found.pop("LC_CTYPE", None), self.MEANS_C)
                 given = {k: v for k, v in given.items() if k != "LC_CTYPE"}

@@ -1,5 +1,5 @@
 """
-TLS handshakes that fail, stall or are malformed, and events of TLS after the handshake.
+TLS handshakes that fail or are malformed, and events of TLS after the handshake.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import functools
 import random
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -38,7 +37,6 @@ from tests.torture.openssl import program
 from tests.torture.sessions import (
     ANYTHING,
     IMPLICIT,
-    STARTTLS,
     WAYS,
     Way,
     context,
@@ -196,7 +194,7 @@ class AnonymousTests(Handshakes):
 
 
 class PartTests(Handshakes):
-    """Handshakes that come in parts, are cut short, or are changed."""
+    """Handshakes that come in parts, or are changed."""
 
     def flight(self, peer: Peer, tls: SSL.Context) -> bytes:
         """Return the first flight of a TLS server in answer to the ClientHello."""
@@ -228,15 +226,6 @@ class PartTests(Handshakes):
 
         return Deferred.fromCoroutine(check())
 
-    def cut(
-        self, tls: SSL.Context, point: int, end: Callable[[Peer], None], peer: Peer
-    ) -> None:
-        """Send `point` thousandths of the flight, then end the connection."""
-        said = self.flight(peer, tls)
-        peer.socket.sendall(said[: len(said) * point // 1000])
-        end(peer)
-        peer.gone()
-
     def change(self, tls: SSL.Context, point: int, peer: Peer) -> None:
         """
         Flip one bit of the flight, send it, and close: the client may wait for more.
@@ -247,22 +236,8 @@ class PartTests(Handshakes):
         peer.cut()
         peer.gone()
 
-    def test_cut(self) -> Deferred[None]:
-        """A handshake that is cut anywhere by FIN or RST fails with one error."""
-
-        async def check() -> None:
-            closed = ("TLS handshake failed: ",)
-            for version in BOTH:
-                tls = good(version)
-                for number, point in enumerate(self.points()):
-                    end = (Peer.cut, Peer.reset)[number // 2 % 2]
-                    script = functools.partial(self.cut, tls, point, end)
-                    self.refused(await served(script, WAYS[number % 2]), *closed)
-
-        return Deferred.fromCoroutine(check())
-
     def points(self) -> list[int]:
-        """Return the places at which to cut or change a flight, in thousandths."""
+        """Return the places at which to change a flight, in thousandths."""
         return sorted(random.Random(1).sample(range(1000), share(25, 1000)))
 
     def test_changed(self) -> Deferred[None]:
@@ -276,30 +251,6 @@ class PartTests(Handshakes):
                     outcome = await served(script, WAYS[point % 2])
                     self.assertEqual(outcome.status, 111)
                     self.assertTrue(outcome.complaint())
-
-        return Deferred.fromCoroutine(check())
-
-    def test_stalled(self) -> Deferred[None]:
-        """
-        The client gives up on a server that stalls in the handshake after the time of
-        -a.
-        """
-
-        def stall(length: int, peer: Peer) -> None:
-            peer.socket.sendall(self.flight(peer, good())[:length])
-            peer.gone()
-
-        async def check() -> None:
-            # With STARTTLS, the dialogue before TLS has the same time limit, so it is
-            # longer.
-            for way, length, seconds in (
-                (IMPLICIT, 0, "1"),
-                (IMPLICIT, 700, "1"),
-                (STARTTLS, 700, "5"),
-            ):
-                script = functools.partial(stall, length)
-                outcome = await served(script, way, "-a", seconds)
-                self.refused(outcome, "timed out waiting for the TLS handshake")
 
         return Deferred.fromCoroutine(check())
 
@@ -448,17 +399,6 @@ class NonsenseTests(Handshakes):
             (hello() + message(14, b""), failed),
         )
 
-    def test_alerts(self) -> Deferred[None]:
-        """An alert in clear of any level and description makes the handshake fail."""
-        kinds = random.Random(2).sample(range(256), share(16, 256))
-        return self.hold(
-            *(
-                (record(0x15, bytes((level, kind))), "TLS handshake failed: ")
-                for level in (1, 2, 77)
-                for kind in sorted({0, 40, 70, *kinds})
-            )
-        )
-
     def test_random(self) -> Deferred[None]:
         """Random records and random bytes make the handshake fail."""
         some = random.Random(3)
@@ -573,11 +513,9 @@ class StreamTests(SynchronousTestCase):
 
     def test_no_alpn(self) -> None:
         """
-        The client sends no ALPN extension, so a server with ALPN protocols selects
-        none.
+        The client sends no ALPN extension: a server with ALPN protocols is not asked to
+        select one.
         """
-        server = self.printing("-alpn", "h2,smtp")
-        self.both_ways(server, self.client(server), b"end")
         asked: list[list[bytes]] = []
 
         def choose(connection: object, offered: list[bytes]) -> bytes:
@@ -649,24 +587,3 @@ class StreamTests(SynchronousTestCase):
         with contextlib.suppress(SSL.WantReadError):
             while True:
                 peer.socket.sendall(connection.bio_read(1 << 16))
-
-    def test_anonymous(self) -> None:
-        """
-        OpenSSL's server without a certificate is refused, over TCP and at a UNIX
-        socket.
-        """
-        with tempfile.TemporaryDirectory() as directory:
-            path = f"{directory}/s"
-            for where in (LOOPBACK, ("-unix", path)):
-                anonymous = ("-nocert", "-cipher", "ADH:@SECLEVEL=0", "-tls1_2")
-                server = Printing(*where, *anonymous)
-                self.addCleanup(server.end)
-                to = (path,) if path in where else ("127.0.0.1", server.port)
-                options = ("--tls", *trusting(), "-f", "ALL:@SECLEVEL=0")
-                outcome = run(*options, *to, data=b"secret")
-                self.assertEqual((outcome.status, outcome.out), (111, b""))
-                self.assertRegex(
-                    outcome.complaint(),
-                    rf"\A(socket {path}|127.0.0.1 port \d+):"
-                    r" the server has shown no certificate\Z",
-                )

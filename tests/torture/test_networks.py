@@ -415,7 +415,7 @@ class FamilyTests(Transfers):
                 stack.enter_context(listening(listener, script))
             yield "dual.test", str(port)
 
-    def connect(self, treatment: Treatment, *options: str) -> Outcome:
+    def connect(self, treatment: Treatment) -> Outcome:
         """Run the command against both addresses, with a treatment of its packets."""
 
         def hello(peer: Peer) -> None:
@@ -426,7 +426,7 @@ class FamilyTests(Transfers):
             self.dual(hello) as (name, port),
             path().treating(int(port), treatment, *FAR),
         ):
-            return run_in(nursery(), *options, name, port)
+            return run_in(nursery(), name, port)
 
     def test_one_is_dead(self) -> None:
         """If one address is silent or refuses, the other is used, in either order."""
@@ -456,22 +456,6 @@ class FamilyTests(Transfers):
             self.first(family)
             said = f"hello from {address}".encode()
             self.assertEqual(self.connect(passed), Outcome(0, said, ""))
-
-    def test_both_are_dead(self) -> None:
-        """If both addresses fail, each is reported with its reason, within -T."""
-        for first in (4, 6):
-            self.first(first)
-
-            def both(packet: paths.Packet) -> paths.Fate:
-                return broken(0)(packet) if packet.is_ipv6 else []
-
-            outcome = self.connect(both, "-T", "3")
-            warning, fatal = outcome.err.splitlines()
-            self.assertEqual((outcome.status, outcome.out), (111, b""))
-            self.assertIn(f"{FAR[1]} port", warning)
-            self.assertTrue(warning.endswith("connection refused"), warning)
-            self.assertIn(f"{FAR[0]} port", fatal)
-            self.assertTrue(fatal.endswith("timed out"), fatal)
 
 
 @functools.cache
