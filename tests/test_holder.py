@@ -146,4 +146,4 @@ class HolderTests(TestCase):
         holder.transport.abortConnection()
         await gone
         self.assertIs(type(await holder.wire(reactor)), Ended)
-        self.assertIs(await holder.take(reactor), None)
+        self.assertIs(await holder.take_socket(reactor), None)

@@ -58,7 +58,7 @@ def _session(transport: Any) -> TLSFacts | None:
     """Return the facts of a transport's TLS session, None in clear."""
     if not facts.is_secure(transport):
         return None
-    creator = _creator(transport)
+    creator = _creator_of(transport)
     if creator is not None:
         known: TLSFacts = creator.session_facts(transport.getHandle())
         return known
@@ -67,7 +67,7 @@ def _session(transport: Any) -> TLSFacts | None:
     return sessions.tls_facts(transport)
 
 
-def _creator(transport: Any) -> Any:
+def _creator_of(transport: Any) -> Any:
     """
     Return the creator of a transport's TLS session; None in clear, and for TLS of
     another package.
@@ -81,7 +81,7 @@ def _creator(transport: Any) -> Any:
 
 def _lacks_certificate(transport: Any) -> bool:
     """Return whether the server asked for a client certificate that it did not get."""
-    creator = _creator(transport)
+    creator = _creator_of(transport)
     return creator is not None and creator.lacks_certificate(transport.getHandle())
 
 
@@ -195,10 +195,14 @@ class Connection:
         :param failed: called with what goes wrong with the connection, at once.
         """
         try:
-            descriptor = await self._timed(self._holder.take(self._reactor), settings)
+            descriptor = await self._timed(
+                self._holder.take_socket(self._reactor), settings
+            )
             if descriptor is not None:
-                return Outcome(await (hand_over or self._run)(command, descriptor))
-            return await self._pipe(command, settings, failed)
+                return Outcome(
+                    await (hand_over or self._run_child)(command, descriptor)
+                )
+            return await self._run_with_pipes(command, settings, failed)
         except BaseException:
             self.abort()
             raise
@@ -217,7 +221,7 @@ class Connection:
         if self._child is not None:
             self._child.signal(number)
 
-    async def _pipe(
+    async def _run_with_pipes(
         self,
         command: program.Command,
         settings: RelaySettings,
@@ -228,7 +232,7 @@ class Connection:
         child, ours = program.pipes(self._reactor, command)
         errors: list[TCPClientError] = []
 
-        def broken(failure: Failure) -> None:
+        def note_error(failure: Failure) -> None:
             error = failure.value
             if not isinstance(error, TCPClientError):
                 failure.raiseException()
@@ -236,7 +240,7 @@ class Connection:
             failed(error)
 
         relaying = Deferred.fromCoroutine(self._join(wire, ours, settings))
-        relaying.addErrback(broken)
+        relaying.addErrback(note_error)
         try:
             status = await self._waited(child)
         except BaseException:
@@ -246,7 +250,7 @@ class Connection:
         await relaying
         return Outcome(status, errors[0] if errors else None)
 
-    def _run(self, command: program.Command, descriptor: int) -> Deferred[int]:
+    def _run_child(self, command: program.Command, descriptor: int) -> Deferred[int]:
         """Run prog as a child that has the socket itself."""
         child = program.hand_over(self._reactor, command, descriptor)
         return Deferred.fromCoroutine(self._waited(child))

@@ -137,7 +137,7 @@ class Console:
         self._reactor.callWhenRunning(self._start)
         self._reactor.run()
 
-    def become(self) -> None:
+    def replace_process(self) -> None:
         """
         Become prog if the session has left that to do.
 
@@ -151,7 +151,7 @@ class Console:
         self._handle(signal.SIG_DFL)
         running = self._session.run()
         self._handle(self._signalled)
-        running.addCallback(self._over)
+        running.addCallback(self._finished)
 
     def _handle(self, handler: Any) -> None:
         """Set the handler of each signal that is not ignored."""
@@ -159,7 +159,7 @@ class Console:
             ignored = number in self._ignored
             signal.signal(number, signal.SIG_IGN if ignored else handler)
 
-    def _over(self, status: int) -> None:
+    def _finished(self, status: int) -> None:
         self.status = status
         self._reactor.stop()
 
@@ -175,9 +175,9 @@ class Console:
 
     def _signalled(self, number: int, frame: object) -> None:
         self._pending.append(number)
-        self._reactor.callFromThread(self._act, number)
+        self._reactor.callFromThread(self._handle_signal, number)
 
-    def _act(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         self._pending.remove(number)
         stopping = number in (signal.SIGTSTP, signal.SIGCONT)
         if self._session.has_child:
@@ -257,7 +257,7 @@ def run(arguments: Sequence[str]) -> int:
         return TEMPORARY
     console = _run_reactor(options, given)
     try:
-        console.become()
+        console.replace_process()
     except LocalFailure as error:
         messages.fatal(str(error))
         return TEMPORARY

@@ -54,9 +54,9 @@ class TCPClientService(Service):
 
     def _note_hang_up(self, number: int, frame: object) -> None:
         self._ending = signal.SIGHUP
-        self._reactor.callFromThread(self._stop)
+        self._reactor.callFromThread(self._stop_reactor)
 
-    def _stop(self) -> None:
+    def _stop_reactor(self) -> None:
         # The reactor may be stopping already.
         with suppress(ReactorNotRunning):
             self._reactor.stop()

@@ -58,7 +58,7 @@ class Below:
         """Return whether a RST has come; False if that is not known."""
         return self._socket is not None and has_refused(self._socket)
 
-    def broken(self) -> OSError | None:
+    def kernel_error(self) -> OSError | None:
         """Return the error that the kernel holds for the socket, and clear it."""
         return None if self._socket is None else of_kernel(self._socket)
 

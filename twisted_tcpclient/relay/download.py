@@ -110,6 +110,6 @@ class Download:
         """How many bytes the server has sent, with those from before the relay."""
         return self._pump.given + self._pump.held
 
-    def progress(self) -> tuple[int, ...]:
+    def moved(self) -> tuple[int, ...]:
         """Return numbers that differ once something has moved."""
         return self._pump.taken, self._pump.given

@@ -61,7 +61,7 @@ class Holder(Protocol):
     """
     Keeps a connection, with what comes meanwhile, until it is used.
 
-    A connection can be used once, by :meth:`take` or by :meth:`wire`.
+    A connection can be used once, by :meth:`take_socket` or by :meth:`wire`.
     """
 
     transport: Any
@@ -89,7 +89,7 @@ class Holder(Protocol):
         if self._lent is None:
             self._early.append(data)
         else:
-            self._lent.received(data)
+            self._lent.deliver(data)
 
     def readConnectionLost(self) -> None:
         """Note the server's FIN, or tell the wire."""
@@ -113,7 +113,7 @@ class Holder(Protocol):
 
     # The use.
 
-    async def take(self, clock: IReactorTime) -> int | None:
+    async def take_socket(self, clock: IReactorTime) -> int | None:
         """
         Take out the socket of a connection in clear from which nothing was read.
 
@@ -123,11 +123,11 @@ class Holder(Protocol):
         """
         if not self._is_bare():
             return None
-        await self._settle(clock, self.transport)
+        await self._wait_until_settled(clock, self.transport)
         if not self._is_bare() or self._lost:
             return None
         self._wire = Ended([], None)
-        taken = _take(self.transport)
+        taken = _taken_out(self.transport)
         taken.setblocking(True)
         return taken.detach()
 
@@ -140,7 +140,7 @@ class Holder(Protocol):
         """
         below = self._below()
         if below is not None:
-            await self._settle(clock, below)
+            await self._wait_until_settled(clock, below)
         self._wire = self._made(clock)
         return self._wire
 
@@ -171,7 +171,7 @@ class Holder(Protocol):
                 return below if isinstance(below, Connection) else None
         return None
 
-    async def _settle(self, clock: IReactorTime, below: Any) -> None:
+    async def _wait_until_settled(self, clock: IReactorTime, below: Any) -> None:
         """
         Wait until nothing is left to be done in Twisted's hands.
 
@@ -205,7 +205,7 @@ class Holder(Protocol):
         if self._lost:
             return Ended(self._early, self._error)
         if below is self.transport:
-            return Clear(_take(below))
+            return Clear(_taken_out(below))
         return self._released(below)
 
     def _released(self, below: Any) -> Wire:
@@ -218,7 +218,7 @@ class Holder(Protocol):
             return Ended(self._early, None)
         records = Records(self.transport.getHandle())
         self.transport.release()
-        return Secure(_take(below), records, self._early)
+        return Secure(_taken_out(below), records, self._early)
 
     def _lend(self, clock: IReactorTime) -> Wire:
         """Return a wire that leaves the connection in Twisted's hands."""
@@ -231,7 +231,7 @@ class Holder(Protocol):
         return self._lent
 
 
-def _take(transport: Any) -> socket.socket:
+def _taken_out(transport: Any) -> socket.socket:
     """
     Take the socket out of a TCP or UNIX transport that has nothing left to write.
 

@@ -99,7 +99,7 @@ class Lent:
 
     # What Twisted reports.
 
-    def received(self, data: bytes) -> None:
+    def deliver(self, data: bytes) -> None:
         """Keep bytes from the server for the relay."""
         self._incoming.append(data)
         self._watch.prompt()
@@ -108,7 +108,7 @@ class Lent:
         """Handle the end of the server's side, which is in order without an error."""
         if self._error is None:
             # Over TLS, close_notify tells that the end is in order, not the kernel.
-            broken = None if self.secure else self._below.broken()
+            broken = None if self.secure else self._below.kernel_error()
             self._error = error or broken or EOFError()
         self._lookout.stop()
         self._watch.prompt()

@@ -90,7 +90,7 @@ class Pump:
                 self._settle()
                 return
             if not takes:
-                self._wait_for(self._between)
+                self._await(self._between)
                 return
             taken = self._take()
             if taken is None:
@@ -124,7 +124,7 @@ class Pump:
         if self.state is not State.DONE:
             self.state = State.DONE
             self._then = None
-            self._wait_for(None)
+            self._await(None)
             self._mover.close()
 
     def _take(self) -> int | None:
@@ -136,9 +136,9 @@ class Pump:
         try:
             taken = self._alone(self._mover.take)
         except Withheld:
-            self._wait_for(None)
+            self._await(None)
         except BlockingIOError:
-            self._wait_for(self._source)
+            self._await(self._source)
         except EOFError:
             self._end(None)
         except (OSError, TCPClientError) as error:
@@ -156,11 +156,11 @@ class Pump:
             try:
                 given = self._alone(self._mover.give)
             except BlockingIOError:
-                self._wait_for(self._sink)
+                self._await(self._sink)
                 return False
             except OSError as error:
                 if not self._falls_back(error):
-                    self._wait_for(None)
+                    self._await(None)
                     self._failed(error)
                     return False
             else:
@@ -202,21 +202,21 @@ class Pump:
     def _end(self, error: Exception | None) -> None:
         """Report the end of the source; all is given."""
         self._take_no_more()
-        self._wait_for(None)
+        self._await(None)
         self._ended(error)
 
     def _take_no_more(self) -> None:
         if self.state is State.OPEN:
             self.state = State.FINISHING
 
-    def _wait_for(self, watch: Watch | None) -> None:
+    def _await(self, watch: Watch | None) -> None:
         """Go on when this end is ready; with None, only when :meth:`turn` is called."""
         self._source.reading(watch is self._source)
         self._sink.writing(watch is self._sink)
 
     def _settle(self) -> None:
         """Wait for nothing, as all is given; call the argument of :meth:`finish`."""
-        self._wait_for(None)
+        self._await(None)
         then, self._then = self._then, None
         if then is not None:
             then()

@@ -23,11 +23,11 @@ from twisted_tcpclient.errors import (
     TimedOut,
 )
 from twisted_tcpclient.relay import endings
+from twisted_tcpclient.relay.closing import Closing
 from twisted_tcpclient.relay.download import Download
 from twisted_tcpclient.relay.farewell import Farewell, Phase, Sight, Step
 from twisted_tcpclient.relay.idle import IDLED, Idle
 from twisted_tcpclient.relay.local import Local
-from twisted_tcpclient.relay.outcome import Outcome
 from twisted_tcpclient.relay.upload import Upload
 from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import RelaySettings
@@ -48,7 +48,7 @@ class Relay:
         self._wire = wire
         self._local = local
         self._settings = settings
-        self._outcome = Outcome(wire, self._stop)
+        self._closing = Closing(wire, self._stop)
         self.snubbed = False
         self._network = wire.watch(
             reactor, lambda: self._download.turn(), lambda: self._upload.turn()
@@ -68,7 +68,7 @@ class Relay:
             wire,
             self._network,
             local.writing,
-            reply=self._upload.reply,
+            reply=self._upload.send_records,
             ended=self._server_ended,
             failed=self._undeliverable,
             deserted=self._deserted,
@@ -97,7 +97,7 @@ class Relay:
         # Input first: it is sent even if the server has closed its side already.
         self._upload.turn()
         self._download.turn()
-        return self._outcome.fired.addBoth(self._over)
+        return self._closing.fired.addBoth(self._over)
 
     # What the directions report.
 
@@ -116,34 +116,34 @@ class Relay:
             return
         if self._farewell.phase is not Phase.LINGERING:
             if endings.explains(error):
-                self._outcome.error = meant
-            self._outcome.blame(meant)
-        self._outcome.close()
+                self._closing.error = meant
+            self._closing.blame(meant)
+        self._closing.close()
 
     def _unsendable(self, error: OSError | TCPClientError) -> None:
         """Stop sending, as the server takes no more; deliver what it has sent."""
         phase = self._farewell.phase
         if phase is Phase.OVER:
-            self._outcome.close()
+            self._closing.close()
             return
         self._upload.stop()
         if self._download.has_ended:
             self._farewell.look()
             return
         if phase not in (Phase.TOLD, Phase.LINGERING):
-            self._outcome.blame(endings.of_socket(error))
+            self._closing.blame(endings.of_socket(error))
         if self._download.has_output:
             self._wire.break_off()
             self._download.turn()
         else:
-            self._outcome.close()
+            self._closing.close()
 
     def _input_ended(self, error: Exception | None) -> None:
         """Act on the end of input, all of which was given to the wire."""
         if isinstance(error, TCPClientError):
             self._unsendable(error)
         elif isinstance(error, OSError):
-            self._outcome.fail(endings.unreadable(self._local.reads, error))
+            self._closing.fail(endings.unreadable(self._local.reads, error))
         else:
             self._farewell.look()
             if self._farewell.phase is Phase.WAITING:
@@ -153,7 +153,7 @@ class Relay:
     def _undeliverable(self, error: OSError) -> None:
         """Act on output that takes no more while the server has sent more."""
         if self._local.needed and self._farewell.phase is not Phase.LEAVING:
-            self._outcome.fail(endings.unwritable(self._local.writes, error))
+            self._closing.fail(endings.unwritable(self._local.writes, error))
         else:
             # The server may take no more input while its own bytes are not read.
             self._download.discard()
@@ -187,28 +187,28 @@ class Relay:
                 self._upload.finish(self._wire.hang_up)
             case Step.CLOSE:
                 self._upload.close_notify()
-                self._upload.finish(self._outcome.close)
+                self._upload.finish(self._closing.close)
             case Step.LEAVE:
-                self._outcome.leave()
+                self._closing.leave()
             case Step.LEFT_UNSENT:
-                self._outcome.blame(LeftUnsent(self._local.reads))
-                self._outcome.leave()
+                self._closing.blame(LeftUnsent(self._local.reads))
+                self._closing.leave()
             case Step.NOT_TAKEN:
-                self._outcome.fail(
+                self._closing.fail(
                     ConnectionBroken("the server does not take what was sent")
                 )
             case Step.NO_READER:
                 error = endings.broken_pipe()
-                self._outcome.fail(endings.unwritable(self._local.writes, error))
+                self._closing.fail(endings.unwritable(self._local.writes, error))
 
     # The end.
 
     def _progress(self) -> tuple[int, ...]:
         """Return numbers that differ once something has moved."""
-        return (*self._upload.progress(), *self._download.progress())
+        return (*self._upload.moved(), *self._download.moved())
 
     def _expired(self) -> None:
-        self._outcome.fail(TimedOut(IDLED))
+        self._closing.fail(TimedOut(IDLED))
 
     def _stop(self) -> None:
         """Move nothing more, and close both descriptors."""

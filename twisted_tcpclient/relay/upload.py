@@ -77,7 +77,7 @@ class Upload:
         """Move input to the server."""
         self._move(self._pump.turn)
 
-    def reply(self, records: bytes, released: bool) -> None:
+    def send_records(self, records: bytes, released: bool) -> None:
         """
         Send records of TLS itself: answers, close_notify, alerts.
 
@@ -125,7 +125,7 @@ class Upload:
     def _end(self) -> None:
         records = self._wire.end()
         if records:
-            self.reply(records, released=False)
+            self.send_records(records, released=False)
 
     def _input_ended(self, error: Exception | None) -> None:
         self._close_input()
@@ -187,7 +187,7 @@ class Upload:
             return True
         return ended and self.unacknowledged > 0 and self._wire.refused()
 
-    def progress(self) -> tuple[int, ...]:
+    def moved(self) -> tuple[int, ...]:
         """Return numbers that differ once something has moved."""
         return self._pump.taken, self._pump.given, self._wire.unsent()
 

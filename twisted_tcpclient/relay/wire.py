@@ -330,7 +330,7 @@ class Ended:
 
     def receiving(self, sink: int, reply: Reply) -> Mover:
         """Return a copy of the last bytes, with the end behind them."""
-        return Copy(self._fail, write_to(sink), self._early)
+        return Copy(self._raise_end, write_to(sink), self._early)
 
     def sending(self, source: int | None, read: Read) -> Mover:
         """Return a mover that takes no input."""
@@ -364,7 +364,7 @@ class Ended:
     def abort(self) -> None:
         """Do nothing: the connection is closed."""
 
-    def _fail(self) -> list[bytes]:
+    def _raise_end(self) -> list[bytes]:
         """Raise the end of the connection."""
         raise self._error
 

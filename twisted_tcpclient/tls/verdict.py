@@ -121,7 +121,7 @@ class Judge:
         verdict = connection.verdict
         try:
             if ok:
-                self._check(certificate, depth, verdict)
+                self._check_certificate(certificate, depth, verdict)
             elif not _is_tolerable(code, depth):
                 verdict.error = verification_failed(certificate, code, depth)
         except VerificationFailed as error:
@@ -132,7 +132,9 @@ class Judge:
             verdict.error = verification_failed(certificate, code, depth)
         return verdict.error is None
 
-    def _check(self, certificate: crypto.X509, depth: int, verdict: Verdict) -> None:
+    def _check_certificate(
+        self, certificate: crypto.X509, depth: int, verdict: Verdict
+    ) -> None:
         """
         Check a certificate in which OpenSSL has found no fault.
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted_tcpclient.relay.wire import Wire
 
 
-class Outcome:
+class Closing:
     """
     Closes the connection of a session, and fires a Deferred with its outcome.
 
