@@ -38,7 +38,7 @@ from twisted_tcpclient.errors import AddressNotFound, SettingsError
 from twisted_tcpclient.race import RacingEndpoint
 from twisted_tcpclient.settings import LONGEST_NAME, Host, TLSSettings
 from twisted_tcpclient.tls import ConnectionCreator
-from twisted_tcpclient.tls.identity import reference
+from twisted_tcpclient.tls.identity import identity_of
 
 #: Names as typed, and their ASCII forms (UTS 46, non-transitional).
 NAMES = {
@@ -171,7 +171,7 @@ class HostTests(SynchronousTestCase):
         """A certificate for the ASCII form is one for the host as typed."""
         for typed, name in {**NAMES, **ADDRESSES}.items():
             if any(c.isalpha() for c in name) or ":" in name:
-                self.assertEqual(reference(typed), reference(name), ascii(typed))
+                self.assertEqual(identity_of(typed), identity_of(name), ascii(typed))
 
 
 class EndpointTests(SynchronousTestCase):

@@ -64,20 +64,20 @@ class Arguments:
         """Return the error for a mistake in the string."""
         return ValueError(f"{self._prefix}: {message}")
 
-    def text(self, name: str) -> str | None:
+    def raw(self, name: str) -> str | None:
         """Take an argument as it is, None if it is not given."""
         return self._left.pop(name, None)
 
     def required(self, name: str) -> str:
         """Take an argument that must be given."""
-        text = self.text(name)
+        text = self.raw(name)
         if text is None:
             raise self.wrong(f"{name}: is missing")
         return text
 
-    def take(self, name: str, check: Callable[[str], T], default: T) -> T:
+    def converted(self, name: str, check: Callable[[str], T], default: T) -> T:
         """Take an argument, converted by a function of :mod:`values`."""
-        text = self.text(name)
+        text = self.raw(name)
         if text is None:
             return default
         try:
@@ -85,7 +85,7 @@ class Arguments:
         except ValueError as error:
             raise self.wrong(f"{name}: {error}") from None
 
-    def finish(self, where: str = "") -> None:
+    def refuse_rest(self, where: str = "") -> None:
         """
         Refuse the arguments that have not been taken.
 
@@ -113,20 +113,20 @@ def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
     from twisted_tcpclient import values
 
     host = arguments.required("host")
-    port = arguments.take("port", values.port, default)
+    port = arguments.converted("port", values.port, default)
     if port is None:
         raise arguments.wrong("port: is missing")
-    timeout = arguments.take("timeout", values.seconds, 30.0)
-    nested = arguments.text("endpoint")
+    timeout = arguments.converted("timeout", values.seconds, 30.0)
+    nested = arguments.raw("endpoint")
     if nested is not None:
         return _Target(host, _nested(reactor, arguments, nested), timeout)
     from twisted_tcpclient.race import RacingEndpoint
     from twisted_tcpclient.settings import ConnectSettings
 
     settings = ConnectSettings(
-        attempt_delay=arguments.take("attemptDelay", values.seconds, 0.25),
+        attempt_delay=arguments.converted("attemptDelay", values.seconds, 0.25),
         attempt_timeout=timeout,
-        local_ip=arguments.take("bindAddress", values.address, ""),
+        local_ip=arguments.converted("bindAddress", values.address, ""),
     )
     return _Target(host, RacingEndpoint(reactor, host, port, settings), timeout)
 
@@ -136,7 +136,7 @@ def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
     from twisted.internet.endpoints import clientFromString
 
     for name in ("attemptDelay", "bindAddress"):
-        if arguments.text(name) is not None:
+        if arguments.raw(name) is not None:
             raise arguments.wrong(f"{name}: has no meaning with endpoint")
     try:
         return clientFromString(reactor, description)
@@ -151,7 +151,7 @@ def _creator(arguments: Arguments, host: str) -> Any:
     from twisted_tcpclient.tls import ConnectionCreator
 
     settings = _tls(arguments, host)
-    arguments.finish()
+    arguments.refuse_rest()
     try:
         return ConnectionCreator(settings)
     except SettingsError as error:
@@ -163,14 +163,14 @@ def _tls(arguments: Arguments, host: str) -> TLSSettings:
     from twisted_tcpclient import values
     from twisted_tcpclient.settings import TLSSettings
 
-    name = arguments.take("hostname", values.name, None)
+    name = arguments.converted("hostname", values.host_name, None)
     settings = replace(
-        TLSSettings.for_host(name or host, arguments.text("trustRoots")),
-        certificate=arguments.text("certificate"),
-        private_key=arguments.text("privateKey"),
-        revocations=arguments.text("crl"),
+        TLSSettings.for_host(name or host, arguments.raw("trustRoots")),
+        certificate=arguments.raw("certificate"),
+        private_key=arguments.raw("privateKey"),
+        revocations=arguments.raw("crl"),
         common_name=name is not None,
-        verify=arguments.take("verify", values.switch, True),
+        verify=arguments.converted("verify", values.switch, True),
     )
     if settings.private_key is not None and settings.certificate is None:
         raise arguments.wrong("privateKey: there is no certificate")
@@ -232,7 +232,7 @@ class STARTTLSParser(_Parser):
 
         dialect = _dialect(arguments)
         target = _target(reactor, arguments, dialect.port)
-        greeting = arguments.take("greeting", values.switch, False)
+        greeting = arguments.converted("greeting", values.switch, False)
         if greeting and dialect.greeting is None:
             raise arguments.wrong(f"greeting: {dialect.name} has none")
         creator = _creator(arguments, target.host)
@@ -258,8 +258,8 @@ class TCPClientParser(_Parser):
         from twisted_tcpclient import values
 
         target = _target(reactor, arguments, None)
-        if not arguments.take("tls", values.switch, False):
-            arguments.finish(" without tls=yes")
+        if not arguments.converted("tls", values.switch, False):
+            arguments.refuse_rest(" without tls=yes")
             return target.endpoint
         from twisted_tcpclient.endpoints import secured
 
@@ -276,5 +276,5 @@ class UCSPIParser(_Parser):
         """Return the endpoint for descriptors 6 and 7."""
         from twisted_tcpclient.ucspi import UCSPIEndpoint
 
-        arguments.finish()
+        arguments.refuse_rest()
         return UCSPIEndpoint(reactor)

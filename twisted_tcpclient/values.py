@@ -100,7 +100,7 @@ def address(text: str) -> str:
     return text
 
 
-def name(text: str) -> str:
+def host_name(text: str) -> str:
     """Return a DNS name or an IP address, as typed."""
     filled("name")(text)
     host = Host(text)

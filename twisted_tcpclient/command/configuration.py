@@ -50,7 +50,7 @@ def settings(
     :raises SettingsError: if it names a port or a file that does not exist.
     """
     _check_effects(options, given)
-    dialect = _dialect(options)
+    dialect = _chosen_dialect(options)
     host, port, program = _destination(options)
     _check_program(options, program)
     return Settings(
@@ -59,11 +59,11 @@ def settings(
         endpoint=options["endpoint"],
         program=program,
         verbosity=options["verbosity"],
-        connect=_connect(options),
+        connect=_connect_settings(options),
         lookup=_lookup(options),
         starttls=None if dialect is None else dialect.name,
         greeting=_greeting(options, dialect),
-        tls=_tls(options, host, environ) if _wants_tls(options) else None,
+        tls=_tls_settings(options, host, environ) if _wants_tls(options) else None,
         idle=options["idle-timeout"] or None,
         shutdown=options["shutdown"] or Shutdown(),
         ignore_unexpected_eof=bool(options["ignore-unexpected-eof"]),
@@ -173,7 +173,7 @@ def _service(text: str) -> int:
         ) from None
 
 
-def _connect(options: Options) -> ConnectSettings:
+def _connect_settings(options: Options) -> ConnectSettings:
     """Return how to connect."""
     delay, timeout = options["connect-timeout"]
     local_ip = options["local-ip"]
@@ -221,7 +221,7 @@ def _wants_tls(options: Options) -> bool:
     return any(each is not None for each in asked)
 
 
-def _dialect(options: Options) -> Dialect | None:
+def _chosen_dialect(options: Options) -> Dialect | None:
     """
     Return the dialect of -s.
 
@@ -249,13 +249,13 @@ def _greeting(options: Options, dialect: Dialect | None) -> bool:
     return True
 
 
-def _tls(options: Options, host: str, environ: Environment) -> TLSSettings:
+def _tls_settings(options: Options, host: str, environ: Environment) -> TLSSettings:
     """Return the settings for TLS, from options, environment and directory."""
     folder = _folder(options, environ)
     ciphers, suites = _ciphers(options["ciphers"], environ)
     minimum, maximum = options["tls-method"]
     return replace(
-        _names(options, host),
+        _names_to_verify(options, host),
         certificate=_certificate(options, environ, folder),
         authorities=_file(
             options["ca-file"], environ.get("SERVERCA"), "serverca.pem", folder
@@ -271,7 +271,7 @@ def _tls(options: Options, host: str, environ: Environment) -> TLSSettings:
     )
 
 
-def _names(options: Options, host: str) -> TLSSettings:
+def _names_to_verify(options: Options, host: str) -> TLSSettings:
     """Return settings with the name to verify: that of -m, or the host."""
     match: str | None = options["match"]
     if match is not None:

@@ -117,11 +117,11 @@ class Options(usage.Options):
         except GetoptError as error:
             raise usage.UsageError(_full_names(error) or str(error)) from None
         for word, text in found:
-            self._read(_BY_WORD[word], text)
+            self._store(_BY_WORD[word], text)
         self["arguments"] = tuple(arguments)
         self.postOptions()
 
-    def _read(self, option: Option, text: str) -> None:
+    def _store(self, option: Option, text: str) -> None:
         """
         Write the meaning of an option to its key.
 

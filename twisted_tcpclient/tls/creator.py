@@ -20,7 +20,7 @@ from twisted_tcpclient.facts import TLSFacts
 from twisted_tcpclient.settings import Host, TLSSettings
 from twisted_tcpclient.text import printable
 from twisted_tcpclient.tls.context import client_context
-from twisted_tcpclient.tls.identity import reference
+from twisted_tcpclient.tls.identity import identity_of
 from twisted_tcpclient.tls.reasons import explain_handshake, handshake_failed
 from twisted_tcpclient.tls.sessions import session_facts
 from twisted_tcpclient.tls.verdict import Judge, JudgedConnection
@@ -44,7 +44,7 @@ class ConnectionCreator:
         self._settings = settings
         self.name = settings.name or ""
         try:
-            identity = reference(settings.name) if settings.name is not None else None
+            identity = identity_of(settings.name) if settings.name is not None else None
             self._server_name = (
                 Host(settings.server_name).server_name if settings.server_name else None
             )

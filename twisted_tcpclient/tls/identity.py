@@ -53,7 +53,7 @@ def _identity(name: str) -> Identity:
     return identity
 
 
-def reference(name: str) -> Identity:
+def identity_of(name: str) -> Identity:
     """
     Return the identity that the certificate of a host has to have.
 
