@@ -22,10 +22,11 @@ def main() -> int:
         # CPython was observed to raise SystemError, too, when it was out of memory.
         why = "out of memory"
     except (OSError, ImportError) as error:
-        # An import fails without free descriptors (EMFILE) or memory for a library.
+        # Without a free descriptor (EMFILE) an import raises OSError; without memory
+        # for a shared library it raises ImportError.
         system = getattr(error, "strerror", None) or ""
         why = system.lower() or str(error)
-    # If stderr is closed, only the exit status tells of the failure.
+    # If stderr is closed, the exit status alone reports the failure.
     with suppress(OSError):
         os.write(2, b"tcpclient: fatal: %s\n" % why.encode("ascii", "replace"))
     return 111
@@ -33,7 +34,7 @@ def main() -> int:
 
 def _run() -> int:
     """Import the rest of the package, and run the command."""
-    # Modules stay until the end.  Collecting garbage while they are loaded takes a
+    # Loaded modules are never freed.  Collecting garbage during the imports takes a
     # fifth of the CPU time of the start.
     gc.disable()
     from twisted_tcpclient.command.console import run

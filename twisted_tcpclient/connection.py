@@ -1,9 +1,9 @@
 """
-A connection that is not read yet, and what can be done with it.
+A connection from which nothing was read, for a program or for two descriptors.
 
-Programs that put a protocol of their own on a connection use the endpoints.  This is
-for programs that do as the command ``tcpclient`` does: they give the connection to
-another program on descriptors 6 and 7 (UCSPI), or join it to two descriptors.
+Programs with a protocol of their own use the endpoints.  This module is for programs
+that do what the command ``tcpclient`` does: give the connection to another program on
+descriptors 6 and 7 (UCSPI), or relay between it and two descriptors.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from twisted_tcpclient.relay.wire import Wire
 from twisted_tcpclient.settings import RelaySettings
 from twisted_tcpclient.text import os_reason
 
-#: Runs prog on a socket, and fires with its status.
+#: A function that runs prog on a socket; its Deferred fires with the exit status.
 HandOver = Callable[[program.Command, int], "Deferred[int]"]
 
-#: Standard descriptors as messages call them.
+#: The names of the standard descriptors in messages.
 _NAMES = {0: "standard input", 1: "standard output"}
 
 
@@ -48,8 +48,8 @@ def observe(transport: Any) -> Facts:
     """
     Return the facts that a transport knows: both addresses, and its TLS session.
 
-    :param transport: connected, in clear or with TLS of any origin.
-    :returns: the facts, without the names and the user that have to be looked up.
+    :param transport: connected, in clear or with TLS of any package.
+    :returns: the facts, without the host names and the ident user, which need look-ups.
     """
     return replace(facts.address_facts(transport), tls=_session(transport))
 
@@ -92,8 +92,8 @@ class Outcome:
 
     :ivar status: the program's exit status, or 128 plus the number of the signal that
         ended it.
-    :ivar error: what went wrong with the connection; None if it ended in order, and for
-        a program that had the socket itself.
+    :ivar error: the error of the connection; None if the connection ended in order, and
+        for a program that had the socket itself.
     """
 
     status: int
@@ -102,9 +102,9 @@ class Outcome:
 
 class Connection:
     """
-    A connection that is not read yet: see :func:`connect`.
+    A connection from which nothing was read: :func:`connect` returns it.
 
-    It can be used once, by :meth:`run` or by :meth:`relay`; :meth:`abort` ends it.
+    It can be used once, by :meth:`run` or by :meth:`relay`; :meth:`abort` closes it.
 
     :ivar peer: the address of the server; None if it has none.
     """
@@ -114,7 +114,7 @@ class Connection:
         Use :func:`connect` instead.
 
         :param reactor: runs programs, and reads descriptors.
-        :param holder: connected.
+        :param holder: the protocol that holds the connection.
         """
         self._reactor = reactor
         self._holder = holder
@@ -153,11 +153,11 @@ class Connection:
         inherits 0, 1 and 2.  If the connection is a socket in clear, these are the
         socket itself.  Otherwise, as with TLS, they are pipes.
 
-        Cancelling ends the program with SIGTERM, and the connection, and fails
-        with :class:`twisted.internet.defer.CancelledError`.
+        Cancelling sends SIGTERM to the program, aborts the connection, and fails with
+        :class:`twisted.internet.defer.CancelledError`.
 
-        :param arguments: the program, by path or to be found in PATH, and its
-            arguments.
+        :param arguments: the path of the program, or its name to look up in PATH, and
+            its arguments.
         :param environment: the whole environment of the program;
             :func:`twisted_tcpclient.facts.environment` makes one that describes the
             connection.
@@ -190,9 +190,9 @@ class Connection:
 
         :param command: prog.
         :param settings: how bytes are relayed if prog has pipes.
-        :param hand_over: runs prog on the socket of a connection in clear; a child that
-            is waited for if not given.
-        :param failed: called with what goes wrong with the connection, at once.
+        :param hand_over: runs prog on the socket of a connection in clear; by default
+            prog is run as a child, and its exit is awaited.
+        :param failed: called with an error of the connection as soon as it occurs.
         """
         try:
             descriptor = await self._timed(
@@ -216,7 +216,7 @@ class Connection:
         """
         Send a signal to the program, if it runs as a child.
 
-        :param number: of the signal.
+        :param number: the number of the signal.
         """
         if self._child is not None:
             self._child.signal(number)
@@ -227,7 +227,7 @@ class Connection:
         settings: RelaySettings,
         failed: Callable[[TCPClientError], None],
     ) -> Outcome:
-        """Run prog with pipes on 6 and 7, and relay."""
+        """Run prog with pipes on 6 and 7, and relay between them and the connection."""
         wire = await self._timed(self._holder.wire(self._reactor), settings)
         child, ours = program.pipes(self._reactor, command)
         errors: list[TCPClientError] = []
@@ -256,7 +256,7 @@ class Connection:
         return Deferred.fromCoroutine(self._waited(child))
 
     async def _waited(self, child: program.Program) -> int:
-        """Return the status of a child; end it if the waiting is cancelled."""
+        """Wait for a child, and return its status; send SIGTERM if cancelled."""
         self._child = child
         try:
             return await child.exited
@@ -273,11 +273,12 @@ class Connection:
         settings: RelaySettings | None = None,
     ) -> Deferred[None]:
         """
-        Join the connection and two descriptors, until both are done.
+        Relay between the connection and two descriptors until both sides have ended.
 
-        At the end of input the server is told (FIN, or close_notify over TLS) once it
-        has been quiet, and all that it still sends is written.  The descriptors may be
-        of any kind, and stay open.  Cancelling ends the connection, and fails with
+        After the end of input the server gets FIN, or close_notify over TLS, once it
+        has been quiet for the time that ``settings.shutdown`` gives.  Everything that
+        the server still sends is written.  The descriptors may be of any kind, and stay
+        open.  Cancelling aborts the connection, and fails with
         :class:`twisted.internet.defer.CancelledError`.
 
         :param reading: the descriptor to read from.
@@ -287,8 +288,8 @@ class Connection:
             Fails with :class:`twisted_tcpclient.errors.ConnectionBroken` if it
             ended otherwise; with its subclass
             :class:`twisted_tcpclient.errors.CutShort` if TLS ended without
-            close_notify; with :class:`twisted_tcpclient.errors.TimedOut` if
-            nothing has moved; with
+            close_notify; with :class:`twisted_tcpclient.errors.TimedOut` if no
+            byte has moved for ``settings.idle`` seconds; with
             :class:`twisted_tcpclient.errors.LocalFailure` if one of the
             descriptors cannot be used.
         """
@@ -307,14 +308,15 @@ class Connection:
         finally:
             restore()
 
-    # Both.
+    # Programs and descriptors.
 
     async def _join(self, wire: Wire, ours: Local, settings: RelaySettings) -> None:
         """
-        Join the connection and the local side until both are done.
+        Relay between the connection and the local side until both have ended.
 
-        A server may show only by the end that it insists on a client certificate: in
-        TLS 1.3 the handshake has succeeded on this side by then (RFC 8446, 4.4.2.4).
+        In TLS 1.3 a server that requires a client certificate may refuse after the
+        handshake has succeeded on this side (RFC 8446, 4.4.2.4).  So the error, or a
+        warning, names the missing certificate if the server ended without any data.
         """
         relay = Relay(self._reactor, wire, ours, settings)
         try:
@@ -327,14 +329,18 @@ class Connection:
             settings.warn(NO_CERTIFICATE)
 
     def _timed(self, using: Any, settings: RelaySettings) -> Deferred[Any]:
-        """Return the holder's answer, which the server can delay by not reading."""
+        """
+        Return a Deferred for a coroutine of the holder, limited to ``settings.idle``.
+
+        The holder waits until the server has read the end of the handshake.
+        """
         answer = Deferred.fromCoroutine(using)
         if settings.idle is not None:
             answer.addTimeout(settings.idle, self._reactor, _late)
         return answer
 
     def abort(self) -> None:
-        """End the connection at once, without telling the server in order."""
+        """Close the connection at once, without close_notify, and drop unsent bytes."""
         self._holder.abort()
 
 
@@ -344,8 +350,8 @@ def _late(result: object, seconds: float) -> NoReturn:
 
 def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
     """
-    Return the local side on descriptors that stay open, and a function that restores
-    them.
+    Return the local side for two descriptors that stay open, and a function that undoes
+    the changes to their modes.
 
     :raises LocalFailure: if one of them cannot be used.
     """
@@ -367,9 +373,10 @@ def _local(reading: int, writing: int) -> tuple[Local, Callable[[], None]]:
 
 def _opened(opening: Callable[[int], Any], number: int, name: str) -> Any:
     """
-    Return what opens a descriptor anew.
+    Return the result of :func:`source` or :func:`output` for a descriptor.
 
-    :raises LocalFailure: if that is not possible.
+    :param opening: the one of these functions to call.
+    :raises LocalFailure: if it raises OSError.
     """
     try:
         return opening(number)
@@ -381,13 +388,14 @@ def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> Deferred[Connectio
     """
     Connect, and read nothing.
 
-    Any endpoint will do: of this package, of Twisted, or made from a string.  Over TLS
-    of Twisted's own the certificate may not have been verified when this fires.
+    The endpoint may be of this package, of Twisted, or made from a string.  Endpoints
+    with Twisted's own TLS connect before the handshake, so that the certificate may not
+    have been verified when this fires.
 
     :param reactor: runs programs, and reads descriptors.
-    :param endpoint: not connected yet.
-    :returns: fires with a connection.  Fails, and is cancelled, as ``connect`` of
-        the endpoint.
+    :param endpoint: makes the connection.
+    :returns: fires with a :class:`Connection`.  Fails with the errors of ``connect`` of
+        the endpoint.  Cancelling cancels that ``connect``.
     """
     factory = Factory.forProtocol(Holder)
     factory.noisy = False

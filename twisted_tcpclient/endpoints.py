@@ -34,7 +34,7 @@ from twisted_tcpclient.stages.handshake import Handshake, TLSEndpoint
 #: The longest path of a UNIX socket, in bytes: sun_path holds 108 with a NUL (unix(7)).
 LONGEST_PATH = 107
 
-#: The time between attempts while the queue of a socket is full, in seconds.
+#: Seconds between attempts while the queue of the listening socket is full.
 PAUSE = 0.1
 
 
@@ -86,7 +86,7 @@ class SocketEndpoint:
             await deferLater(self._reactor, PAUSE)
 
     def _address(self) -> str:
-        """Return the path as the kernel has it: an abstract name begins with NUL."""
+        """Return the address for connect(2), where an abstract name begins with NUL."""
         path = self._path
         return "\0" + path[1:] if path.startswith("@") else path
 
@@ -115,7 +115,7 @@ def secured(
     :param creator: a :class:`twisted_tcpclient.tls.ConnectionCreator`, or another
         provider of the interface, such as
         :func:`twisted.internet.ssl.optionsForClientTLS` returns.  Another provider
-        decides itself what is verified, and does not say why a certificate is refused.
+        decides what is verified, and its error does not say why a chain is refused.
     :param endpoint: makes the connections, in clear.
     :param clock: the reactor.
     :param timeout: for the handshake, in seconds; None for no limit.
@@ -143,11 +143,12 @@ def starttls(
     """
     Return an endpoint with STARTTLS on the connections of another one.
 
-    ``connect`` fires when the certificate is verified; without TLS it never does.  It
-    fails with the errors of :func:`secured`, and with a subclass of
+    ``connect`` fires when the certificate is verified, and never for a connection in
+    clear.  It fails with the errors of :func:`secured`, and with a subclass of
     :class:`twisted_tcpclient.errors.NegotiationFailed` if the server does not offer
-    STARTTLS, refuses it, claims a login, sends bytes in clear after the go-ahead or
-    before a command, does not speak the protocol, or closes the connection.
+    STARTTLS, refuses it, claims that the client is logged in, sends bytes in clear
+    after the go-ahead or before a command, does not speak the protocol, or closes the
+    connection.
 
     :param dialect: the name of the dialect, for
         :func:`twisted_tcpclient.registry.find`.

@@ -1,10 +1,12 @@
 """
 The errors of this package, all below :class:`TCPClientError`.
 
-The text of an error has words of this package, addresses, and escaped text of a
-certificate.  The words of a server that is not authenticated are in ``server_text``.
+The text of an error consists of words of this package, addresses, and escaped text of a
+certificate or of at most 20 bytes that a server sent unasked.  The reply of a server
+before TLS, which is not authenticated, is in ``server_text``.
 
-The root and the failures of dialogues are defined in :mod:`twisted_tcpclient.dialogue`.
+The base class and the errors of dialogues are defined in
+:mod:`twisted_tcpclient.dialogue`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
-The facts about a connection, and the environment of a UCSPI program made of them.
+The facts about a connection, and the environment that describes them to a program.
 
-The user that ident names, and the text of certificates, are escaped where they are read
+The user that ident names, and the text of certificates, are printable ASCII already
 (:mod:`twisted_tcpclient.names.reverse`, :mod:`twisted_tcpclient.tls.certificates`).
-:func:`environment` escapes all values once more.
+:func:`environment` escapes all other characters in any value.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def is_complete(transport: Any) -> bool:
     """
     Return whether a transport can be paused and aborted, and has addresses.
 
-    Transports that are no sockets, such as those of processes, lack some methods.
+    A transport that is not a socket, such as that of a process, lacks some methods.
     """
     interfaces = (ITCPTransport, IUNIXTransport, ISSLTransport, INegotiated)
     return any(interface.providedBy(transport) for interface in interfaces)
 
 
 def _own_address(transport: Any) -> Any:
-    """Return the local address; None after the loss of the socket that knows it."""
+    """Return the local address; None if the transport has lost its socket."""
     try:
         return transport.getHost()
     except (AttributeError, OSError):
@@ -102,7 +102,9 @@ def _own_address(transport: Any) -> Any:
 
 def address_facts(transport: Any) -> Facts:
     """
-    Return the protocol and the addresses of a transport, if UCSPI has names for them.
+    Return the protocol and the addresses of a transport.
+
+    UCSPI has variables for TCP and UNIX sockets; nothing is known of other transports.
 
     :param transport: with ``getHost`` and ``getPeer``.
     """
@@ -141,7 +143,9 @@ def _provider(tls: TLSFacts) -> str:
 
 def variables(facts: Facts, provider: bool = False) -> dict[str, str | None]:
     """
-    Return the variables of tcp-environ(5) and of TLS; None is for a variable to unset.
+    Return the variables of tcp-environ(5) and of TLS.
+
+    The value None stands for a variable that must be unset.
 
     :param facts: the facts about the connection.
     :param provider: whether to set TLS_PROVIDER for a connection with TLS.

@@ -1,8 +1,8 @@
 """
 Prog: a program with a connection on descriptors 6 and 7 (UCSPI).
 
-In clear prog gets the socket itself.  Under the command the process then becomes prog;
-under ``twist``, in the library and over TLS prog is a child.
+In clear prog gets the socket itself: the command replaces its process by prog, and
+``twist`` and the library run prog as a child.  Over TLS prog is always a child.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ READ, WRITE = 6, 7
 #: Signals that Python ignores; programs expect their default action.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
-#: How many descriptor numbers are tried if no directory lists the open ones.
+#: The largest number of descriptors that are tried if /dev/fd cannot be listed.
 _MOST = 2**16
 
 
 @dataclass(frozen=True)
 class Command:
     """
-    A program that was found.
+    A program to run: its file, arguments, environment and signals.
 
     :ivar path: the path of its file.
-    :ivar arguments: its name, and its arguments.
+    :ivar arguments: argv: its name as given, then its arguments.
     :ivar environment: its whole environment.
     :ivar blocked: the signals that are blocked in prog; None for those that are
         blocked in the calling thread.
-    :ivar ignored: the signals that are ignored if this process becomes prog.  In a
-        child none is ignored: spawnProcess sets them to their default.
+    :ivar ignored: the signals that are ignored if this process becomes prog.  A child
+        ignores no signal: spawnProcess restores the default actions.
     """
 
     path: bytes
@@ -57,7 +57,11 @@ class Command:
 
 
 def _unable(name: bytes, error: OSError) -> LocalFailure:
-    """Return the error for a prog that cannot be run; spawnProcess needs /dev/null."""
+    """
+    Return the error for a prog that cannot be run.
+
+    spawnProcess opens /dev/null.  If that fails, the message names /dev/null.
+    """
     why = os_reason(error)
     if error.filename == os.devnull:
         why = f"{os.devnull}: {why}"
@@ -68,7 +72,7 @@ def _located(name: bytes, search: bytes) -> bytes:
     """
     Return the path of a program: its name if that has a slash, else the first in PATH.
 
-    :raises LocalFailure: if there is none, or none that may be run.
+    :raises LocalFailure: if no such file exists, or none of them may be executed.
     """
     if b"/" in name:
         candidates = [name]
@@ -91,10 +95,10 @@ class Program(ProcessProtocol):
     """
     Prog as a child.
 
-    :ivar running: whether it has not exited yet.
-    :ivar exited: fires with its exit status, or 128 plus the signal that
-        killed it, without waiting for its descriptors to be closed: a
-        grandchild may keep them.
+    :ivar running: whether prog has not exited yet.
+    :ivar exited: fires with the exit status, or 128 plus the number of the signal that
+        killed prog.  It does not wait until the descriptors of prog are closed, because
+        a grandchild may keep them open.
     """
 
     def __init__(self) -> None:
@@ -102,7 +106,7 @@ class Program(ProcessProtocol):
         self.exited: Deferred[int] = Deferred()
 
     def processExited(self, reason: Failure) -> None:
-        """Fire ``exited``."""
+        """Fire ``exited`` with the exit status."""
         self.running = False
         error: Any = reason.value
         self.exited.callback(
@@ -125,7 +129,7 @@ def _inherited() -> dict[int, int]:
     """
     given = {}
     for descriptor in _numbers():
-        # EBADF: the descriptor of the directory that was read is closed by now.
+        # EBADF: os.listdir() has closed the descriptor with which it read /dev/fd.
         with suppress(OSError):
             if os.get_inheritable(descriptor):
                 given[descriptor] = descriptor
@@ -146,7 +150,7 @@ def _blocked(wanted: frozenset[int] | None) -> Iterator[None]:
     """
     Set the signal mask that a child inherits, and restore the mask afterwards.
 
-    SIGCHLD is unblocked then, because it tells the reactor that a child has ended.
+    SIGCHLD is left unblocked: the reactor learns from it that a child has ended.
     """
     how = signal.SIG_BLOCK if wanted is None else signal.SIG_SETMASK
     before = signal.pthread_sigmask(how, wanted or ())
@@ -169,7 +173,7 @@ def spawn(reactor: Any, command: Command, descriptors: tuple[int, int]) -> Progr
     The child inherits all other descriptors that this process has inherited, as with
     :func:`become`.
 
-    :raises LocalFailure: if it cannot be run.
+    :raises LocalFailure: if prog cannot be run.
     """
     program = Program()
     reading, writing = descriptors
@@ -191,7 +195,7 @@ def hand_over(reactor: Any, command: Command, connection: int) -> Program:
     """
     Run prog as a child that has the socket itself, and close the socket here.
 
-    :raises LocalFailure: if it cannot be run.
+    :raises LocalFailure: if prog cannot be run.
     """
     try:
         return spawn(reactor, command, (connection, connection))
@@ -201,9 +205,11 @@ def hand_over(reactor: Any, command: Command, connection: int) -> Program:
 
 def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[int, int]:
     """
-    Return the ends of a new pipe, registered to be closed by these stacks.
+    Create a pipe, and return its two ends.
 
-    :raises LocalFailure: if there cannot be one.
+    :param reads: the stack that closes the read end.
+    :param writes: the stack that closes the write end.
+    :raises LocalFailure: if pipe(2) fails.
     """
     try:
         reading, writing = os.pipe()
@@ -219,7 +225,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
     Run prog as a child with pipes on 6 and 7.
 
     :returns: the child, and this process's ends of the pipes.
-    :raises LocalFailure: if it cannot be run.
+    :raises LocalFailure: if prog cannot be run, or a pipe cannot be created.
     """
     with ExitStack() as theirs, ExitStack() as ours:
         from_prog, seven = _pipe(ours, theirs)
@@ -227,7 +233,7 @@ def pipes(reactor: Any, command: Command) -> tuple[Program, Local]:
         program = spawn(reactor, command, (six, seven))
         for end in (from_prog, to_prog):
             os.set_blocking(end, False)
-        # From here on the caller closes them.
+        # From here on the caller closes from_prog and to_prog.
         ours.pop_all()
     return program, Local(
         from_prog, to_prog, "the output of prog", "the input of prog", needed=False
@@ -238,7 +244,7 @@ def become(command: Command, connection: int) -> None:
     """
     Replace this process by prog, with the connection on 6 and 7.  Does not return.
 
-    :raises LocalFailure: if it cannot be run.
+    :raises LocalFailure: if prog cannot be run.
     """
     for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
@@ -261,7 +267,7 @@ def command(arguments: Sequence[str], environment: Mapping[bytes, bytes]) -> Com
     """
     Return the program that a command line names.
 
-    :raises LocalFailure: if there is none, or none that may be run.
+    :raises LocalFailure: if no such file exists, or none of them may be executed.
     """
     words = tuple(os.fsencode(word) for word in arguments)
     path = _located(words[0], environment.get(b"PATH", os.fsencode(os.defpath)))

@@ -12,11 +12,12 @@ from ipaddress import ip_address
 #: The directory of certificates in the C tcpclient.
 CERTIFICATES = "/etc/indimail/certs"
 
-#: Characters of the longest name (RFC 1035, 2.3.4), without its final dot.
+#: The length of the longest name, in characters, without its final dot (RFC 1035,
+#: 2.3.4).
 LONGEST_NAME = 253
 
-#: Labels of RFC 1123, 2.1, in lower case.  Underscores are not for hosts, but DNS and
-#: hosts(5) have them (RFC 8552).
+#: Labels of RFC 1123, 2.1, in lower case.  It allows no underscore in a host name, but
+#: names in DNS (RFC 8552) and in hosts(5) contain them.
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
 #: Zero width non-joiner and joiner: allowed in some contexts only (RFC 5892, A).
@@ -26,7 +27,7 @@ _JOINERS = "\u200c\u200d"
 @dataclass(frozen=True)
 class Host:
     """
-    A host as typed, and the names that are made of it.  ``0`` and "" are this machine.
+    A host as typed, and the names derived from it.  ``0`` and "" mean this machine.
 
     The names are properties, so that a host can be kept and shown before it is checked.
     :attr:`lookup`, :attr:`reference` and :attr:`server_name` raise ValueError if
@@ -55,7 +56,7 @@ class Host:
     def reference(self) -> str:
         """
         The reference identifier (RFC 9525, 6.1): the name without its final dot, or the
-        IP address without its zone, as no certificate has either.
+        IP address without its zone: certificates contain neither dot nor zone.
         """
         host = _converted(self.name)
         return host.partition("%")[0] if is_ip(host) else host.removesuffix(".")
@@ -99,8 +100,8 @@ def _to_ascii(name: str) -> str:
     # Only a name that is not ASCII needs the tables of idna.
     import idna
 
-    # Without STD3 rules, as names in DNS and in hosts(5) have underscores.  idna is
-    # non-transitional by default, and 3.20 announces that the argument will go.
+    # STD3 rules would refuse underscores, which names in DNS and hosts(5) contain.  The
+    # argument ``transitional`` is False by default, and deprecated since idna 3.20.
     mapped = idna.uts46_remap(name, std3_rules=False)
     return ".".join(_label(label) for label in mapped.split("."))
 
@@ -188,8 +189,9 @@ class TLSSettings:
     @classmethod
     def for_host(cls, host: str, authorities: str | None = None) -> TLSSettings:
         """
-        What a host of that name or address wants: it is verified, and told its
-        name.  For anything else there is ``dataclasses.replace``.
+        Return the settings that verify a host by its name and send the name as SNI.
+
+        ``dataclasses.replace`` changes other fields.
 
         :param host: as for the endpoint: a name or an address.
         :param authorities: a PEM file with the CAs to trust, or a directory of
@@ -205,7 +207,7 @@ class ConnectSettings:
     The settings of TCP connections.
 
     :ivar attempt_delay: seconds between the starts of two attempts (RFC 8305, 5).
-    :ivar attempt_timeout: seconds that the look-up may take, and each attempt.
+    :ivar attempt_timeout: seconds for the look-up, and again for each attempt.
     :ivar local_ip: the address to bind to, "" for any.
     :ivar local_port: the port to bind to, 0 for any.
     :ivar interface: the network interface to bind to, "" for any.
@@ -230,9 +232,9 @@ class Shutdown:
     The values are the seconds for which the server has to be quiet after EOF; 0 is at
     once, and infinity is never.
 
-    :ivar answered: if the server has sent something since the last byte of input.
-    :ivar unanswered: if it has not, so that an answer may be due.
-    :ivar typed: if the input is a terminal.
+    :ivar answered: the time if the server has sent data since the last byte to it.
+    :ivar unanswered: the time if it has not: an answer may be due.
+    :ivar typed: the time if the input is a terminal.
     """
 
     answered: float = 5.0
@@ -303,7 +305,7 @@ class Settings:
         ``@`` and an abstract name.
     :ivar port: 1 to 65535, or None.
     :ivar endpoint: the description of a Twisted client endpoint, which is connected
-        instead of host and port; None to connect to those.
+        instead of host and port; None to connect to host and port.
     :ivar program: prog and its arguments; empty for client mode.
     :ivar verbosity: 0 silent, 1 errors, 2 errors and progress.
     :ivar connect: the settings of TCP connections.

@@ -1,5 +1,5 @@
 """
-Text for messages: escaped, reasons of the system, places.
+Text for messages: escaping, reasons of system errors, and names of servers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def printable(text: str | bytes) -> str:
     )
 
 
-#: djb's words, which scripts may look for, where they differ from strerror(3).
+#: The words of djb's programs, which scripts may match, where strerror(3) differs.
 _WORDS = {
     errno.ENOENT: "file does not exist",
     errno.EACCES: "access denied",
@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def os_reason(error: OSError) -> str:
-    """Return the reason of an error of the system, in a few words in lower case."""
+    """Return the reason of an OSError in lower case, as djb or strerror(3) words it."""
     if not error.errno:
         return str(error).lower()
     return _WORDS.get(error.errno) or os.strerror(error.errno).lower()
@@ -49,8 +49,9 @@ def fault(error: BaseException) -> str:
     """
     Return the type of an unexpected error, and the file and the line that raised it.
 
-    The line is the last one outside this package, if there is one: a dialect of another
-    package, say.  The text of the error is left out, as it may have come from a server.
+    If the traceback has lines outside this package, such as in a dialect of another
+    package, the last of them is named.  The text of the error is left out, because a
+    server may have sent it.
     """
     if isinstance(error, SyntaxError):
         return f"SyntaxError ({error.filename}, line {error.lineno})"
@@ -63,7 +64,7 @@ def fault(error: BaseException) -> str:
 
 def place(host: str, ip: str, port: int) -> str:
     """
-    Return the words for the other end of a connection: host, address and port.
+    Return the name of a server in messages: host, address and port.
 
     :param host: as typed, "" for this machine.
     :param ip: named alone if the host is that address, in brackets or not.

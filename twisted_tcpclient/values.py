@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: The supported versions of TLS.
 VERSIONS = ("TLSv1_2", "TLSv1_3")
 
-#: Versions that the C program has and that are not secure.
+#: Versions that the C program accepts, and that are refused here as not secure.
 _GONE = ("SSLv2", "SSLv3", "TLSv1", "TLSv1_1")
 
 
@@ -44,7 +44,7 @@ def filled(noun: str) -> Callable[[str], str]:
 
     An unset variable in a script must not turn a restriction off.
 
-    :param noun: for the reason: what is empty.
+    :param noun: the name of the value in the error, as in "the name is empty".
     """
 
     def check(text: str) -> str:
@@ -144,7 +144,7 @@ def timeouts(text: str) -> tuple[float, float]:
 
 
 def shutdown(text: str) -> Shutdown:
-    """Return the silence to wait for: none (now), endless (never), or seconds."""
+    """Return the settings for ``now``, ``never`` or a number of seconds of silence."""
     if text in ("now", "never"):
         return Shutdown.after(0.0 if text == "now" else inf)
     if not _is_number(text):
