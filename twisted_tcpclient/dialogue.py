@@ -2,14 +2,14 @@
 Dialogues before TLS, and the engine that drives them, without I/O.
 
 A dialogue is a generator that reads like the transcript in its RFC.  It yields
-:class:`Send` to send bytes; :data:`LINE` to wait for a line, which it is sent without
-its line end; :class:`Bytes` to wait for a number of bytes.  It returns when it has
+:class:`Send` to send bytes; :data:`LINE` to wait for a line, which it receives without
+the line end; :class:`Bytes` to wait for a number of bytes.  It returns when it has
 succeeded, and raises a :class:`NegotiationFailed` otherwise.
 
-:class:`Conversation` drives any dialogue.  It enforces the bounds, refuses bytes that
-the server may not have sent before a :class:`Send`, and ends with a leftover: the
-bytes after the last one that the dialogue has consumed.  The caller decides what the
-leftover means.
+:class:`Conversation` drives any dialogue.  It enforces the bounds, and refuses bytes
+that the protocol does not let the server send before a :class:`Send`.  When the
+dialogue returns, the bytes that it has not consumed are the leftover.  The caller
+decides what the leftover means.
 
 The failures of dialogues are defined here, as dialogues import no Twisted;
 :mod:`twisted_tcpclient.errors` re-exports them.
@@ -28,7 +28,7 @@ from twisted_tcpclient.text import fault, printable
 LONGEST_LINE = 8192
 #: The most that either side may send in a dialogue, in bytes.
 MOST = 65536
-#: The most that a message quotes of unasked data, in bytes.
+#: The most bytes of unasked data that a message quotes.
 QUOTED = 20
 
 
@@ -36,8 +36,8 @@ class TCPClientError(Exception):
     """
     The root of all errors of this package.
 
-    :ivar peer: the server's address, as Twisted has it; None if there was no
-        connection yet.
+    :ivar peer: the server's address, as ``getPeer`` of the transport returned it; None
+        if there was no connection yet.
     """
 
     peer: object | None = None
@@ -70,11 +70,15 @@ class Refused(NegotiationFailed):
 
 
 class Preauthenticated(NegotiationFailed):
-    """The server claims a login, after which there is no STARTTLS (IMAP PREAUTH)."""
+    """
+    The server claims that the client is logged in (IMAP PREAUTH).
+
+    IMAP allows STARTTLS only before the login (RFC 9051, 6.2).
+    """
 
 
 class InjectedData(NegotiationFailed):
-    """Bytes came in clear where the protocol allows none: injected by an attacker."""
+    """Bytes came in clear where the protocol allows none, as from an attacker."""
 
 
 class BadReply(NegotiationFailed):
@@ -95,11 +99,11 @@ class Send:
     The step that sends bytes.
 
     :ivar data: the bytes, one at least, line end included.
-    :ivar unasked: a pattern for the bytes that the server may have sent unasked before
-        it reads ``data``, cut off at any byte; it has to match all unread bytes.  They
-        stay unread, and are read after this step as if they had come later, so that
-        the outcome does not depend on TCP segments.  None if no byte may be unread: a
-        reply that comes before its command is forged.
+    :ivar unasked: a pattern that has to match all unread bytes: those that the server
+        may have sent unasked before it reads ``data``, cut off at any byte.  The
+        dialogue reads them after this step as if they had come later, so that the
+        outcome does not depend on TCP segments.  None if no byte may be unread: a reply
+        that comes before its command is forged.
     """
 
     data: bytes
@@ -120,7 +124,7 @@ class Bytes:
     The step that waits for a number of bytes from the server.
 
     :ivar count: the number, one at least.
-    :raises ValueError: if the number is less.
+    :raises ValueError: if the number is less than one.
     """
 
     count: int
@@ -150,10 +154,10 @@ class Conversation:
 
     :meth:`receive` takes the bytes of the server in any segments.  :meth:`hear` takes
     one line or piece, from a caller that splits lines and counts bytes itself.  Both
-    return the bytes to send, even if the conversation fails after them.
+    return the bytes to send, even if the dialogue fails after it has sent them.
 
     :ivar state: a :class:`State`.
-    :ivar missing: the number of bytes for which it waits if the state is BYTES; else 0.
+    :ivar missing: the number of bytes to wait for if the state is BYTES; else 0.
     :ivar leftover: the bytes that have arrived after the last byte consumed.
     :ivar error: the failure if the state is FAILED; else None.
     """

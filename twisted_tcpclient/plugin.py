@@ -18,7 +18,7 @@ _NAME = re.compile("[a-z0-9][a-z0-9-]*")
 
 
 class IDialectPlugin(Interface):
-    """The place of a dialect."""
+    """The name of a dialect, and the module that has it."""
 
     name = Attribute("The name of the dialect, as given to ``-s``, in lower case.")
     module = Attribute(
@@ -31,7 +31,7 @@ class IDialectPlugin(Interface):
 @dataclass(frozen=True)
 class DialectPlugin:
     """
-    The place of one dialect, for a drop-in in ``twisted/plugins``::
+    The name of one dialect and its module, for a drop-in in ``twisted/plugins``::
 
         nbd = DialectPlugin("nbd", "nbd_starttls")
 

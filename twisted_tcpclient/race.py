@@ -1,16 +1,16 @@
 """
 Races of the addresses of a host (RFC 8305).
 
-The race is that of Twisted's :class:`HostnameEndpoint`, which has four faults.  When an
-attempt fails, it waits before it starts the next one.  It keeps the order of the
-resolver, which may have all addresses of one family first.  It reports the last failure
-alone.  It drops the zone of an IPv6 address.
+Twisted's :class:`HostnameEndpoint` runs the race.  It has four faults: after a failed
+attempt it waits before it starts the next one; it keeps the order of the resolver,
+which may have all addresses of one family first; it reports only the last failure; it
+drops the zone of an IPv6 address.
 
-It asks its reactor for addresses, timers and connections.  So it is given a
-:class:`Track` as its reactor, which gives the addresses in the order of RFC 8305,
-starts the next attempt when one fails, and keeps all failures.
+HostnameEndpoint asks its reactor for addresses, timers and connections.  So it gets a
+:class:`Track` in place of the reactor.  The track returns the addresses in the order of
+RFC 8305, starts the next attempt when one fails, and keeps all failures.
 
-:func:`connect_reason` says why a connection was not made; other endpoints use it, too.
+:func:`connect_reason` returns why a connection was not made.  Other endpoints use it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from twisted_tcpclient.names.resolver import Address, Resolution
 from twisted_tcpclient.settings import ConnectSettings, Host
 from twisted_tcpclient.text import os_reason, place
 
-#: Seconds until the next attempt where only a failure is to start it.
+#: The delay, in seconds, if only a failure may start the next attempt.
 _ONE_AT_A_TIME = 1e9
 
 #: Errors of socket(2), for which Twisted raises ConnectBindError as for bind(2).
@@ -79,7 +79,8 @@ def connect_reason(error: BaseException | None) -> str:
     number = errno.EAGAIN if is_eagain(error) else getattr(error, "osError", None)
     binding = isinstance(error, ConnectBindError) and number not in _NO_SOCKET
     if binding and number == socket.EAI_NONAME:
-        # getaddrinfo() has failed: the zone of the address is no interface here.
+        # getaddrinfo() has failed: this machine has no interface with the name of the
+        # zone in the address.
         number = errno.EADDRNOTAVAIL
     why = os_reason(OSError(number, "")) if number else str(error).lower()
     return f"unable to bind socket: {why}" if binding else why
@@ -90,8 +91,9 @@ class _Stoppable:
     """
     A connector that can be stopped at any time.
 
-    Twisted's raises NotConnectingError once it has connected.  HostnameEndpoint does
-    not expect that when it is cancelled while it builds the protocol.
+    Twisted's stopConnecting() raises NotConnectingError once the connection is made.
+    HostnameEndpoint does not expect that error if it is cancelled while the protocol is
+    being built.
     """
 
     def __init__(self, connector: IConnector) -> None:
@@ -118,7 +120,7 @@ class _Stoppable:
 
 
 class _Entrant(ClientFactory):
-    """The factory of one attempt: HostnameEndpoint's, with reports to the track."""
+    """The factory of one attempt: it wraps that of HostnameEndpoint."""
 
     noisy = False
 
@@ -126,8 +128,9 @@ class _Entrant(ClientFactory):
         self, track: Track, address: str, factory: ClientFactory, nodelay: bool
     ) -> None:
         """
-        :param address: in words, for the report.
-        :param factory: that of HostnameEndpoint.
+        :param track: receives the reason if the attempt fails.
+        :param address: the address in words, for that report.
+        :param factory: the factory of HostnameEndpoint.
         """
         self._track = track
         self._address = address
@@ -157,7 +160,7 @@ class _Entrant(ClientFactory):
             self._connector.transport.setTcpNoDelay(True)
         protocol = self._factory.buildProtocol(addr)
         if protocol is None:
-            # Twisted does not call clientConnectionFailed() for this.
+            # Twisted does not call clientConnectionFailed() after this.
             self._track.hurry()
         return protocol
 
@@ -177,7 +180,7 @@ class _Entrant(ClientFactory):
             return
         self._factory.clientConnectionLost(connector, reason)
         # If connectionMade() of the protocol has raised, HostnameEndpoint still waits
-        # for this attempt.  It ignores the call if the attempt has won.
+        # for this attempt.  If the attempt has won, it ignores this call.
         self._factory.clientConnectionFailed(connector, reason)
         self._track.hurry()
 
@@ -238,18 +241,18 @@ class Track:
 
     def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
         """
-        Call later, after the delay of this race instead of the given one.
+        Schedule a call after the delay of this race instead of the given one.
 
-        HostnameEndpoint calls this for the timer of the next attempt alone.  Its delay
-        counts from the start of the race; that of RFC 8305 counts from the attempt
-        before, which a failure may have started early.
+        HostnameEndpoint uses this only for the timer of the next attempt.  It counts
+        the delay from the start of the race.  RFC 8305 counts the delay from the
+        previous attempt, which may have started early after a failure.
         """
         self._next = self._reactor.callLater(self._pause(), callable, *args, **kw)
         self._hurried = False
         return self._next
 
     def _pause(self) -> float:
-        """Return the seconds until the next attempt, which only a failure may cut."""
+        """Return the seconds until the next attempt, unless an attempt fails before."""
         if self._hurried:
             return 0.0
         left = len(self._addresses) - self._started
@@ -268,7 +271,7 @@ class Track:
         timeout: float = 30,
         bindAddress: Any = None,
     ) -> IConnector:
-        """Start an attempt: connect by the reactor, as the settings say."""
+        """Start an attempt by the reactor, with the interface and TCP_NODELAY set."""
         self._started += 1
         where = place(self._host, host, port)
         self._trying(f"trying {where}")
@@ -297,7 +300,7 @@ class Track:
             connector.stopConnecting()
 
     def hurry(self) -> None:
-        """Start the next attempt now, as one has failed."""
+        """Start the next attempt now, because one has failed."""
         if self._next is not None and self._next.active():
             self._next.reset(0)
         else:
@@ -344,7 +347,7 @@ def _bind_to_device(connector: Any, interface: str) -> None:
 
 @implementer(IStreamClientEndpoint)
 class RacingEndpoint:
-    """An endpoint for the address of a host that answers first (RFC 8305)."""
+    """An endpoint that races the addresses of a host (RFC 8305)."""
 
     def __init__(
         self,
@@ -361,7 +364,7 @@ class RacingEndpoint:
         :param port: 1 to 65535.
         :param settings: how to connect; the defaults if not given.
         :param trying: called with a message when an attempt starts, and if the host is
-            read as another name.
+            converted to an ASCII name.
         """
         self._reactor = reactor
         self._host = host
@@ -377,7 +380,7 @@ class RacingEndpoint:
         address, with :class:`twisted_tcpclient.errors.LookupFailed` if the look-up
         failed or took too long, and with
         :class:`twisted_tcpclient.errors.ConnectFailed` if no address could be connected
-        to.  Cancelling ends all attempts; then it fails with
+        to.  Cancelling ends all attempts and fails with
         :class:`twisted.internet.defer.CancelledError` or
         :class:`twisted.internet.error.ConnectingCancelledError`.
 
@@ -399,7 +402,7 @@ class RacingEndpoint:
     def _race(
         self, addresses: list[Address], factory: IProtocolFactory
     ) -> Deferred[IProtocol]:
-        """Let the addresses race by Twisted's endpoint."""
+        """Race the addresses by Twisted's HostnameEndpoint."""
         settings = self._settings
         track = Track(self._reactor, self._host, addresses, settings, self._trying)
         endpoint = HostnameEndpoint(
@@ -415,7 +418,8 @@ class RacingEndpoint:
     def _translate(self, failure: Failure, attempts: Sequence[Attempt]) -> Failure:
         """Raise the error of this package for a failed race, if there is one."""
         if failure.check(socket.gaierror):
-            # connectTCP() raises it if the zone of an address is no interface here.
+            # connectTCP() raises gaierror if this machine has no interface with the
+            # name of the zone in an address.
             raise AddressNotFound(f"no IP address for {self._host}") from None
         if attempts and failure.check(ConnectError, OSError):
             raise ConnectFailed(attempts) from None

@@ -66,10 +66,11 @@ def _names(plugins: list[IDialectPlugin]) -> tuple[str, ...]:
     return tuple(sorted({each.name for each in plugins}.difference(dialects.NAMES)))
 
 
-# functools.cache keeps no exception: a package may be installed after a failure.
+# functools.cache does not cache exceptions: after a failure a package may be installed
+# and then found.
 @cache
 def _load(name: str) -> Dialect:
-    """Return the dialect of that name of another package."""
+    """Return the dialect with that name from another package."""
     module = _module(name)
     try:
         found: dict[str, object] = {

@@ -76,7 +76,7 @@ class Arguments:
         return text
 
     def converted(self, name: str, check: Callable[[str], T], default: T) -> T:
-        """Take an argument, converted by a function of :mod:`values`."""
+        """Take an argument, converted by a function of ``twisted_tcpclient.values``."""
         text = self.raw(name)
         if text is None:
             return default
@@ -106,7 +106,7 @@ class _Target:
 
 def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
     """
-    Return the target, whose endpoint races, or is that of ``endpoint=``.
+    Return the target, with a RacingEndpoint or with the endpoint of ``endpoint=``.
 
     :param default: the port if none is given; None if one must be given.
     """
@@ -132,7 +132,7 @@ def _target(reactor: Any, arguments: Arguments, default: int | None) -> _Target:
 
 
 def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
-    """Return the endpoint of a string in the string."""
+    """Return the endpoint that the string in ``endpoint=`` describes."""
     from twisted.internet.endpoints import clientFromString
 
     for name in ("attemptDelay", "bindAddress"):
@@ -141,7 +141,7 @@ def _nested(reactor: Any, arguments: Arguments, description: str) -> Any:
     try:
         return clientFromString(reactor, description)
     except Exception as error:
-        # Parsers raise the errors of int() and of calls with wrong arguments, too.
+        # Parsers also let through errors of int() and of calls with wrong arguments.
         raise arguments.wrong(f"endpoint: {description!r}: {error}") from error
 
 
@@ -159,7 +159,7 @@ def _creator(arguments: Arguments, host: str) -> Any:
 
 
 def _tls(arguments: Arguments, host: str) -> TLSSettings:
-    """Return the settings for TLS to a host, or to that of ``hostname=``."""
+    """Return the settings for TLS, for the name of ``hostname=`` or else the host."""
     from twisted_tcpclient import values
     from twisted_tcpclient.settings import TLSSettings
 
@@ -178,7 +178,7 @@ def _tls(arguments: Arguments, host: str) -> TLSSettings:
 
 
 def _dialect(arguments: Arguments) -> Dialect:
-    """Return the dialect that must be given."""
+    """Return the dialect that the string names; raise ValueError if it names none."""
     from twisted_tcpclient import values
     from twisted_tcpclient.errors import SettingsError
 
@@ -208,14 +208,14 @@ class _Parser:
         """
         See :class:`IStreamClientEndpointStringParserWithReactor`.
 
-        :raises ValueError: that says which part of the string is wrong.
+        :raises ValueError: with the wrong part of the string in its message.
         """
         # clientFromString("ucspi:") passes one argument, which is empty.
         placed = args if any(args) else ()
         return self.parse(reactor, Arguments(self.prefix, self.names, placed, keywords))
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """Return the endpoint; each subclass makes its own."""
+        """Return the endpoint for the arguments; each subclass implements this."""
         raise NotImplementedError
 
 
@@ -254,7 +254,7 @@ class TCPClientParser(_Parser):
     names = ("host", "port")
 
     def parse(self, reactor: Any, arguments: Arguments) -> IStreamClientEndpoint:
-        """Return an endpoint that races, with TLS if it is asked for."""
+        """Return an endpoint for a host and a port, with TLS if ``tls=yes`` says so."""
         from twisted_tcpclient import values
 
         target = _target(reactor, arguments, None)

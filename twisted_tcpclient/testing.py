@@ -1,8 +1,9 @@
 """
 A test double for authors of dialects: a server that follows a transcript.
 
-It drives a dialect by the engine that the product uses, without Twisted and without a
-network.  A transcript is text with a line for each thing that one side sends::
+It drives a dialect by the engine that also drives it on a connection, without Twisted
+and without a network.  A transcript is text with a line for each line or piece of data
+that one side sends::
 
     S: 220 mx.example.org       the server sends this line, in a segment of its own,
     S+ 250 too early            or in the segment of the line before;
@@ -33,7 +34,7 @@ __all__ = [
     "parse_transcript",
 ]
 
-#: The parameters of a :class:`Talk` that is given no others.
+#: The default parameters of a :class:`Talk`.
 PARAMETERS = Parameters(b"[192.0.2.1]", "server.example.org", b"tag")
 
 
@@ -60,7 +61,7 @@ class Segment:
 
 def parse_transcript(transcript: str) -> list[Segment]:
     """
-    Return what both sides send, in order.
+    Return the segments that both sides send, in order.
 
     :param transcript: in the form that this module describes.
     :raises ValueError: if a line has another form.
@@ -119,8 +120,9 @@ def cuts(said: Iterable[Segment], tag: bytes = PARAMETERS.tag) -> Iterator[list[
     """
     Yield the server's bytes as TCP may deliver them: one list of segments at a time.
 
-    The lists are: a turn each, a byte each, and for each place in a turn the turns with
-    this one cut there.
+    A turn is all that the server sends in a row.  In the first list each segment is a
+    turn, in the second each segment is a byte.  In each further list one turn is cut
+    into two segments, at a different place in each list.
 
     :param said: the segments of a transcript.
     :param tag: the client's tag.
@@ -135,7 +137,7 @@ def cuts(said: Iterable[Segment], tag: bytes = PARAMETERS.tag) -> Iterator[list[
 
 class Talk:
     """
-    A dialogue of a dialect with the test.
+    A dialogue of a dialect with a test.
 
     :ivar conversation: the engine that drives the dialect.
     """
@@ -188,7 +190,7 @@ class Talk:
 
     def play(self, transcript: str) -> None:
         """
-        Send what a transcript has for the server, and check what the client sends.
+        Play the server's part of a transcript, and check the client's part.
 
         :param transcript: in the form that this module describes.
         :raises AssertionError: if the client sends other bytes, or the dialogue is

@@ -1,5 +1,5 @@
 """
-The server's end of UCSPI: descriptors 6 and 7 as an endpoint.
+The program's side of UCSPI: descriptors 6 and 7 as an endpoint.
 
 A UCSPI client or server runs its program with the connection on 6 (to read) and 7 (to
 write).  With this endpoint a Twisted program can be that program.  Without TLS both
@@ -50,10 +50,10 @@ def address_from(environ: Environment, side: str) -> IAddress:
     """
     Return the address of one side of the connection.
 
-    :param environ: has PROTO, and TCPLOCALIP and the like.
+    :param environ: an environment with PROTO, TCPLOCALIP, TCPREMOTEIP and so on.
     :param side: "LOCAL" or "REMOTE".
     :returns: a UNIXAddress without a name if PROTO is not TCP, TCP6 or SSL, or if the
-        port is no number.
+        address is missing or the port is not a number.
     """
     protocol = environ.get("PROTO", "")
     prefix = "SSL" if protocol.startswith("SSL") else "TCP"
@@ -67,7 +67,7 @@ def address_from(environ: Environment, side: str) -> IAddress:
 
 
 class _PipesState(Enum):
-    """The states of :class:`Pipes`, from which it goes on to later ones only."""
+    """The states of :class:`Pipes`, in order: no transition leads to an earlier one."""
 
     OPEN = "data is read and written"
     CLOSING = "loseConnection was called: the buffer is written"
@@ -84,9 +84,9 @@ class Pipes:
     """
     A transport over two descriptors: one to read from, one to write to.
 
-    Calls of the protocol are made as TCP in Twisted makes them: a protocol that raises
-    loses its connection, and connectionLost is called once, with ConnectionDone after
-    an orderly end, ConnectionLost after an error, ConnectionAborted after an abort.
+    It calls the protocol as Twisted's TCP transports do: a protocol that raises loses
+    its connection, and connectionLost is called once, with ConnectionDone after an
+    orderly end, ConnectionLost after an error, ConnectionAborted after an abort.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class Pipes:
     ) -> None:
         """
         :param reactor: reads and writes the descriptors.
-        :param descriptors: one to read from, one to write to; they are closed.
-        :param protocol: receives what is read.
-        :param environ: has the addresses.
+        :param descriptors: one to read from, one to write to; they are closed at the
+            end.
+        :param protocol: receives the bytes that are read.
+        :param environ: the environment with the addresses.
         """
         reading, writing = descriptors
         self._protocol = protocol
@@ -146,7 +147,7 @@ class Pipes:
         self.loseWriteConnection()
 
     def loseWriteConnection(self) -> None:
-        """Close the descriptor that is written once the buffer is written."""
+        """Close the write descriptor once the buffer is written."""
         if self._sink is not None:
             self._sink.loseConnection()
 
@@ -180,7 +181,7 @@ class Pipes:
         self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._source.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -212,15 +213,15 @@ class Pipes:
             raise
 
     def _deliver(self, data: bytes) -> None:
-        # Looked up for each call: a protocol may replace its own dataReceived.
+        # dataReceived is looked up for each call, because a protocol may replace it.
         self._notify(self._protocol.dataReceived, data)
 
     # The ends
 
     def start(self) -> None:
         """Begin to read, and connect the protocol."""
-        # In this order the protocol may call pauseProducing in connectionMade: the
-        # reactor reads nothing before its next iteration.
+        # Reading starts before makeConnection, so that connectionMade can call
+        # pauseProducing.  The reactor reads nothing before its next iteration.
         self._source.resumeProducing()
         if self._sink is not None:
             self._sink.start()
@@ -264,8 +265,8 @@ class Pipes:
         self._state = _PipesState.LOST
         producer, self._producer = self._producer, None
         if producer is not None:
-            # Not earlier: a producer is often a connection that also consumes what is
-            # read from this one, and stopProducing would close it.
+            # The producer is stopped only now: it is often a connection that also
+            # consumes the bytes read from this one, and stopProducing would close it.
             producer.stopProducing()
         self._protocol.connectionLost(Failure(reason))
 
@@ -286,7 +287,7 @@ def _given(descriptor: int) -> os.stat_result:
 
 
 class _Once(Factory):
-    """A factory that keeps its protocol: adoptStreamConnection returns none."""
+    """A factory that keeps its protocol: adoptStreamConnection does not return it."""
 
     noisy = False
 
@@ -314,7 +315,8 @@ class UCSPIEndpoint:
         :param descriptors: one to read from, one to write to; 6 and 7 by default,
             which must have been inherited.  The endpoint closes them, so it connects
             once.
-        :param environ: has the addresses; that of the process by default.
+        :param environ: the environment with the addresses; that of the process by
+            default.
         """
         self._reactor = reactor
         self._descriptors = descriptors or (6, 7)
@@ -328,10 +330,11 @@ class UCSPIEndpoint:
 
         Fails with :class:`twisted_tcpclient.errors.LocalFailure` if the descriptors
         are not open, have been taken before, or are 6 and 7 and were not inherited;
-        with NoProtocol if the factory builds none; with the errors of the factory.
+        with NoProtocol if the factory builds no protocol; with the errors of the
+        factory.
 
         :param protocolFactory: builds the protocol for the connection.
-        :returns: has fired with that protocol, connected.
+        :returns: a Deferred that has already fired with that protocol, connected.
         """
         try:
             return succeed(self._adopt(protocolFactory))
@@ -381,7 +384,7 @@ class UCSPIEndpoint:
         return once.built
 
     def _pipes(self, factory: IProtocolFactory) -> IProtocol:
-        """Use two descriptors of any kind."""
+        """Connect the protocol to two descriptors of any kind."""
         try:
             protocol = factory.buildProtocol(address_from(self._environ, "REMOTE"))
             if protocol is None:

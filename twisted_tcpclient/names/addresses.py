@@ -39,9 +39,9 @@ def resolve(
 
     :param host: the host as typed, for messages.
     :param name: a :attr:`twisted_tcpclient.settings.Host.lookup`.
-    :returns: fires with at least one address.  Fails with AddressNotFound if there is
-        none of the wanted family, and with LookupFailed if the look-up failed or was
-        not over in time.
+    :returns: fires with at least one address.  Fails with AddressNotFound if the host
+        has no address of the wanted family, and with LookupFailed if the look-up failed
+        or timed out.
     """
     known = literals(name, port)
     if not known:
@@ -126,7 +126,7 @@ class _Lookup:
         return self._result.addTimeout(timeout, reactor, self._time_out)
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """Keep the look-up: it can be cancelled, and may know why it failed."""
+        """Keep the resolution, to cancel it and to read why it failed."""
         self._resolution = resolutionInProgress
 
     def addressResolved(self, address: IAddress) -> None:
@@ -134,7 +134,7 @@ class _Lookup:
         self._found.append(address)
 
     def resolutionComplete(self) -> None:
-        """Return the addresses; a look-up that was cancelled completes as well."""
+        """Fire with the addresses or fail, unless the look-up was cancelled."""
         if self._result.called:
             return
         if self._found:
@@ -154,7 +154,7 @@ class _Lookup:
         raise _lookup_failed(self._host, "timed out")
 
     def _cancel(self, result: Deferred[list[Address]]) -> None:
-        # First of all, as a look-up may complete while it is cancelled.
+        # errback() comes first, because cancel() may complete the look-up.
         result.errback(CancelledError())
         # Twisted's own resolver cannot cancel a look-up.
         with suppress(NotImplementedError):
@@ -162,7 +162,7 @@ class _Lookup:
 
 
 def _is_unknown(error: OSError) -> bool:
-    """Return whether getaddrinfo() knows that a host has no address."""
+    """Return whether an error of getaddrinfo() means that a host has no address."""
     numbers = (socket.EAI_NONAME, socket.EAI_NODATA)
     return isinstance(error, socket.gaierror) and error.errno in numbers
 

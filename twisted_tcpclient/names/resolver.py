@@ -2,7 +2,7 @@
 The system's resolver (getaddrinfo(3)), called in daemon threads.
 
 The process waits for the threads of the reactor's pool before it ends, but not for
-daemon threads.  So a resolver that does not answer does not keep it from ending.
+daemon threads.  So a resolver that does not answer does not keep the process alive.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Address = IPv4Address | IPv6Address
 
 def in_daemon(reactor: Any, call: Callable[[], T]) -> Deferred[T]:
     """
-    Make a call that blocks in a daemon thread of its own.
+    Call a function that blocks, in a daemon thread of its own.
 
     :returns: fires with the result of the call, or fails with its exception.
         Cancelling drops the result; the call goes on.
-    :raises OSError: if the system allows no other thread.
+    :raises OSError: EAGAIN, if no thread can be created.
     """
     result: Deferred[T] = Deferred()
 
@@ -69,9 +69,9 @@ def system_addresses(
     """
     Return the addresses of a host in the order that the system prefers (RFC 6724).
 
-    This blocks.  Twisted's endpoints look names up as typed, so each name is converted
-    here: Python converts names by IDNA 2003, and the C library takes ``*`` for the
-    loopback.
+    The call blocks.  Twisted's endpoints look names up as typed, so each name is
+    converted here: Python would convert it by IDNA 2003, and the C library takes ``*``
+    for the loopback address.
 
     :raises socket.gaierror: if there is no address, or the look-up failed.
     """
@@ -99,7 +99,7 @@ class Resolution:
     """
     One look-up of a name.
 
-    :ivar failure: why the look-up failed; None if it did not, or is not over.
+    :ivar failure: why the look-up failed; None if it succeeded or is not over.
     """
 
     def __init__(self, name: str, looking: Deferred[list[Address]]) -> None:
@@ -113,7 +113,7 @@ class Resolution:
         self._looking.cancel()
 
     def report_to(self, receiver: IResolutionReceiver) -> None:
-        """Tell a receiver that the look-up began, its result, and its end."""
+        """Report the beginning, the addresses and the end to a receiver."""
         receiver.resolutionBegan(self)
         self._looking.addCallbacks(partial(_report, receiver), self._note)
         self._looking.addCallback(lambda _: receiver.resolutionComplete())
@@ -129,7 +129,7 @@ def _report(receiver: IResolutionReceiver, found: list[Address]) -> None:
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """The system's resolver, without the thread pool of the reactor."""
+    """The system's resolver, in daemon threads instead of the reactor's thread pool."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

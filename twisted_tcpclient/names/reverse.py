@@ -1,7 +1,7 @@
 """
 The host names of a connection, and the user that ident names (RFC 1413).
 
-A name that cannot be found is None, not an error: it is only for prog's environment.
+A name that cannot be found is None, not an error: only prog's environment needs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IDENT_PORT = 113
 
 def absent(looking: Deferred[T], reactor: Any, timeout: float) -> Deferred[T | None]:
     """
-    Turn the failure of a look-up into None, and end it after some time.
+    Turn the failure of a look-up into None, and end the look-up after a timeout.
 
     :param timeout: in seconds.
     :returns: fires with the result, or None.  Fails with CancelledError if it is
@@ -59,7 +59,7 @@ def host_name(reactor: Any, ip: str, timeout: float) -> Deferred[str | None]:
     """
 
     def look_up() -> str:
-        # Python 3.10 does not release the GIL in getnameinfo().
+        # gethostbyaddr(), because Python 3.10 holds the GIL during getnameinfo().
         return socket.gethostbyaddr(ip)[0].lower()
 
     return absent(maybeDeferred(in_daemon, reactor, look_up), reactor, timeout)
@@ -144,8 +144,8 @@ def ident(
     """
     Return the user that ident on the remote host names for a connection, or None.
 
-    The question is sent from the local address of the connection, as an ident server
-    answers for the two hosts between which it is asked (RFC 1413, 3).
+    The question is sent from the local address of the connection: an ident server takes
+    the two addresses of the connection from those of the query (RFC 1413, 3).
 
     :param timeout: for connecting and the answer together, in seconds.
     """
@@ -160,9 +160,9 @@ def ident(
 
 async def complete(reactor: Any, facts: Facts, wanted: LookupSettings) -> Facts:
     """
-    Return the facts with the names and the user that are wanted.
+    Return the facts with the names and the user that the settings ask for.
 
-    All are looked up at the same time.  A connection without IP addresses has none.
+    All are looked up at the same time.  Without IP addresses nothing is looked up.
     """
     if facts.remote_ip is None or facts.local_ip is None:
         return facts
