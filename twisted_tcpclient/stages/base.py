@@ -37,7 +37,7 @@ from twisted_tcpclient.errors import TCPClientError, TimedOut
 
 class StageState(Enum):
     """
-    Who has the connection.
+    The owner of the connection.
 
     HOLDING is the first state.  ``open`` leads to OPEN; ``refuse``, a factory that
     builds no protocol, the deadline, the loss of the connection and the cancelling of
@@ -75,7 +75,8 @@ class Stage(Protocol):
         :param factory: builds the next protocol.
         :param address: the address for the factory.
         :param clock: keeps the deadline.
-        :param timeout: seconds from connectionMade to the deadline; None for none.
+        :param timeout: seconds from connectionMade to the deadline; None for no
+            deadline.
         """
         self.state = StageState.HOLDING
         self.ready: Deferred[IProtocol] = Deferred(self._cancelled)
@@ -119,7 +120,7 @@ class Stage(Protocol):
         self.ready.errback(error)
 
     def announce(self) -> None:
-        """Call handshakeCompleted of the next protocol, if it has that method."""
+        """Call handshakeCompleted of the next protocol, if it provides that method."""
         following: Any = self._next
         if self.transport.disconnecting:
             return
@@ -130,18 +131,18 @@ class Stage(Protocol):
         """
         Return the error for a connection that was lost while HOLDING.
 
-        :param reason: that of connectionLost.
-        :raises NotImplementedError: always; each subclass has an error of its own.
+        :param reason: the reason given to connectionLost.
+        :raises NotImplementedError: always; each subclass overrides the method.
         """
         raise NotImplementedError
 
     def cancel_calls(self) -> None:
-        """Cancel the delayed calls of the stage, as it leaves HOLDING."""
+        """Cancel the delayed calls of the stage: it leaves HOLDING."""
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the next protocol, or fail ``ready`` if there is no protocol yet."""
+        """Call connectionLost of the next protocol; without one, fail ``ready``."""
         if self._next is not None:
             self._next.connectionLost(reason)
         elif self.state is StageState.HOLDING:
@@ -195,7 +196,7 @@ class Stage(Protocol):
         if self.state is StageState.HOLDING:
             self.refuse(error)
         else:
-            # The next protocol cancels in its connectionMade.
+            # The next protocol has cancelled ``ready`` in its connectionMade.
             self.transport.abortConnection()
             ready.errback(error)
 
@@ -220,16 +221,16 @@ class StageFactory(ClientFactory):
             directlyProvides(self, IProtocolNegotiationFactory)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Return the protocols that the other factory offers by ALPN (RFC 7301)."""
+        """Return the protocols that the wrapped factory offers by ALPN (RFC 7301)."""
         protocols: list[bytes] = self._factory.acceptableProtocols()  # type: ignore[attr-defined]
         return protocols
 
     def doStart(self) -> None:
-        """Call doStart of the other factory."""
+        """Call doStart of the wrapped factory."""
         self._factory.doStart()
 
     def doStop(self) -> None:
-        """Call doStop of the other factory."""
+        """Call doStop of the wrapped factory."""
         self._factory.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> Stage:

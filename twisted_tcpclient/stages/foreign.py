@@ -52,7 +52,7 @@ _SUBSTITUTES: dict[str, Callable[..., object]] = {
 
 
 def _address_or_none(get: Callable[[], Any]) -> Any:
-    """Return an address; None if the transport raises, with whatever exception."""
+    """Return an address; None if the transport raises any exception."""
     try:
         return get()
     except Exception:
@@ -63,15 +63,15 @@ class Completed:
     """
     A transport with substitutes for the methods that it lacks.
 
-    It provides the interfaces of the transport.  It never gives its socket away, as
-    the package that made the transport may hold bytes that it has read or not sent.
+    It provides the interfaces of the transport.  It never gives the socket away: the
+    package that made the transport may hold bytes that it has read or not sent.
     """
 
     def __init__(self, transport: Any) -> None:
         """:param transport: of any package, connected."""
         self._transport = transport
         directlyProvides(self, providedBy(transport))
-        # A transport of Twisted has no addresses after connectionLost.
+        # Read now: a transport of Twisted has no addresses after connectionLost.
         self._peer = _address_or_none(transport.getPeer)
         self._host = _address_or_none(transport.getHost)
 
@@ -107,12 +107,12 @@ class Settled(Stage):
     awaited = "the TLS handshake"
 
     def __init__(self, *args: Any) -> None:
-        """Take the parameters of a stage."""
+        """Create the stage; the parameters are those of :class:`Stage`."""
         super().__init__(*args)
         self._polling: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Begin to poll; the transport may be set without a call of makeConnection."""
+        """Begin to poll; ``transport`` may have been set without makeConnection."""
         self._complete()
         super().connectionMade()
         self._poll()
@@ -130,7 +130,7 @@ class Settled(Stage):
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         """
-        Tell the next protocol, or fail ``ready``.
+        Call connectionLost of the next protocol, or fail ``ready``.
 
         Other packages may call this without connectionMade, and with None.
         """
@@ -148,7 +148,7 @@ class Settled(Stage):
         return explain_handshake(reason)
 
     def cancel_calls(self) -> None:
-        """Cancel the deadline, and stop to poll."""
+        """Cancel the deadline, and stop polling."""
         super().cancel_calls()
         polling, self._polling = self._polling, None
         if polling is not None:
@@ -166,7 +166,7 @@ class Settled(Stage):
             self._polling = self._clock.callLater(POLL, self._poll)
 
     def _open_if_established(self) -> None:
-        """Open for a server that has ended the session before the next poll."""
+        """Open the stage if the handshake was over before the connection ended."""
         from twisted_tcpclient.tls.sessions import is_established
 
         if is_established(self.transport):

@@ -40,8 +40,8 @@ class Handshake(Stage):
 
     def __init__(self, creator: Creator, *args: Any) -> None:
         """
-        :param creator: has the verdict on the certificate; the other parameters are
-            those of a stage.
+        :param creator: checks the certificate; the other parameters are those of a
+            stage.
         """
         super().__init__(*args)
         self._creator = creator
@@ -55,11 +55,11 @@ class Handshake(Stage):
         """
         Open the stage, or refuse the connection with the verdict of the creator.
 
-        A renegotiation calls this again, and changes nothing.
+        Twisted calls this again after a renegotiation; that call has no effect.
         """
         if self.transport.aborted:
             # A creator has aborted in a callback of OpenSSL, which does not stop the
-            # handshake.  connectionLost brings the reason.
+            # handshake.  connectionLost is called later, with the reason.
             return
         try:
             self._creator.accept(self.transport.getHandle())
@@ -78,11 +78,11 @@ class Handshake(Stage):
 
 class TLSTransport(BufferingTLSTransport):
     """
-    Twisted's TLS, which also keeps why the connection below it has ended.
+    Twisted's TLS transport, which also records why the connection below it has ended.
 
     :ivar creator: the creator of the session, once the stage is connected.
-    :ivar ended: why the connection below TLS has ended: for FIN without close_notify
-        and for RST alike, Twisted gives the protocol a ConnectionLost.
+    :ivar ended: the reason for the end of the connection below TLS.  It distinguishes
+        FIN without close_notify from RST; the protocol gets ConnectionLost for both.
     :ivar aborted: whether this side has called abortConnection.
     """
 
@@ -91,12 +91,12 @@ class TLSTransport(BufferingTLSTransport):
     aborted = _released = False
 
     def abortConnection(self) -> None:
-        """Abort, and note it: connectionLost may come later."""
+        """Abort, and set ``aborted``, because connectionLost may be called later."""
         self.aborted = True
         super().abortConnection()
 
     def release(self) -> None:
-        """Ignore the loss of the connection below, as another object uses it now."""
+        """Ignore the end of the connection below: another object has its socket now."""
         self._released = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

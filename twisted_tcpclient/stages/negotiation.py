@@ -1,8 +1,8 @@
 """
 STARTTLS: the dialogue in clear, up to the point at which TLS begins.
 
-:class:`twisted_tcpclient.dialogue.Conversation` drives a dialect and keeps the bounds;
-:class:`Negotiation` gives it a transport and a deadline.  A TLS server sends nothing
+:class:`twisted_tcpclient.dialogue.Conversation` drives a dialect within the bounds;
+:class:`Negotiation` adds a transport and a deadline.  A TLS server sends nothing
 before the ClientHello.  So bytes that follow the go-ahead in clear were injected by an
 attacker (CVE-2011-0411, from the client's side), and the connection is refused.
 """
@@ -34,10 +34,10 @@ from twisted_tcpclient.stages.base import Stage, StagedEndpoint
 
 def client_name(host: IAddress) -> bytes:
     """
-    Return the name that the client gives of itself, as in EHLO.
+    Return the name of the client for commands such as EHLO.
 
     It is an address literal (RFC 5321, 4.1.3) without the zone of an IPv6 address, or
-    "localhost" if the address is not of IP.
+    "localhost" if the address is not an IP address.
 
     :param host: the client's address.
     """
@@ -68,7 +68,12 @@ class LastWords:
         self._left = left
 
     def start(self) -> None:
-        """Write the bytes; a transport that is no IConsumer reports no empty buffer."""
+        """
+        Register as a producer, which writes the bytes.
+
+        A transport that is not an IConsumer cannot report that its buffer is empty, so
+        ``left`` is called at once.
+        """
         if IConsumer.providedBy(self._transport):
             self._transport.registerProducer(self, False)
         else:
@@ -92,7 +97,7 @@ class Negotiation(LineReceiver, Stage):
     """
     A stage that drives one dialect, and opens when the server has agreed to TLS.
 
-    It splits lines and counts bytes for the engine, which has all bounds.
+    It splits lines and counts bytes for the engine, which enforces all bounds.
 
     :cvar dialect: the dialect.
     """
@@ -215,7 +220,8 @@ def negotiated(
     """
     Return an endpoint that connects once the server has agreed to start TLS.
 
-    Put :func:`twisted_tcpclient.endpoints.secured` around it and nothing else.
+    Wrap it only in :func:`twisted_tcpclient.endpoints.secured`: its connections are
+    still in clear.
 
     :param dialect: the name of the dialect, such as "smtp".
     :param endpoint: makes the connections, in clear.

@@ -1,5 +1,5 @@
 """
-The text in a certificate, and whether it can be read.
+The subject of a certificate as text, and the check that a certificate is well-formed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHOWN = 1024
 @contextmanager
 def unwarned() -> Iterator[None]:
     """
-    Suppress the warnings of cryptography about odd certificates.
+    Suppress the warnings of cryptography about malformed certificates.
 
     Python writes warnings to stderr, where a server must not be able to write.
     """
@@ -46,7 +46,7 @@ def malformed(certificate: crypto.X509) -> bool:
     """
     Return whether cryptography cannot read a certificate or one of its extensions.
 
-    OpenSSL reads only those that it needs.
+    OpenSSL reads only the extensions that it needs.
     """
     try:
         list(certificate.to_cryptography().extensions)

@@ -1,5 +1,5 @@
 """
-The OpenSSL context of TLS settings, with the files that they name.
+The OpenSSL context for TLS settings, with the files that the settings name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def client_context(
     note_request: Callable[..., None],
 ) -> SSL.Context:
     """
-    Return a context with everything in it that the settings name.
+    Return a context with the versions, ciphers, certificates and CRLs of the settings.
 
     :param verify: OpenSSL's verification callback.
     :param note_request: OpenSSL's information callback, which is set only if the
@@ -116,7 +116,7 @@ def _trust(context: SSL.Context, authorities: str | None) -> None:
     """
     Trust the CAs in a file, in the files of a directory, or the system's.
 
-    :raises SettingsError: if there is no CA certificate in them.
+    :raises SettingsError: if the file or the directory holds no CA certificate.
     """
     if authorities is None:
         context.set_default_verify_paths()
@@ -138,11 +138,12 @@ def _trust(context: SSL.Context, authorities: str | None) -> None:
 
 def _add_revocations(context: SSL.Context, path: str) -> None:
     """
-    Check each certificate against the CRLs in a file, and refuse one without a CRL.
+    Have OpenSSL check each certificate against the CRLs in a file.
 
-    :class:`twisted_tcpclient.tls.verdict.Judge` makes an exception for CAs.
+    OpenSSL then reports a fault if its issuer has no CRL in the file.
+    :class:`twisted_tcpclient.tls.verdict.Judge` tolerates that for certificates of CAs.
 
-    :raises SettingsError: if there is no CRL in it.
+    :raises SettingsError: if the file holds no CRL.
     """
     blocks = _CRL.findall(_read(path, "certificate revocation lists"))
     store = context.get_cert_store()
@@ -169,7 +170,8 @@ def _use_certificate(
     The file is read once, as it may be a pipe.
 
     :param key_path: the file with the key, if that is another one.
-    :raises SettingsError: if the certificate or its key is not there.
+    :raises SettingsError: if the first file holds no certificate, or the second no key
+        that belongs to it.
     """
     data = _read(path, "certificate")
     try:
@@ -194,8 +196,8 @@ def _private_key(data: bytes, path: str) -> crypto.PKey:
     """
     Return the key in a PEM file, and ask for its passphrase if it has one.
 
-    The user is asked outside of OpenSSL's callback, in which an exception of a signal
-    handler would be lost.
+    The user is asked outside of OpenSSL's callback: in the callback an exception of a
+    signal handler would be lost.
 
     :raises SettingsError: if the passphrase is wrong, or cannot be asked for.
     :raises crypto.Error: if there is no key.

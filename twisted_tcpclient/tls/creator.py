@@ -1,5 +1,5 @@
 """
-The creators of TLS connections: that of this package, and one around another's.
+The creators of TLS connections: this package's, and a wrapper for those of others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class ConnectionCreator:
     """
     A creator of TLS connections that verify the server as the settings say.
 
-    :ivar name: the name that the server's certificate has to have, or "".
+    :ivar name: the name that the server's certificate must have, as typed; "" if only
+        the chain is verified.
     """
 
     def __init__(self, settings: TLSSettings) -> None:
@@ -60,8 +61,8 @@ class ConnectionCreator:
 
         See :class:`twisted.internet.interfaces.IOpenSSLClientConnectionCreator`.
 
-        :param tlsProtocol: asked for the protocols that its factory knows (ALPN,
-            RFC 7301).
+        :param tlsProtocol: the TLS protocol of the connection; its factory may name the
+            protocols to offer (ALPN, RFC 7301).
         """
         connection = JudgedConnection(self._context)
         if self._server_name is not None:
@@ -75,8 +76,8 @@ class ConnectionCreator:
         """
         Check a finished handshake against the settings.
 
-        :raises VerificationFailed: if OpenSSL has asked for no verdict on a
-            certificate, as with an anonymous cipher suite.
+        :raises VerificationFailed: if no certificate was verified, as with an anonymous
+            cipher suite.
         """
         if self._settings.verify and not connection.verdict.accepted:
             raise VerificationFailed("the server has shown no certificate")
@@ -90,14 +91,14 @@ class ConnectionCreator:
         """
         Return whether the server asked for a client certificate that it did not get.
 
-        True only where the settings name no certificate.  A server that insists on
-        one refuses in the handshake (TLS 1.2, RFC 5246, 7.4.6), or afterwards, when
-        the handshake has succeeded on this side (TLS 1.3, RFC 8446, 4.4.2.4).
+        It is False if the settings name a certificate.  In TLS 1.2 a server that
+        requires one refuses during the handshake (RFC 5246, 7.4.6).  In TLS 1.3 it may
+        refuse after the handshake has succeeded on this side (RFC 8446, 4.4.2.4).
         """
         return connection.verdict.asked
 
     def session_facts(self, connection: SSL.Connection) -> TLSFacts:
-        """Return what is known of an established session, and what was offered."""
+        """Return the facts of a session, with the highest version that was offered."""
         offered = self._settings.maximum.replace("_", ".")
         return replace(session_facts(connection), offered=offered)
 
@@ -135,11 +136,11 @@ class BorrowedCreator:
         """Accept every handshake that the borrowed creator has let succeed."""
 
     def lacks_certificate(self, connection: SSL.Connection) -> bool:
-        """Return False: another creator does not tell what the server asked for."""
+        """Return False: another creator does not report a CertificateRequest."""
         return False
 
     def session_facts(self, connection: SSL.Connection) -> TLSFacts:
-        """Return what is known of an established session."""
+        """Return the facts of an established session."""
         return session_facts(connection)
 
     def explain(self, connection: SSL.Connection, reason: Failure) -> TLSFailed:
@@ -151,7 +152,7 @@ Creator = ConnectionCreator | BorrowedCreator
 
 
 def judging(creator: IOpenSSLClientConnectionCreator) -> Creator:
-    """Return a creator with ``accept`` and ``explain``: this one, or one around it."""
+    """Return a creator of this package as it is, or a wrapper around another one."""
     if isinstance(creator, ConnectionCreator):
         return creator
     return BorrowedCreator(creator)

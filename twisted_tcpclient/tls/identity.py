@@ -2,7 +2,7 @@
 The names in a certificate, and the name that it has to have (RFC 9525).
 
 The common name counts only if the user asks for that.  service_identity compares the
-names.  It accepts some malformed names, which are left out before.
+names.  It would accept some malformed names, so these are removed before.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Identity = DNS_ID | IPAddress_ID
 #: A DNS name or an IP address; in a malformed certificate any text, or a network.
 Name = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
-#: Labels of 1 to 63 characters, without blanks around them: OpenSSL does not find a
-#: name with a blank at its end in an excluded subtree of a CA.
+#: Labels of 1 to 63 characters, without blanks around them: OpenSSL does not match a
+#: name that ends with a blank against the excluded subtrees of a CA.
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
 def _identity(name: str) -> Identity:
     """
-    Return the identity for a DNS name or an IP address, which is not converted.
+    Return the identity for a DNS name or an IP address, without conversion.
 
     :raises ValueError: if the text is neither.
     """
@@ -57,7 +57,8 @@ def identity_of(name: str) -> Identity:
     """
     Return the identity that the certificate of a host has to have.
 
-    :param name: as typed.  An empty one is an error: it must not mean this machine.
+    :param name: as typed.  An empty name is an error; ``Host`` would take it for this
+        machine.
     :raises ValueError: if no certificate can have that name.
     """
     if not name:
@@ -70,7 +71,7 @@ def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
     Return the value of an extension, None if the certificate has none of that type.
 
     :raises ValueError: if the extensions cannot be read.
-    :raises x509.DuplicateExtension: if an extension is there twice.
+    :raises x509.DuplicateExtension: if an extension occurs twice.
     """
     try:
         return certificate.extensions.get_extension_for_class(kind).value
@@ -83,7 +84,7 @@ def alternatives(certificate: x509.Certificate) -> list[Name]:
     Return the DNS names and the IP addresses in a certificate (subjectAltName).
 
     :raises ValueError: if the extensions cannot be read.
-    :raises x509.DuplicateExtension: if an extension is there twice.
+    :raises x509.DuplicateExtension: if an extension occurs twice.
     """
     names = _extension(certificate, x509.SubjectAlternativeName)
     if names is None:
@@ -100,7 +101,7 @@ def is_wildcard(name: Name) -> bool:
 
 
 def _patterns(names: Iterable[Name]) -> Iterator[CertificatePattern]:
-    """Yield the well-formed names as service_identity has them."""
+    """Yield the patterns of service_identity for the well-formed names."""
     for name in names:
         if isinstance(name, (IPv4Address, IPv6Address)):
             yield IPAddressPattern(name)
@@ -132,7 +133,7 @@ def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
     Return whether the name constraints of a CA (RFC 5280, 4.2.1.10) allow a name.
 
     :raises ValueError: if the extensions cannot be read.
-    :raises x509.DuplicateExtension: if an extension is there twice.
+    :raises x509.DuplicateExtension: if an extension occurs twice.
     """
     constraints = _extension(authority, x509.NameConstraints)
     if constraints is None:
@@ -145,7 +146,7 @@ def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
 def _within(
     subtrees: Iterable[x509.GeneralName] | None, identity: Identity
 ) -> list[bool]:
-    """Return, for each subtree of the type of an identity, whether it is in there."""
+    """Return whether an identity is in each of the subtrees of its own type."""
     if isinstance(identity, IPAddress_ID):
         return [
             identity.ip in network
@@ -161,5 +162,5 @@ def _within(
 
 
 def _is_below(host: str, base: str) -> bool:
-    """Return whether a host is in the domain of a base; all are in that of ""."""
+    """Return whether a host is a domain or below it; "" is the domain of all hosts."""
     return f".{host}".endswith(f".{base}" if base else "")

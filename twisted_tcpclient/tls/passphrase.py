@@ -1,5 +1,5 @@
 """
-The question for a passphrase, on the terminal.
+The prompt for a passphrase, on the terminal.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from twisted_tcpclient.text import os_reason, printable
 
 TERMINAL = "/dev/tty"
 
-#: The longest delay of a signal that comes just before poll(2) begins to wait, in
-#: milliseconds.
+#: The timeout of one poll(2), in milliseconds.  A signal that arrives just before
+#: poll(2) does not interrupt it, and is noticed after that time.
 _MISSED = 100
 
 
 def ask_passphrase(path: str) -> bytes:
     """
-    Ask for the passphrase of a key on the terminal, as stdin may be data to send.
+    Ask for the passphrase of a key on the terminal: stdin may hold data to send.
 
     In the background, job control stops the process until it is continued in the
     foreground.  A signal that ends the process does so as soon as the echo of the
@@ -67,8 +67,8 @@ def _silenced(terminal: int) -> Iterator[None]:
     """
     Turn the echo of a terminal off, discard what was typed, and restore the echo.
 
-    :raises termios.error: in the background, where job control cannot stop the
-        process: its process group is orphaned.
+    :raises termios.error: in the background, if the process group is orphaned, so that
+        job control cannot stop the process.
     """
     before = termios.tcgetattr(terminal)
     silent = [*before]
@@ -112,11 +112,11 @@ def _line(terminal: int, kept: list[int]) -> bytes:
 @contextmanager
 def _signals_kept() -> Iterator[list[int]]:
     """
-    Keep the signals that end the process, and let the first of them end it afterwards.
+    Keep SIGINT, SIGTERM and SIGHUP back until the body has restored the terminal.
 
-    So the body can restore the terminal first.  The signals of job control stop the
-    process at once: the kernel sends SIGTTIN or SIGTTOU when the background uses a
-    terminal.  A signal that is ignored, as with nohup, stays ignored.
+    The first of them then ends the process.  The signals of job control stop the
+    process at once: the kernel sends SIGTTIN or SIGTTOU if a process in the background
+    uses a terminal.  A signal that is ignored, as with nohup, stays ignored.
     """
     kept: list[int] = []
 

@@ -89,7 +89,7 @@ def tls_reason(error: BaseException | None) -> str:
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
         reasons = [entry[-1] for entry in error.args[0] if entry[-1]]
         if reasons:
-            # OpenSSL queues the cause first, and what failed because of it after that.
+            # OpenSSL queues the cause first, and its consequences after it.
             telling = [reason for reason in reasons if reason in _HINTS]
             reason = (telling or reasons)[-1]
             return printable(reason) + _HINTS.get(reason, "")
@@ -106,7 +106,7 @@ def broken(error: BaseException | None) -> ConnectionBroken:
 
 def handshake_failed(reason: Failure, asked: bool = False) -> HandshakeFailed:
     """
-    Return the error for a handshake that failed, but not for the certificate.
+    Return the error for a handshake that failed, but not because of the certificate.
 
     :param asked: whether the server asked for a client certificate that it did not
         get.
@@ -141,8 +141,8 @@ def explain_handshake(reason: Failure) -> TLSFailed:
     """
     Return the error for a failed handshake of a creator of another package.
 
-    Twisted's creator raises the errors of service_identity.  Of a chain OpenSSL tells
-    no more than that it was not verified.
+    Twisted's creator raises the errors of service_identity for a wrong name.  For a bad
+    chain OpenSSL reports only "certificate verify failed".
     """
     error = reason.value
     if isinstance(error, VerificationError):

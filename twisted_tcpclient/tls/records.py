@@ -11,36 +11,36 @@ from OpenSSL import SSL
 from twisted_tcpclient.errors import WITHIN_MESSAGE, ConnectionBroken
 from twisted_tcpclient.tls.reasons import broken
 
-#: Bytes in a record.
+#: The most bytes of plaintext in a record (RFC 8446, 5.1).
 _RECORD = 2**14
 
-#: Bytes of records that are fetched at a time: no less than encrypt gives.
+#: The most bytes of one BIO_read(): more than the records of 256 KiB of plaintext.
 _PENDING = 17 * _RECORD
 
 
 class Records:
     """
-    An established session: clear text into records and back, without I/O.
+    An established session: plaintext into records and back, without I/O.
 
     OpenSSL encrypts nothing while it has only a part of a handshake message, such as a
-    TLS 1.3 ticket that begins in one record and ends in another.  Clear text to be sent
-    is kept then, and comes out of :meth:`pending`, encrypted, once :meth:`decrypt` was
-    given the rest of the message.
+    TLS 1.3 ticket that begins in one record and ends in another.  Plaintext to be sent
+    is kept meanwhile.  Once :meth:`decrypt` gets the rest of the message,
+    :meth:`pending` returns the records of the kept plaintext.
 
     :ivar ended: why nothing more can be decrypted: EOFError after close_notify,
         ConnectionBroken after a failure; None before the end.
-    :ivar kept: clear text that was given to :meth:`encrypt` and is not encrypted yet.
+    :ivar kept: plaintext that was given to :meth:`encrypt` and is not encrypted yet.
     """
 
     def __init__(self, connection: SSL.Connection) -> None:
-        """:param connection: without a socket, and its handshake is over."""
+        """:param connection: has no socket, and has completed its handshake."""
         self._connection = connection
         self._closing = False
         self.ended: Exception | None = None
         self.kept = b""
 
     def decrypt(self, data: bytes) -> list[bytes]:
-        """Return the clear text that the server's next bytes complete."""
+        """Decrypt the server's next bytes; return the plaintext of complete records."""
         self._connection.bio_write(data)
         receive = self._connection.recv
         pieces: list[bytes] = []
@@ -59,10 +59,11 @@ class Records:
 
     def encrypt(self, data: bytes) -> bytes:
         """
-        Encrypt clear text, and return the records: none if the text is kept.
+        Encrypt plaintext, and return the records: none if the plaintext is kept.
 
-        :param data: must be empty while ``kept`` is not: there is no bound here on
-            what is kept.
+        Do not call this while ``kept`` is not empty: the new plaintext would replace
+        the kept one.
+
         :raises ConnectionBroken: if TLS has failed.
         """
         try:
@@ -73,8 +74,8 @@ class Records:
 
     def close_notify(self) -> bytes:
         """
-        Return close_notify as a record; it comes out of :meth:`pending` later if clear
-        text is kept.
+        Return the record of close_notify; b"" if plaintext is kept, as :meth:`pending`
+        then returns that record later.
         """
         self._closing = True
         self._catch_up()
@@ -100,7 +101,7 @@ class Records:
         return broken(error)
 
     def _encrypt(self, data: bytes) -> None:
-        """Encrypt clear text, or keep it until SSL_write() can be repeated."""
+        """Encrypt plaintext, or keep it until SSL_write() can be repeated."""
         self.kept = data
         # WantReadError means that no byte was encrypted: sendall() reads no records, so
         # that the state of OpenSSL does not change within it.
@@ -109,8 +110,8 @@ class Records:
             self.kept = b""
 
     def _catch_up(self) -> None:
-        """Encrypt the kept text, and then close_notify if it is due."""
-        # decrypt() reports a session that has failed.
+        """Encrypt the kept plaintext, and then close_notify if it is due."""
+        # An SSL.Error is ignored, because decrypt() reports that the session failed.
         with suppress(SSL.Error):
             if self.kept:
                 self._encrypt(self.kept)

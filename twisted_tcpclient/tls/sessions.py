@@ -17,19 +17,19 @@ from twisted_tcpclient.tls.reasons import broken
 
 
 def _openssl(transport: Any) -> SSL.Connection | None:
-    """Return the session of a transport with TLS; None if it is not OpenSSL's."""
+    """Return the OpenSSL session of a transport; None if its TLS is not OpenSSL's."""
     handle = transport.getHandle()
     return handle if isinstance(handle, SSL.Connection) else None
 
 
 def tls_facts(transport: Any) -> TLSFacts | None:
-    """Return the facts of a transport with TLS; None if it is not OpenSSL's."""
+    """Return the facts of a transport's session; None if its TLS is not OpenSSL's."""
     session = _openssl(transport)
     return None if session is None else session_facts(session)
 
 
 def session_facts(session: SSL.Connection) -> TLSFacts:
-    """Return what is known of an established session."""
+    """Return the facts of an established session."""
     certificate = session.get_peer_certificate()
     digest = certificate.digest("sha256") if certificate else b""
     server_name = session.get_servername()
@@ -62,14 +62,14 @@ def is_verified(transport: Any) -> bool:
     """
     Return whether the certificate was verified; True if the TLS is not OpenSSL's.
 
-    SSL_VERIFY_NONE means that it was not.
+    With SSL_VERIFY_NONE it was not.
     """
     session = _openssl(transport)
     return session is None or session.get_verify_mode() != SSL.VERIFY_NONE
 
 
 def alert(reason: Failure) -> ConnectionBroken | None:
-    """Return the error for a session that TLS itself has ended; None otherwise."""
+    """Return the error for a session that an error of OpenSSL has ended, else None."""
     return broken(reason.value) if isinstance(reason.value, SSL.Error) else None
 
 

@@ -41,7 +41,7 @@ _CLOSED = ("SSL routines", "", "closed by the server")
 @dataclass
 class Verdict:
     """
-    What OpenSSL's callbacks have found out about one connection.
+    The results of OpenSSL's callbacks for one connection.
 
     :ivar issuers: the certificates of CAs that OpenSSL has accepted, the root first.
     :ivar accepted: whether the server's own certificate was accepted, name included.
@@ -69,11 +69,11 @@ class JudgedConnection(SSL.Connection):
 
     def do_handshake(self) -> None:
         """
-        Go on with the handshake.
+        Continue the handshake.
 
-        :raises SSL.Error: always with a reason, as Twisted reads the first one.
-            pyOpenSSL gives none for a close_notify, which an attacker can send in
-            clear, nor for what follows another error.
+        :raises SSL.Error: always with a reason, because Twisted reads the first one.
+            pyOpenSSL gives no reason for a close_notify, which an attacker can send in
+            clear, and none for a failure that follows another error.
         """
         try:
             super().do_handshake()
@@ -109,7 +109,7 @@ class Judge:
         ok: int,
     ) -> bool:
         """
-        Return whether to go on with the chain (SSL_CTX_set_verify).
+        Return whether to continue with the chain (SSL_CTX_set_verify).
 
         OpenSSL calls this for each fault that it finds, and then for each certificate
         from the root down to the server's own.
@@ -173,9 +173,9 @@ class Judge:
         self, certificate: crypto.X509, names: list[Name], identity: Identity
     ) -> None:
         """
-        Compare the wildcards in a certificate, or its common name if that counts.
+        Compare all names in a certificate, or its common name if that counts.
 
-        :raises NameMismatch: if none of them is for that name.
+        :raises NameMismatch: if none of them matches the identity.
         """
         if self._settings.common_name and not names:
             found = has_common_name(certificate.to_cryptography(), identity)
@@ -189,9 +189,9 @@ class Judge:
 
 def _is_tolerable(code: int, depth: int) -> bool:
     """
-    Return whether to tolerate a fault: no CRL says whether a CA is revoked.
+    Return whether to tolerate a fault: the missing CRL for the certificate of a CA.
 
-    The user has to give the CRL of the CA that issued the server's certificate.  Those
-    of the CAs above it count if they are given.
+    The user has to give the CRL of the CA that issued the server's certificate.  The
+    CRLs of the CAs above that one are checked if they are given.
     """
     return depth > 0 and code == _CODES.ERR_UNABLE_TO_GET_CRL
