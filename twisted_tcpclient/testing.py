@@ -147,7 +147,7 @@ class Talk:
         Start the dialogue.
 
         :param dialect: the dialect under test.
-        :param parameters: those of its dialogue.
+        :param parameters: the parameters of its dialogue.
         """
         self.conversation = Conversation(
             lambda: dialect.dialogue(parameters), f"the dialect {dialect.name}"

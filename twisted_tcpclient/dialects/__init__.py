@@ -43,8 +43,8 @@ class Parameters:
 
     :ivar client: the client's name for greetings such as EHLO: an address literal, so
         that no look-up is needed (RFC 5321, 4.1.3).
-    :ivar host: the name of the server, as the user gave it; "" if there is none.  No
-        word of the server may take its place.
+    :ivar host: the name of the server, as the user gave it; "" if there is none.  A
+        dialect must not use a name that the server sends instead.
     :ivar tag: the prefix of commands whose replies repeat it: 48 random bits, so that
         a reply cannot be forged before the command was seen.
     """
@@ -64,8 +64,8 @@ class Dialect:
         give one.
     :ivar rfc: the document that defines its STARTTLS.
     :ivar dialogue: makes the generator for one connection.
-    :ivar greeting: makes up the greeting of a server, by its name, for clients that
-        wait for one; None if they do not.
+    :ivar greeting: makes up a greeting from the name of the server, for clients that
+        wait for one; None if no greeting can be made up or no client waits for one.
     :raises ValueError: if the port is not from 1 to 65535.
     """
 

@@ -79,7 +79,11 @@ def _listed(line: bytes) -> list[bytes]:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Hold the dialogue: greeting, CAPABILITY unless it was in there, STARTTLS."""
+    """
+    Hold the dialogue: greeting, CAPABILITY, STARTTLS.
+
+    CAPABILITY is not sent if the greeting lists the capabilities.
+    """
     greeting = yield LINE
     _check_greeting(greeting)
     capabilities = _listed(greeting)
@@ -102,7 +106,7 @@ def greeting(host: str) -> bytes:
     """
     Return the greeting for which a client waits (RFC 9051, 7.1.1).
 
-    It has no capabilities: those from before TLS must be dropped (RFC 9051, 6.2.1).
+    It has no capabilities: those listed before TLS must be dropped (RFC 9051, 6.2.1).
     """
     return b"* OK ready\r\n"
 

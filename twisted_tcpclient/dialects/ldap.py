@@ -100,7 +100,12 @@ class Response:
 
     @property
     def is_unsolicited(self) -> bool:
-        """Whether it is a notification (RFC 4511, 4.4) of another thing than TLS."""
+        """
+        Whether it is an unsolicited notification (RFC 4511, 4.4) that is skipped.
+
+        The notice of disconnection is not skipped, nor is a notification without a name
+        or with the name of StartTLS.
+        """
         decisive = (b"", _START_TLS, _DISCONNECTION)
         return self.number == 0 and self.name not in decisive
 

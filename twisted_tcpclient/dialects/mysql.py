@@ -1,8 +1,9 @@
 """
 TLS in MySQL and MariaDB: "Protocol::SSLRequest" in their documentation.
 
-The server answers the request with TLS alone.  The first packet of the client in TLS
-has to repeat the capability flags of the request, and has the packet number 2.
+The server does not answer the request: the client's next bytes are the ClientHello.
+The first packet of the client inside TLS has to repeat the capability flags of the
+request, and has the packet number 2.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _flags(packet: bytes) -> int:
     """
     Return the lower half of the capability flags of a first packet.
 
-    They come after the version, the thread ID, eight bytes of a challenge and a zero.
+    The flags follow the version, the thread ID, eight bytes of a challenge and a zero.
 
     :raises BadReply: if the packet has another form.
     """
@@ -95,5 +96,5 @@ def dialogue(parameters: Parameters) -> Dialogue:
     yield Send(len(request).to_bytes(3, "little") + b"\x01" + request)
 
 
-# No greeting can be made up: the server's has the challenge for the password.
+# No greeting can be made up: the server's greeting has the challenge for the password.
 DIALECTS = (Dialect("mysql", 3306, "MySQL", dialogue),)

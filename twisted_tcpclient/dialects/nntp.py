@@ -45,8 +45,8 @@ def capabilities() -> Generator[Step, bytes, list[bytes] | None]:
     """
     Ask for the capabilities (RFC 3977, 5.2), and wait for the list.
 
-    :returns: the names in upper case; None if the server does not know the command, as
-        servers older than RFC 3977, which may still know STARTTLS.
+    :returns: the names in upper case; None if the server does not know the command.
+        Servers older than RFC 3977 do not, and may still know STARTTLS.
     """
     yield Send(b"CAPABILITIES\r\n")
     if (yield from reply()).code != 101:
@@ -96,7 +96,7 @@ def dialogue(parameters: Parameters) -> Dialogue:
     """
     Hold the dialogue: greeting, CAPABILITIES, STARTTLS.
 
-    The last two are repeated after MODE READER.
+    If the server needs MODE READER, CAPABILITIES and STARTTLS are repeated after it.
     """
     welcome = yield from reply()
     if welcome.code not in _WELCOMES:

@@ -16,12 +16,12 @@ from twisted_tcpclient.dialogue import (
     Send,
 )
 
-#: The length of the request, and the number that stands in place of a version.
+#: The length of the request, and a number in place of the protocol version.
 _REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Hold the dialogue: SSLRequest, and S to agree or N to refuse."""
+    """Hold the dialogue: SSLRequest, and the answer S (agreed) or N (refused)."""
     yield Send(_REQUEST)
     answer = yield Bytes(1)
     if answer == b"N":

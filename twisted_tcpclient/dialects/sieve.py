@@ -32,7 +32,7 @@ _WORD = re.compile(
 @dataclass(frozen=True)
 class Response:
     """
-    One line of a response: its end, or a capability.
+    One line of a response: a capability, or the line that ends the response.
 
     :ivar condition: OK, NO or BYE; empty for a capability.
     :ivar name: the name of the capability; empty at the end of a response.
@@ -50,7 +50,7 @@ class Response:
 
 
 def _response_words() -> Generator[Step, bytes, list[tuple[bool, bytes]]]:
-    """Wait for one line; return its words, each with whether it is a string."""
+    """Wait for one line; return for each word whether it is a string, and the word."""
     words: list[tuple[bool, bytes]] = []
     line, at = (yield LINE), 0
     while at < len(line.rstrip()):

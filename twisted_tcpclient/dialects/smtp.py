@@ -15,7 +15,7 @@ def negotiate(protocol: str, hello: bytes, parameters: Parameters) -> Dialogue:
 
     :param protocol: SMTP or LMTP, for messages.
     :param hello: EHLO or LHLO, to which the server answers with its extensions.
-    :param parameters: those of the dialogue.
+    :param parameters: the parameters of the dialogue.
     """
     greeting = yield from reply(protocol)
     if greeting.code != 220:

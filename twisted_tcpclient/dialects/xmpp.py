@@ -65,7 +65,7 @@ _WHITE_SPACE = re.compile(rb"[ \t\r\n]*")
 #: The most that a server may send, in bytes.  RFC 6120, 13.12 expects stanzas of
 #: 10000.  The bound also limits the work of the parser.
 _LONGEST = 16384
-#: The most ``>`` outside of tags: the parser is called for each.
+#: The most ``>`` that end no tag: the parser is called for each of them.
 _MOST_IN_VAIN = 32
 
 
@@ -75,7 +75,7 @@ class Stream:
 
     :ivar elements: the complete elements below that of the stream: the name of each,
         and the names of its children.
-    :ivar version: the version in the stream header; "" if there is none there, None
+    :ivar version: the version in the stream header; "" if the header has none, None
         before the header has come.
     :ivar ended: whether the server has ended the stream.
     """
@@ -90,7 +90,7 @@ class Stream:
         # RFC 6120, 11.6 allows UTF-8 only; this overrides another declaration.
         self._parser: Any = ParserCreate("UTF-8", " ")
         # Expat 2.6 puts off the parsing of an incomplete token until more bytes have
-        # come; here no more bytes come before the server is answered.
+        # come.  Here the server sends no more bytes before the client has answered.
         if hasattr(self._parser, "SetReparseDeferralEnabled"):
             self._parser.SetReparseDeferralEnabled(False)
         self._parser.StartElementHandler = self._begin_element
@@ -227,9 +227,9 @@ def header(namespace: str, domain: str) -> bytes:
     """
     Return the stream header of the client (RFC 6120, 4.7).
 
-    :param namespace: that of the content (RFC 6120, 4.8.2).
-    :param domain: that of the service, for which its certificate is verified.  A final
-        dot is removed (RFC 7622, 3.2).
+    :param namespace: the namespace of the content (RFC 6120, 4.8.2).
+    :param domain: the domain of the service, for which the certificate is verified.  A
+        final dot is removed (RFC 7622, 3.2).
     """
     to, domain = "", domain.removesuffix(".")
     if domain:
@@ -246,8 +246,8 @@ def dialogue(namespace: str, parameters: Parameters) -> Dialogue:
     """
     Hold the dialogue: stream header, features, STARTTLS.
 
-    :param namespace: that of the content.
-    :param parameters: those of the dialogue.
+    :param namespace: the namespace of the content.
+    :param parameters: the parameters of the dialogue.
     """
     yield Send(header(namespace, parameters.host))
     reader = Reader()

@@ -33,9 +33,9 @@ class Download:
         """
         :param network: the watch of the wire.
         :param fd: the output.
-        :param reply: called with what TLS has to send.
+        :param reply: called with the records that TLS has to send in reply.
         :param ended: called once, when the server's side has ended and all is
-            delivered: with None or EOFError in order, or with the error.
+            delivered: with None or EOFError after an orderly end, or with the error.
         :param failed: called when the output takes no more.
         :param deserted: called when the last reader of the output has closed it, and
             nothing is undelivered.
@@ -77,7 +77,7 @@ class Download:
         else:
             self._deserted()
 
-    # What is known.
+    # State.
 
     @property
     def has_ended(self) -> bool:
@@ -107,9 +107,9 @@ class Download:
 
     @property
     def received(self) -> int:
-        """How many bytes the server has sent, with those from before the relay."""
+        """How many bytes the server has sent, also before the relay began."""
         return self._pump.given + self._pump.held
 
     def moved(self) -> tuple[int, ...]:
-        """Return numbers that differ once something has moved."""
+        """Return counters that change whenever bytes have moved."""
         return self._pump.taken, self._pump.given

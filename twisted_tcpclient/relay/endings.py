@@ -4,7 +4,7 @@ What the end of a connection means.
 A server ends a connection in order with FIN in clear, and with close_notify over TLS
 (RFC 8446, 6.1).  FIN without close_notify is a truncation: an attacker can send it.
 RST is an error, except after an orderly end: a server that closes its socket while
-bytes of the client are unread sends RST after its last word (RFC 1122, 4.2.2.13).
+bytes of the client are unread sends RST after its last byte (RFC 1122, 4.2.2.13).
 
 :func:`of_socket` and :func:`of_transport` return None for an orderly end, and an error
 otherwise.
@@ -38,9 +38,10 @@ def cut_short() -> CutShort:
 
 def within_message() -> ConnectionBroken:
     """
-    Return the error for an end within a message of TLS's own.
+    Return the error for a FIN within a handshake message of TLS.
 
-    Input that was read waits for the rest of it, so no option accepts that.
+    Input that OpenSSL withholds until the message is complete is lost then, so that
+    ``--ignore-unexpected-eof`` does not accept that end.
     """
     return ConnectionBroken(WITHIN_MESSAGE)
 
@@ -82,8 +83,8 @@ def of_transport(transport: Any, reason: Failure) -> TCPClientError | None:
     """
     Return what a transport's ``connectionLost`` means.
 
-    :param transport: in clear, or with TLS of any origin.  Only those of
-        :func:`twisted_tcpclient.endpoints.secured` tell RST from FIN below TLS.
+    :param transport: in clear, or with TLS of any package.  Only transports of
+        :func:`twisted_tcpclient.endpoints.secured` distinguish RST from FIN below TLS.
     :param reason: the argument of ``connectionLost``.
     """
     if not is_secure(transport):
@@ -131,7 +132,7 @@ def has_refused(connected: socket.socket) -> bool:
 
 
 def broken_pipe() -> BrokenPipeError:
-    """Return the error of the system for output that has lost its reader."""
+    """Return the error for output that has lost its reader: EPIPE."""
     return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 

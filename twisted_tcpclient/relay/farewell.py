@@ -1,8 +1,9 @@
 """
 The state machine that decides how a session ends, without I/O.
 
-:class:`Farewell` is shown a :class:`Sight` of the session, at each event and at regular
-looks, and answers with a :class:`Step`.  The rules are the table ``_TABLE``; in words:
+At each event, and every ``LOOK`` seconds, :class:`Farewell` gets the state of the
+session, a :class:`Sight`, and decides on a :class:`Step`.  The rules are the table
+``_TABLE``; in words:
 
 - The server is told of the end of input (FIN, or close_notify over TLS) once it has
   acknowledged all that was sent and has been quiet for some time.  Many servers take
@@ -84,7 +85,7 @@ class Step(Enum):
 @dataclass(frozen=True)
 class Sight:
     """
-    A session at one moment.  Counters are bytes since its beginning.
+    The state of a session at one moment.  Counters are bytes since its beginning.
 
     :ivar input_ended: whether the end of input has been read.
     :ivar unread: whether input is left that was not read.
@@ -221,7 +222,7 @@ class Farewell:
     ) -> None:
         """
         :param shutdown: how long a server has to be quiet.
-        :param see: returns the session as it is now.
+        :param see: returns the current state of the session.
         :param act: takes a step.
         :param typed: whether the input is a terminal.
         :param needed: whether the session fails when the output loses its reader.
@@ -261,7 +262,7 @@ class Farewell:
         return self._shutdown.answered if sight.answered else self._shutdown.unanswered
 
     def _current(self) -> Sight:
-        """Return the session as it is now; count looks anew if it has changed."""
+        """Return the current state; count looks from 0 again if it has changed."""
         sight = self._see()
         if sight != self._seen:
             self._looks = 0

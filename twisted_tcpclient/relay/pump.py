@@ -1,8 +1,8 @@
 """
 Pumps: each moves bytes one way, from one descriptor to another.
 
-A pump takes, then gives, and takes no more before all is given.  So a sink that stalls
-stalls the source, and memory stays flat.
+A pump takes bytes from its source, gives them to its sink, and takes no more before all
+are given.  So a slow sink pauses the source, and memory use is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted_tcpclient.relay.descriptors import CHUNK, widen
 from twisted_tcpclient.relay.movers import Mover, Withheld, is_final
 from twisted_tcpclient.relay.watch import Watch
 
-#: The largest number of takes in one turn; then the reactor sees to other events.
+#: The largest number of takes in one turn; then the reactor handles other events.
 TURN = 16
 #: A take of fewer bytes counts as all that the source has for now.
 MESSAGE = 2**12
@@ -81,7 +81,7 @@ class Pump:
         return self._mover.ahead
 
     def turn(self) -> None:
-        """Move bytes until one end has to be waited for, or for ``TURN`` takes."""
+        """Move bytes until source or sink is not ready, in at most ``TURN`` takes."""
         if self._within:
             return
         takes = TURN
@@ -179,8 +179,8 @@ class Pump:
         """
         Take or give, and ignore calls of :meth:`turn` meanwhile.
 
-        TLS may send within a take, and a transport may ask for more within a write: a
-        turn within it would give the same bytes twice.
+        TLS may send within a take, and a transport may ask for more within a write.  A
+        nested turn would give the same bytes twice.
         """
         self._within = True
         try:
@@ -190,9 +190,9 @@ class Pump:
 
     def _falls_back(self, error: Exception) -> bool:
         """
-        Let a copy go on in place of splice or sendfile, and return whether it does.
+        Replace splice or sendfile by a copy after an error; return whether it was done.
 
-        Only a copy tells why they have failed, and at which end.
+        Their errors do not show which end has failed; those of the copy do.
         """
         if not isinstance(error, OSError) or is_final(error):
             return False
@@ -200,7 +200,7 @@ class Pump:
         return self._mover is not failed
 
     def _end(self, error: Exception | None) -> None:
-        """Report the end of the source; all is given."""
+        """Report the end of the source.  No bytes are held by now."""
         self._take_no_more()
         self._await(None)
         self._ended(error)
@@ -215,7 +215,7 @@ class Pump:
         self._sink.writing(watch is self._sink)
 
     def _settle(self) -> None:
-        """Wait for nothing, as all is given; call the argument of :meth:`finish`."""
+        """Stop waiting, because all is given; call the argument of :meth:`finish`."""
         self._await(None)
         then, self._then = self._then, None
         if then is not None:

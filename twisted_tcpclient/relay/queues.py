@@ -20,13 +20,13 @@ _HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 class Unread(Enum):
-    """The knowledge about input that was not read."""
+    """Whether a descriptor has unread input."""
 
     #: There is unread input.
     SOME = auto()
-    #: There is none, and none will come.
+    #: There is no unread input, and none will come.
     NONE = auto()
-    #: There is none yet: a pipe that has a writer, a socket that is not shut down.
+    #: No input has come yet: a pipe that has a writer, a socket that is not shut down.
     UNKNOWN = auto()
 
 
@@ -34,8 +34,9 @@ def unread(fd: int) -> Unread:
     """
     Return whether a descriptor has unread input, without reading it.
 
-    A terminal has none: the next process that reads it gets the lines typed ahead.
-    Neither has a character device, as its bytes belong to no session.
+    A terminal counts as having none: the next process that reads the terminal gets the
+    lines typed ahead.  So does any other character device: its bytes belong to no
+    session.
     """
     with suppress(OSError):
         kind = os.fstat(fd).st_mode
@@ -50,8 +51,8 @@ def _is_before_end(fd: int) -> bool:
     """
     Return whether a file or a block device has bytes behind its current offset.
 
-    Only a read tells: files of /proc, and block devices, have the size 0.  The buffer
-    is a page of its own, as O_DIRECT demands aligned memory (open(2)).
+    The size does not show it: st_size is 0 for files of /proc and for block devices.
+    So one page is read, into aligned memory because of O_DIRECT (open(2)).
     """
     with mmap(-1, PAGESIZE) as page:
         return os.preadv(fd, [page], os.lseek(fd, 0, os.SEEK_CUR)) > 0
@@ -62,7 +63,7 @@ def _unread_of_stream(fd: int) -> Unread:
     ready = select.poll()
     ready.register(fd, _HANG_UP)
     hung_up = bool(ready.poll(0))
-    # After poll(2), as a writer may write and close between the two calls.
+    # FIONREAD comes after poll(2): a writer may write and close between the two calls.
     if _amount(fd, FIONREAD) > 0:
         return Unread.SOME
     return Unread.NONE if hung_up else Unread.UNKNOWN

@@ -1,10 +1,11 @@
 """
 The relay: a connection and two local descriptors, joined until both are done.
 
-It owns the two directions of a session.  Each is paused while its sink is slow, so
-memory stays flat.  :class:`twisted_tcpclient.relay.farewell.Farewell` decides how the
-session ends; the relay shows it the session and takes the steps that it decides.  What
-was received before an error is delivered before the relay fails.
+The relay owns the two directions of a session.  Each direction is paused while its sink
+is slow, so that memory use is bounded.
+:class:`twisted_tcpclient.relay.farewell.Farewell` decides how the session ends: it gets
+the state of the session, and the relay takes the steps that it decides.  Bytes that
+were received before an error are delivered before the relay fails.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from twisted_tcpclient.settings import RelaySettings
 
 class Relay:
     """
-    Joins a connection and two descriptors until both are done.
+    Moves bytes between a connection and two descriptors until both sides have ended.
 
     :ivar snubbed: whether the server ended the session, in order or not, before it was
         told of the end of input, and without having sent a byte.
@@ -85,7 +86,7 @@ class Relay:
 
     def start(self) -> Deferred[None]:
         """
-        Move bytes until both sides are done.
+        Move bytes until both sides have ended.
 
         :returns: fires with None after an orderly end.  Fails with a
             :class:`twisted_tcpclient.errors.TCPClientError`, or, if it is cancelled,
@@ -99,7 +100,7 @@ class Relay:
         self._download.turn()
         return self._closing.fired.addBoth(self._over)
 
-    # What the directions report.
+    # Reports of the directions.
 
     def _server_ended(self, error: Exception | None) -> None:
         """Act on the end of the server's side; all that it sent is delivered."""
@@ -155,7 +156,7 @@ class Relay:
         if self._local.needed and self._farewell.phase is not Phase.LEAVING:
             self._closing.fail(endings.unwritable(self._local.writes, error))
         else:
-            # The server may take no more input while its own bytes are not read.
+            # Go on reading: a server whose bytes are not read may stop reading input.
             self._download.discard()
             self._farewell.look()
 
@@ -168,7 +169,7 @@ class Relay:
     # The farewell.
 
     def _see(self) -> Sight:
-        """Return the session as it is now."""
+        """Return the current state of the session."""
         if self._farewell.phase is Phase.WAITING:
             # Bytes that came while the process was stopped (SIGSTOP) count as heard.
             self._download.turn()
@@ -204,7 +205,7 @@ class Relay:
     # The end.
 
     def _progress(self) -> tuple[int, ...]:
-        """Return numbers that differ once something has moved."""
+        """Return counters that change whenever bytes have moved."""
         return (*self._upload.moved(), *self._download.moved())
 
     def _expired(self) -> None:
@@ -218,13 +219,13 @@ class Relay:
         self._network.stop()
 
     def _over(self, result: Any) -> Any:
-        """Return the outcome unchanged, after the connection was closed."""
+        """Stop the idle timer, and return the outcome unchanged."""
         self._idle.stop()
         return result
 
 
 def _sight(upload: Upload, download: Download) -> Sight:
-    """Return the session with these two directions as it is now."""
+    """Return the current state of the session with these two directions."""
     return Sight(
         input_ended=upload.has_ended,
         unread=upload.unread(),

@@ -1,5 +1,5 @@
 """
-The local side of a relay: descriptors that the relay watches, and closes in the end.
+One descriptor of the local side, which the relay watches, and closes at the end.
 """
 
 from __future__ import annotations

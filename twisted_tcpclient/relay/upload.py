@@ -28,7 +28,7 @@ class Upload:
     Sends the local input to the server, and the records of TLS itself.
 
     Bytes that are not input (``_tail``) may follow the last byte of input.  The kernel
-    counts them as unacknowledged, but no input is lost with them.
+    counts them as unacknowledged; they are subtracted, as no input is lost with them.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Upload:
             self._failed(ConnectionBroken("the server does not read TLS's answers"))
 
     def _move(self, move: Callable[[], None]) -> None:
-        """Move bytes, and record what the server may still answer."""
+        """Move bytes, and record what the server had sent by the last byte to it."""
         pump = self._pump
         taken, given = pump.taken, pump.given
         move()
@@ -135,15 +135,15 @@ class Upload:
         """
         Close the input.
 
-        The offset of a file goes back over bytes that were read and not sent: the next
-        process that reads the file gets them.
+        The offset of a file is moved back over bytes that were read and not sent, so
+        that the next process that reads the file gets them.
         """
         if self._as_is and self._input.is_open and self._pump.ahead:
             with suppress(OSError):
                 os.lseek(self._input.fd, -self._pump.ahead, os.SEEK_CUR)
         self._input.close()
 
-    # What is known.
+    # State.
 
     @property
     def has_ended(self) -> bool:
@@ -178,8 +178,8 @@ class Upload:
         """
         Return whether the server has refused input.
 
-        :param ended: whether the server has ended in order.  Then a RST is not reported
-            by reading, so the kernel is asked for it.
+        :param ended: whether the server has ended in order.  A read does not report a
+            RST after that, so SO_ERROR is read.
         """
         if not self._owed:
             return False
@@ -188,7 +188,7 @@ class Upload:
         return ended and self.unacknowledged > 0 and self._wire.refused()
 
     def moved(self) -> tuple[int, ...]:
-        """Return numbers that differ once something has moved."""
+        """Return counters that change whenever bytes have moved."""
         return self._pump.taken, self._pump.given, self._wire.unsent()
 
 
