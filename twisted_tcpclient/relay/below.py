@@ -18,9 +18,9 @@ class Below:
     """
     A duplicate of the socket below a transport.
 
-    It stays open when Twisted closes the transport's own, so that the kernel can be
-    asked how the connection has ended.  A transport need not have a socket: then
-    nothing is known.
+    It stays open when Twisted closes the transport's socket, so that the kernel can be
+    asked how the connection has ended.  Without a socket, the methods return 0, False
+    or None.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -34,7 +34,7 @@ class Below:
 
     @property
     def is_open(self) -> bool:
-        """Whether the kernel can be asked."""
+        """Whether the duplicate is open, so that the kernel can be asked."""
         return self._socket is not None
 
     def unsent(self) -> int:
@@ -48,7 +48,7 @@ class Below:
         For a UNIX socket this is 0: SIOCOUTQ counts the memory of buffers there, which
         is more than the bytes in them.
 
-        :param tail: the number of the last bytes.
+        :param tail: how many of the last bytes do not count.
         """
         if self._socket is None or self._socket.family == socket.AF_UNIX:
             return 0
@@ -63,7 +63,7 @@ class Below:
         return None if self._socket is None else of_kernel(self._socket)
 
     def close(self) -> None:
-        """Close the duplicate; nothing is known any more."""
+        """Close the duplicate; the kernel cannot be asked any more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -40,8 +40,8 @@ class Closing:
         """
         Close the connection without waiting for the server.
 
-        The kernel still sends the bytes that it was given, so the next process that
-        reads a file begins behind them.
+        The kernel still sends the bytes that it was given.  So the offset of an input
+        file stays behind those bytes.
         """
         self._stop()
         self._wire.leave()

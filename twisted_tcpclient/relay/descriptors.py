@@ -66,7 +66,8 @@ def output(fd: int) -> Opened:
         return Opened(anew, _nothing)
     ours = os.dup(fd)
     if is_socket(fd) or not os.get_blocking(fd):
-        # If two commands share it, only the first sets and clears O_NONBLOCK.
+        # If two commands share the description, only the first one sets and clears
+        # O_NONBLOCK.
         return Opened(ours, _nothing)
     os.set_blocking(ours, False)
     return Opened(ours, lambda: os.set_blocking(fd, True))
@@ -108,14 +109,14 @@ def _opened_anew(fd: int, access: int) -> int | None:
     Open the same pipe or terminal once more, with O_NONBLOCK.
 
     :param access: O_RDONLY or O_WRONLY.
-    :returns: the new descriptor; None if there cannot be one.
+    :returns: the new descriptor; None if it cannot be opened anew.
     :raises OSError: if the descriptor is not open.
     """
     status = os.fstat(fd)
     if not (stat.S_ISFIFO(status.st_mode) or _is_itself(fd, status.st_rdev)):
         return None
     if fcntl(fd, F_GETFL) & os.O_ACCMODE not in (access, os.O_RDWR):
-        # A read or write that the descriptor is not open for stays EBADF.
+        # A read or write for which the descriptor is not open has to fail with EBADF.
         return None
     with suppress(OSError):
         return os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)

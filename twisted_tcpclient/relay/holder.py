@@ -2,8 +2,9 @@
 The holder: the protocol that keeps a new connection until it is used.
 
 Twisted connects, negotiates and does the handshake.  After that the relay or prog uses
-the connection.  The holder takes the socket out of its transport, and over TLS also
-the session, if it knows how; otherwise it lends the transport as it is.
+the connection.  If the transport is a socket of Twisted's, or TLS of this package over
+one, the holder takes out the socket, and over TLS also the session.  Any other
+transport it lends to the relay as it is.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class _Flush:
         self._asked = False
 
     def start(self) -> None:
-        """Register with the transport: it asks at once, and with an empty buffer."""
+        """Register as a pull producer: it is asked at once, and at an empty buffer."""
         self._transport.registerProducer(self, False)
         self._transport.startWriting()
 
@@ -53,13 +54,13 @@ class _Flush:
             self._then()
 
     def stopProducing(self) -> None:
-        """Do nothing: the transport tells its protocol of the loss."""
+        """Do nothing: the transport reports the loss to its protocol."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Holder(Protocol):
     """
-    Keeps a connection, with what comes meanwhile, until it is used.
+    Keeps a connection, and the bytes that arrive meanwhile, until it is used.
 
     A connection can be used once, by :meth:`take_socket` or by :meth:`wire`.
     """
@@ -77,7 +78,7 @@ class Holder(Protocol):
     # From Twisted.
 
     def connectionMade(self) -> None:
-        """Pause the transport, completed where it lacks methods."""
+        """Pause the transport, after substitutes for missing methods are in place."""
         if not is_complete(self.transport):
             from twisted_tcpclient.stages.foreign import Completed
 
@@ -92,17 +93,17 @@ class Holder(Protocol):
             self._lent.deliver(data)
 
     def readConnectionLost(self) -> None:
-        """Note the server's FIN, or tell the wire."""
+        """Record the server's FIN, or report it to the wire."""
         if self._lent is None:
             self._finished = True
         else:
             self._lent.ended(None)
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: FIN was sent by the wire."""
+        """Do nothing: the wire has sent FIN."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note the end, or tell the wire; it is expected once the socket is taken."""
+        """Record the end, or report it to the wire; ignore it for a taken socket."""
         if self._wire is not None and self._lent is None:
             return
         self._lost = True
@@ -118,8 +119,8 @@ class Holder(Protocol):
         Take out the socket of a connection in clear from which nothing was read.
 
         :param clock: the reactor.
-        :returns: its descriptor, in blocking mode, which is the caller's to close; None
-            for any other connection, which is left as it is.
+        :returns: its descriptor, in blocking mode, which the caller closes; None for
+            any other connection, which is left as it is.
         """
         if not self._is_bare():
             return None
@@ -133,10 +134,10 @@ class Holder(Protocol):
 
     async def wire(self, clock: IReactorTime) -> Wire:
         """
-        Return the connection as a wire, out of Twisted's hands where that is possible.
+        Return the connection as a wire, without its transport where that is possible.
 
-        It may take until the server reads, because the end of the handshake has to be
-        written first.
+        The last bytes of the handshake have to be written first, so a server that does
+        not read delays this.
         """
         below = self._below()
         if below is not None:
@@ -173,10 +174,10 @@ class Holder(Protocol):
 
     async def _wait_until_settled(self, clock: IReactorTime, below: Any) -> None:
         """
-        Wait until nothing is left to be done in Twisted's hands.
+        Wait until the stages have delivered and the transport has written everything.
 
-        A stage before this protocol, such as one for a proxy or a greeting, delivers
-        what it still has by the next iteration of the reactor.
+        A stage before this protocol, such as one for a greeting, delivers the data that
+        it holds by the next iteration of the reactor.
         """
         await deferLater(clock, 0)
         await self._flushed(below)
@@ -221,7 +222,7 @@ class Holder(Protocol):
         return Secure(_taken_out(below), records, self._early)
 
     def _lend(self, clock: IReactorTime) -> Wire:
-        """Return a wire that leaves the connection in Twisted's hands."""
+        """Return a wire that uses the transport as it is."""
         secure = is_secure(self.transport)
         self._lent = Lent(clock, self.transport, self._early, secure)
         if self._lost:
@@ -235,8 +236,8 @@ def _taken_out(transport: Any) -> socket.socket:
     """
     Take the socket out of a TCP or UNIX transport that has nothing left to write.
 
-    The transport is left without a socket, so that neither its end nor the reactor's
-    shuts the connection down.
+    The transport has no socket afterwards, so that neither the transport nor the
+    reactor can shut the connection down.
     """
     transport.stopReading()
     transport.stopWriting()

@@ -49,7 +49,7 @@ class Idle:
         self._schedule()
 
     def stop(self) -> None:
-        """Look no more, and never call."""
+        """Stop looking; ``expired`` is not called any more."""
         self._seconds = None
         if self._call is not None and self._call.active():
             self._call.cancel()

@@ -1,5 +1,5 @@
 """
-A wire that stays in Twisted's hands: any transport will do.
+A wire over a Twisted transport of any kind, which keeps its socket.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class _Lookout:
     """
     Looks for the server's close_notify.
 
-    Twisted answers close_notify and reports it once all is written.  Until then it
-    drops the bytes that it is given, and a server may never take the rest.
+    Twisted answers close_notify, but reports it only once its buffer is written, which
+    never happens if the server does not read.  Until then Twisted drops the bytes that
+    it is given.  So the session is polled.
     """
 
     def __init__(
@@ -66,14 +67,14 @@ class _Lookout:
             self._found()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._looking.running:
             self._looking.stop()
 
 
 class Lent:
     """
-    A connection that stays in Twisted's hands: any transport will do.
+    A connection over a Twisted transport of any kind, which keeps its socket.
 
     :ivar secure: whether it is TLS.
     """
@@ -97,7 +98,7 @@ class Lent:
         self._below = Below(transport)
         self._lookout = _Lookout(clock, transport, lambda: self.ended(None))
 
-    # What Twisted reports.
+    # Reports of Twisted.
 
     def deliver(self, data: bytes) -> None:
         """Keep bytes from the server for the relay."""
@@ -107,7 +108,7 @@ class Lent:
     def ended(self, error: Exception | None) -> None:
         """Handle the end of the server's side, which is in order without an error."""
         if self._error is None:
-            # Over TLS, close_notify tells that the end is in order, not the kernel.
+            # Over TLS, close_notify makes an end orderly, so SO_ERROR is not read.
             broken = None if self.secure else self._below.kernel_error()
             self._error = error or broken or EOFError()
         self._lookout.stop()
@@ -117,15 +118,16 @@ class Lent:
         """Handle the loss of the connection."""
         self._outlet.lose()
         if error is not None:
-            # The kernel closes the connection with its last descriptor.
+            # The kernel closes the connection when its last descriptor is closed, which
+            # is the duplicate.
             self._below.close()
         self.ended(error)
         self._closed()
 
-    # What the relay asks.
+    # Requests of the relay.
 
     def start(self) -> None:
-        """Register as a producer; over TLS, look for close_notify from time to time."""
+        """Register as a producer; over TLS, look for close_notify every second."""
         self._below.start()
         self._outlet.start()
         if self.secure and self._error is None:
@@ -217,7 +219,7 @@ class Lent:
         return len(data)
 
     def _stop(self) -> None:
-        """Ask Twisted and the kernel nothing more."""
+        """Stop looking and counting, and close the duplicate of the socket."""
         self._lookout.stop()
         self._outlet.stop()
         self._below.close()

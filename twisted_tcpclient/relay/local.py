@@ -1,5 +1,5 @@
 """
-The local side of a relay, as its caller gives it.
+The two descriptors of a relay, with their names for messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Local:
     :ivar reads: the name of the input, for messages.
     :ivar writes: the name of the output, for messages.
     :ivar needed: whether it is an error if no process reads what the server sends.
-        A prog may close 6 and go on writing to 7.
+        False for prog, which may close 6 and go on writing to 7.
     """
 
     reading: int

@@ -9,8 +9,8 @@ Movers: the ways to move bytes from one descriptor to another.
 
 A failure of splice or sendfile does not prove that nothing can be moved: a seccomp
 filter may return any errno, and splice stops at TCP's urgent data (RFC 6093) as it does
-at the end.  The failed call has moved nothing, so :class:`Copy` goes on where it
-stopped, and its result counts.  :func:`is_final` names the exception.
+at the end.  The failed call has moved nothing, so :class:`Copy` continues at the same
+byte, and its result counts.  :func:`is_final` names the exception.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Copy:
         return given
 
     def add(self, *pieces: bytes) -> None:
-        """Hold these pieces as well."""
+        """Add pieces to those that are held."""
         self._pieces.extend(pieces)
         self.held += sum(map(len, pieces))
 
@@ -115,14 +115,14 @@ class Copy:
         self._write = write_nowhere
 
     def copied(self) -> Copy:
-        """Return this mover, as it copies already."""
+        """Return this mover: it copies already."""
         return self
 
     def widen(self) -> None:
         """Do nothing: there is no pipe to widen."""
 
     def close(self) -> None:
-        """Forget the held bytes."""
+        """Drop the held bytes."""
         self._pieces, self.held = [], 0
 
 
@@ -142,7 +142,7 @@ class Splice:
         :param source: a pipe, or a socket in non-blocking mode.
         :param sink: a descriptor in non-blocking mode.
         :param copy: moves bytes between the same descriptors where splice cannot.
-        :param pipe: the two ends of an empty pipe, which are closed in the end.
+        :param pipe: the two ends of an empty pipe, which :meth:`close` closes.
         """
         self._source = source
         self._sink = sink
@@ -199,7 +199,7 @@ class Splice:
         widen(self._in)
 
     def close(self) -> None:
-        """Close the pipe, and forget the held bytes."""
+        """Close the pipe, and drop the held bytes."""
         self._piped = 0
         self._copy.close()
         self._close_pipe()
@@ -215,7 +215,7 @@ class SendFile:
 
     It reads nothing ahead: the file's offset is behind the last byte that was sent.
 
-    :ivar ahead: 0: how many bytes of the file were read and not yet given.
+    :ivar ahead: how many bytes of the file were read and not yet given: always 0.
     :ivar held: how many bytes to send before the size of the file is read again.
     """
 
@@ -236,8 +236,8 @@ class SendFile:
         """
         Return how many bytes to send next.
 
-        :raises OSError: if the size shows no more.  Files of /proc have the size 0 and
-            other files grow, so the copy has to read to find the end.
+        :raises OSError: if the size shows no more bytes.  Files of /proc have the size
+            0 and other files grow, so the copy has to read to find the end.
         """
         self.held = min(max(0, remaining(self._source)), _SENT)
         if not self.held:

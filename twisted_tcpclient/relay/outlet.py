@@ -1,5 +1,5 @@
 """
-The outlet of a Twisted transport: what it takes, and what it has not tried to send.
+The outlet: writes to a Twisted transport, and counts bytes that it has yet to send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TURNS = 2
 class Room(Enum):
     """The states of a transport that is written to."""
 
-    #: It takes more bytes.
+    #: The transport takes more bytes.
     FREE = auto()
     #: Its buffer is full.
     FULL = auto()

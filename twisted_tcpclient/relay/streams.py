@@ -52,7 +52,7 @@ class Source(FileDescriptor):
         return self._fd
 
     def doRead(self) -> Exception | None:
-        """Read what is there, and give it to ``received``."""
+        """Read once, and give the bytes to ``received``."""
         try:
             pieces = self._read()
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Source(FileDescriptor):
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor, and call nothing any more."""
+        """Close the descriptor; neither function is called any more."""
         if self._fd < 0:
             return
         self._received, self._ended = lambda _: None, lambda _: None
@@ -152,19 +152,19 @@ class Sink(FileDescriptor):
         if self._fd < 0:
             return
         if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors also give ConnectionDone when the reader of a pipe is gone.  It
-            # means success after loseConnection only.
+            # Reactors also give ConnectionDone when the reader of a pipe is gone.  Only
+            # after loseConnection does it mean success.
             self._error = self._error or broken_pipe()
         ended, error = self._ended, self._error
         self.close()
         ended(error)
 
     def close(self) -> None:
-        """Close the descriptor, drop the buffer, and call nothing any more."""
+        """Close the descriptor and drop the buffer; ``ended`` is not called any more."""
         if self._fd < 0:
             return
         self._ended = lambda _: None
-        # Before unregisterProducer, which begins to write if this is connected.
+        # unregisterProducer starts writing if ``connected`` is true, so clear it first.
         self.connected = 0
         self.disconnected = 1
         if self.producer is not None:

@@ -1,5 +1,5 @@
 """
-Watches, which call when bytes can be moved.
+Watches: objects that call a function when bytes can be moved.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Watch(typing.Protocol):
 @implementer(IReadWriteDescriptor)
 class Polled:
     """
-    A :class:`Watch` of a descriptor by the reactor.  The descriptor is not its own.
+    A :class:`Watch` of a descriptor by the reactor.  It never closes the descriptor.
 
     :ivar fd: the descriptor.
     """
@@ -78,15 +78,19 @@ class Polled:
         return self.fd
 
     def doRead(self) -> None:
-        """Call, as the descriptor can be read."""
+        """Call ``readable``: the descriptor can be read."""
         self._readable()
 
     def doWrite(self) -> None:
-        """Call, as the descriptor can be written."""
+        """Call ``writable``: the descriptor can be written."""
         self._writable()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Call, as poll(2) has reported POLLHUP or POLLERR: a system call tells why."""
+        """
+        Call the functions that are wanted: poll(2) has reported POLLHUP or POLLERR.
+
+        The next read or write gets the error.
+        """
         reads, writes = self._reads, self._writes
         self.stop()
         if reads:
@@ -145,7 +149,7 @@ class Prompted:
 
     def calls(self, readable: Call, writable: Call) -> None:
         """
-        Set what to call.
+        Set the functions to call.
 
         :param readable: called when the wire can be read.
         :param writable: called when the wire can be written.
@@ -153,7 +157,7 @@ class Prompted:
         self._readable, self._writable = readable, writable
 
     def prompt(self) -> None:
-        """Call for all that is wanted and ready."""
+        """Call ``readable`` and ``writable``, each if it is wanted and ready."""
         self._cancel()
         reads, writes = self._due()
         if reads:
@@ -167,12 +171,12 @@ class Prompted:
         return self._reads and can_read, self._writes and can_write
 
     def _schedule(self) -> None:
-        """Call in the next turn of the reactor, if there is a reason."""
+        """Call :meth:`prompt` in the next turn of the reactor, if anything is due."""
         if any(self._due()) and self._call is None:
             self._call = self._clock.callLater(0, self.prompt)
 
     def _cancel(self) -> None:
-        """Forget the call that was scheduled."""
+        """Cancel the call that was scheduled."""
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None

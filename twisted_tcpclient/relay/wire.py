@@ -1,8 +1,8 @@
 """
-Wires: connections as a relay moves bytes on them.
+Wires: the connections that a relay reads and writes.
 
-:class:`Clear` and :class:`Secure` use a socket without a Twisted transport: bytes move
-as fast as the kernel and OpenSSL move them, without a transport's buffers.
+:class:`Clear` and :class:`Secure` use a socket without a Twisted transport, so that no
+byte passes through the buffers of a transport.
 :class:`twisted_tcpclient.relay.lent.Lent` uses a transport.
 """
 
@@ -47,15 +47,15 @@ class Wire(typing.Protocol):
         """
         Return the mover from the server to a descriptor.
 
-        :param reply: called with what TLS has to send in answer to what has come.
+        :param reply: called with the records that TLS has to send in reply.
         """
 
     def sending(self, source: int | None, read: Read) -> Mover:
         """
         Return the mover to the server.
 
-        :param source: the descriptor that ``read`` reads; None if ``read`` does not
-            return its bytes as they are, so that the kernel must not move them.
+        :param source: the descriptor that ``read`` reads; None if ``read`` translates
+            the bytes, so that the kernel must not move them.
         """
 
     def end(self) -> bytes:
@@ -67,7 +67,7 @@ class Wire(typing.Protocol):
         """
 
     def break_off(self) -> None:
-        """Receive no more than what has come already, and send no more."""
+        """Shut down both directions; bytes that have come already can still be read."""
 
     def hang_up(self) -> None:
         """Send FIN, over TLS as well."""
@@ -76,7 +76,7 @@ class Wire(typing.Protocol):
         """Return whether a RST has come, even after the server's FIN."""
 
     def unsent(self) -> int:
-        """Return how many bytes are unacknowledged, as far as the kernel tells."""
+        """Return how many bytes are unacknowledged, as far as the kernel reports it."""
 
     def close(self, then: Callable[[], None]) -> None:
         """Close in order, and call ``then`` once the connection is closed."""
@@ -126,7 +126,7 @@ class Clear:
         return b""
 
     def break_off(self) -> None:
-        """Shut down both directions; what has come already can still be read."""
+        """Shut down both directions of the socket."""
         self._shut(socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
@@ -237,7 +237,8 @@ class Secure:
         """
         Return close_notify, as FIN alone would mean truncation.
 
-        :returns: b"" while TLS withholds input: :meth:`receiving` replies with both.
+        :returns: b"" while TLS withholds input: ``reply`` of :meth:`receiving` is later
+            called with the records of that input and close_notify.
         """
         return self._records.close_notify()
 
@@ -273,8 +274,8 @@ class Secure:
         """
         Read plaintext, and return its records.
 
-        :raises Withheld: while TLS keeps the plaintext: it has half a message of the
-            handshake, and OpenSSL encrypts nothing before the other half comes.
+        :raises Withheld: while TLS keeps the plaintext: OpenSSL has a part of a
+            handshake message, and encrypts nothing before the rest comes.
         """
         if not self._records.kept:
             records = self._records.encrypt(*read())
@@ -304,7 +305,7 @@ class Secure:
 
 class Ended:
     """
-    A connection that has ended before the relay began: its last bytes.
+    A connection that has ended before the relay began, with its last bytes.
 
     :ivar secure: False: close_notify cannot be sent any more.
     """
@@ -323,7 +324,7 @@ class Ended:
         """Do nothing: the connection is closed."""
 
     def watch(self, reactor: Any, readable: Call, writable: Call) -> Watch:
-        """Return a watch for which the end can always be read."""
+        """Return a watch that always calls: the end can be read at any time."""
         watch = Prompted(reactor, lambda: (True, True), lambda wanted: None)
         watch.calls(readable, writable)
         return watch
@@ -337,7 +338,7 @@ class Ended:
         return Copy(self._withhold, write_nowhere)
 
     def end(self) -> bytes:
-        """Return b"": the server cannot be told."""
+        """Return b"": nothing can be sent to the server any more."""
         return b""
 
     def break_off(self) -> None:
@@ -365,9 +366,9 @@ class Ended:
         """Do nothing: the connection is closed."""
 
     def _raise_end(self) -> list[bytes]:
-        """Raise the end of the connection."""
+        """Raise EOFError, or the error with which the connection has ended."""
         raise self._error
 
     def _withhold(self) -> list[bytes]:
-        """Take no input: the reactor would report it as readable for ever."""
+        """Raise Withheld, so that the reactor does not report unread input for ever."""
         raise Withheld
