@@ -1,5 +1,5 @@
 """
-From the parsed options and the environment to settings.
+The conversion of the parsed options and the environment into settings.
 
 Options that contradict each other are refused, and so are options without effect.
 """
@@ -174,7 +174,7 @@ def _service(text: str) -> int:
 
 
 def _connect_settings(options: Options) -> ConnectSettings:
-    """Return how to connect."""
+    """Return the settings of TCP connections."""
     delay, timeout = options["connect-timeout"]
     local_ip = options["local-ip"]
     return ConnectSettings(
@@ -203,7 +203,7 @@ def _family(local_ip: str | None, family: int | None) -> int:
 
 
 def _lookup(options: Options) -> LookupSettings:
-    """Return what to find out for prog."""
+    """Return the settings of the look-ups for prog."""
     return LookupSettings(
         remote_host=options["remote-host"],
         remote_info=options["remote-info"],
@@ -359,8 +359,8 @@ def _file(
     Return the file for one purpose: as given, else from the environment, else the
     default in the certificate directory if there is one.
 
-    :raises SettingsError: if the directory cannot be searched: it may hold a list of
-        revoked certificates that must not be left out.
+    :raises SettingsError: if the directory cannot be searched: it may hold a CRL, and
+        without that a revoked certificate would be accepted.
     """
     if given:
         return given

@@ -69,7 +69,7 @@ def _claim_descriptors() -> None:
     """
     Check that a session will not run out of descriptors half way.
 
-    :raises OSError: if fewer than :data:`NEEDED` can be had.
+    :raises OSError: if fewer than :data:`NEEDED` can be opened.
     """
     claimed: list[int] = []
     try:
@@ -119,8 +119,9 @@ class Console:
         self, reactor: Any, options: Options, inheritance: Inheritance
     ) -> None:
         self._reactor = reactor
-        # The session first reads files.  OpenSSL, or open(2) of a FIFO, may block then,
-        # and Python runs no handler meanwhile: the default action ends the process.
+        # The session calls ``handle`` once it has read its files.  Until then signals
+        # have their default action, which ends the process: open(2) of a FIFO, or
+        # OpenSSL, may block, and Python runs no handler meanwhile.
         handle = partial(self._handle, self._signalled)
         self._session = Session(
             reactor, options.settings, inheritance, self._hand_over, handle
@@ -139,7 +140,7 @@ class Console:
 
     def replace_process(self) -> None:
         """
-        Become prog if the session has left that to do.
+        Become prog if the session has called ``_hand_over``.
 
         :raises LocalFailure: if prog cannot be run.
         """
@@ -168,7 +169,7 @@ class Console:
         return succeed(0)
 
     def _release_signals(self) -> None:
-        """Restore default actions, and repeat the signals that were not acted on."""
+        """Restore default actions, and send the signals again that were not handled."""
         self._handle(signal.SIG_DFL)
         for pending in self._pending:
             os.kill(os.getpid(), pending)
@@ -193,7 +194,7 @@ def _log(options: Options) -> None:
     """
     Write one line for each failure that Twisted logs, without a traceback.
 
-    One is that Twisted cannot load the plugins of another package.
+    Twisted logs a failure if it cannot load a plugin of another package, for example.
     """
 
     @provider(ILogObserver)

@@ -33,7 +33,7 @@ def endpoint_from(reactor: Any, description: str) -> IStreamClientEndpoint:
     """
     Return the endpoint of a description.
 
-    :param reactor: for the endpoint.
+    :param reactor: the reactor of the endpoint.
     :param description: as for ``twisted.internet.endpoints.clientFromString``.
     :raises DescriptionError: if no endpoint can be made of it.
     """
@@ -48,7 +48,7 @@ def endpoint_from(reactor: Any, description: str) -> IStreamClientEndpoint:
 
 
 def _mistake(error: Exception) -> str:
-    """Return what is wrong with a description, by the exception of its parser."""
+    """Return what is wrong with a description, from the exception of its parser."""
     if isinstance(error.__cause__, StopIteration):
         return "there is nothing behind the last backslash"
     text = _text(error)
@@ -64,7 +64,7 @@ def _text(error: Any) -> str:
 
 @implementer(IStreamClientEndpoint)
 class DescribedEndpoint:
-    """An endpoint of any package, which connects once its TLS handshake is over."""
+    """A wrapper for an endpoint of any package, which waits for its TLS handshake."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class DescribedEndpoint:
     ) -> None:
         """
         :param reactor: keeps the deadlines.
-        :param endpoint: that of the description.
+        :param endpoint: the endpoint of the description.
         :param description: the description, for messages.
-        :param timeout: seconds for connecting, and again for a handshake; None for
-            those of the endpoint alone.
+        :param timeout: seconds for connecting, and again for a handshake; None for no
+            limit beside that of the endpoint.
         """
         self._reactor = reactor
         self._endpoint = endpoint

@@ -76,8 +76,8 @@ def _guess(environ: Mapping[bytes, bytes]) -> bytes | None:
 
     Python does not change LC_CTYPE if LC_ALL is set (PEP 538).  It turns its UTF-8
     mode on when it coerces the locale, and leaves it off when LC_CTYPE was given as
-    C.UTF-8 (PEP 540).  Coercion means that the locale was C.  Without LANG, no
-    LC_CTYPE at all has the same effect.
+    C.UTF-8 (PEP 540).  A locale that was coerced was C.  Without LANG, an unset
+    LC_CTYPE has the same effect as C.
     """
     if not sys.flags.utf8_mode or environ.keys() & {b"PYTHONUTF8", b"LC_ALL"}:
         return environ[b"LC_CTYPE"]

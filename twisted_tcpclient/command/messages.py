@@ -95,7 +95,7 @@ def complain(
     Write an error, and where it happened.
 
     :param where: returns the beginning of a message about a connection to a peer.
-    :param peer: the address that was reached; an error may name another one.
+    :param peer: the address that was reached; ``error.peer`` takes precedence.
     """
     if isinstance(error, ConnectFailed):
         _complain_of_attempts(messages, error)

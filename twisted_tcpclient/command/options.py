@@ -76,7 +76,7 @@ class Options(usage.Options):
     The options of ``tcpclient`` and of ``twist tcpclient``, by the keys of the table.
 
     :ivar given: the options on the command line, by their keys.
-    :ivar settings: what the options mean, after :meth:`parseOptions`.
+    :ivar settings: the settings that the options mean, set by :meth:`parseOptions`.
     """
 
     # Twisted makes shortOpt and longOpt from these, and completions for ``twist``.
@@ -107,8 +107,8 @@ class Options(usage.Options):
 
         :raises UsageError: if it is wrong; for an abbreviated long option, the error
             names the full options.
-        :raises SettingsError: see :func:`settings`; under ``twist``, which
-            knows no other, it is a ``usage.UsageError``.
+        :raises SettingsError: see :func:`settings`; under ``twist``, which handles no
+            other error, it is a ``usage.UsageError``.
         """
         try:
             # getopt() accepts any unique prefix of a long name, so that a new option
@@ -143,7 +143,7 @@ class Options(usage.Options):
         return "Try 'twist tcpclient --help'.\n"
 
     def postOptions(self) -> None:
-        """Make the settings; under ``twist``, also keep its log off stdout."""
+        """Make the settings; under ``twist``, also keep the log off stdout."""
         try:
             self.settings = settings(self, self.given, os.environ)
         except SettingsError as error:

@@ -26,7 +26,8 @@ class Options(options.Options):
     """The options of the command, under ``twist``."""
 
     def __init__(self) -> None:
-        # twist has no reactor yet, whose descriptors could be 0, 1 or 2.
+        # Done now, before twist makes its reactor: the descriptors of the reactor could
+        # otherwise get the numbers 0, 1 and 2.
         occupy_standard_descriptors()
         super().__init__()
 
@@ -47,7 +48,8 @@ class TCPClientService(Service):
         self._reactor.callWhenRunning(self._start_session)
 
     def _start_session(self) -> None:
-        # Twisted does not handle SIGHUP: it would end twist, and prog would go on.
+        # Twisted does not handle SIGHUP.  Its default action would end twist and leave
+        # prog running.
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._note_hang_up)
         self._over = self._session.run().addCallback(self._exit)
@@ -62,8 +64,8 @@ class TCPClientService(Service):
             self._reactor.stop()
 
     def _exit(self, status: int) -> int:
-        # twist exits with 0 (twisted/twisted#11335).  This is called after the shutdown
-        # triggers of the reactor.
+        # twist exits with 0 (twisted/twisted#11335).  The handlers of atexit run after
+        # the shutdown triggers of the reactor.
         atexit.register(os._exit, status)
         if self.running:
             self._reactor.stop()

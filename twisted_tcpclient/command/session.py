@@ -26,7 +26,7 @@ from twisted_tcpclient.settings import Host, RelaySettings, Settings, TLSSetting
 #: The exit status for a wrong command line.
 USAGE = 100
 
-#: The exit status for a failure that may not happen another time.
+#: The exit status for a failure that may be temporary.
 TEMPORARY = 111
 
 
@@ -51,9 +51,9 @@ class Session:
         prepared: Callable[[], None] = _nothing,
     ) -> None:
         """
-        :param inheritance: what prog inherits beside the connection.
-        :param hand_over: runs prog on a connection in clear; a child that is
-            waited for if not given.
+        :param inheritance: the environment and the signals that prog inherits.
+        :param hand_over: runs prog on the socket of a connection in clear; by default
+            prog is run as a child, and its exit is awaited.
         :param prepared: called before connecting, when all files have been read.
         """
         self._reactor = reactor
@@ -105,7 +105,7 @@ class Session:
             connection.abort()
             raise
 
-    # For the library.
+    # Arguments for the library.
 
     def _command(self) -> program.Command:
         """Return prog with what it inherits."""
@@ -114,7 +114,7 @@ class Session:
         return replace(command, blocked=given.blocked, ignored=given.ignored)
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        """Return what to connect."""
+        """Return the endpoint to connect, with the TLS that the settings ask for."""
         plain = self._target.endpoint(self._reactor, self._messages)
         if self._settings.tls is not None:
             return self._secured(plain, self._settings.tls)
@@ -150,7 +150,7 @@ class Session:
         )
 
     def _relaying(self) -> RelaySettings:
-        """Return how bytes are relayed."""
+        """Return the settings of the relay."""
         settings = self._settings
         return RelaySettings(
             idle=settings.idle,
@@ -177,7 +177,7 @@ class Session:
     # Messages.
 
     def _announce(self, connection: Connection) -> None:
-        """Say what was reached (``-v``), and warn of a server that was not verified."""
+        """Print the address and TLS (``-v``); warn if the endpoint verified nothing."""
         settings = self._settings
         if settings.tls is None and not connection.verified:
             self._messages.warning(
@@ -193,7 +193,7 @@ class Session:
             self._messages.progress(f"secured with {session}")
 
     def _verified(self) -> str:
-        """Return what was verified, for a message."""
+        """Return which name was verified, for a message."""
         tls = self._settings.tls
         if tls is None:
             return ""
@@ -211,7 +211,7 @@ class Session:
         return None if self._connection is None else self._connection.peer
 
     def _warn(self, message: str) -> None:
-        """Warn of something about the connection."""
+        """Print a warning about the connection."""
         self._messages.warning(f"{self._target.where(self._peer)}{message}")
 
     def _complain(self, error: BaseException | None) -> None:

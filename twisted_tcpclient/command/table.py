@@ -31,7 +31,7 @@ class Value:
     :ivar read: returns what a text means; raises ValueError with the reason if the text
         is wrong.
     :ivar words: returns the words that are accepted, if they can be listed.
-    :ivar other: a description of what else is accepted, if there are such words.
+    :ivar other: a description of the other values that are accepted beside the words.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Option:
     :ivar name: the long name.
     :ivar text: what it does, as an imperative without a full stop.
     :ivar value: None for a flag, which takes no value.
-    :ivar default: the value, as typed, that counts if no option of this key is given;
-        "" for the flag that counts then; None if there is no default.
+    :ivar default: the value, as typed, if no option of this key is given; "" for the
+        flag that is in effect then; None if there is no default.
     :ivar shares: the key that the option shares with others.  Options that exclude each
         other have the same key: the last one wins.
     :ivar means: what a flag writes to its key.
-    :ivar needs: what must be there for the option to have an effect.
+    :ivar needs: the part of the command line without which it has no effect.
     """
 
     letter: str
@@ -119,8 +119,8 @@ _WHEN = Value(
     lambda: ("now", "never"),
     "seconds of silence (if not given: 5; 15 before an answer; 1 on a terminal)",
 )
-# The dialect is looked up when all options are read: that of another package may be
-# an error for which -q counts.
+# The dialect is looked up only after all options are read: if a dialect of another
+# package cannot be used, -q after -s has to silence the error.
 _PROTOCOL = Value("PROTOCOL", str, _dialects)
 _CERTIFICATE = Value("FILE", str)
 _FILE = Value("FILE", values.filled("name"))

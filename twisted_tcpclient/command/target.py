@@ -22,14 +22,14 @@ class Target(Protocol):
         """
         Return the endpoint, without the TLS and STARTTLS that options ask for.
 
-        :param reactor: for the endpoint.
+        :param reactor: the reactor of the endpoint.
         :param messages: receives the progress of connecting.
         :raises DescriptionError: if no endpoint can be made of a description.
         """
 
     def reached(self, peer: Any) -> str:
         """
-        Return the text for "connected to".
+        Return the text that follows "connected to" in a message.
 
         :param peer: the server's address.
         """
@@ -57,7 +57,7 @@ class HostTarget:
         )
 
     def reached(self, peer: Any) -> str:
-        """Return the address that has won the race."""
+        """Return the address and the port that have answered."""
         return f"{peer.host} port {peer.port}"
 
     def where(self, peer: Any) -> str:
@@ -108,7 +108,7 @@ class DescribedTarget:
         return DescribedEndpoint(reactor, endpoint, self._description, self._timeout)
 
     def reached(self, peer: Any) -> str:
-        """Return the description, with the address if it is of IP."""
+        """Return the description, with the address if it is an IP address."""
         if not isinstance(peer, (IPv4Address, IPv6Address)):
             return self._description
         return f"{self._description} ip {peer.host} port {peer.port}"

@@ -160,7 +160,7 @@ class Sink(FileDescriptor):
         ended(error)
 
     def close(self) -> None:
-        """Close the descriptor and drop the buffer; ``ended`` is not called any more."""
+        """Close the descriptor, drop the buffer, and do not call ``ended`` any more."""
         if self._fd < 0:
             return
         self._ended = lambda _: None
