@@ -28,7 +28,7 @@ _IP = (IPv4Address, IPv6Address)
 @dataclass(frozen=True)
 class TLSFacts:
     """
-    An established TLS session.
+    The facts about an established TLS session.
 
     :ivar protocol: the version in use, "TLSv1.3".
     :ivar offered: the highest version that the client is known to have offered.
@@ -51,7 +51,7 @@ class TLSFacts:
 @dataclass(frozen=True)
 class Facts:
     """
-    A connection.  A fact that is not known is None.
+    The facts about a connection.  A fact that is not known is None.
 
     :ivar protocol: "TCP", "TCP6" or "UNIX", as in PROTO.
     :ivar local_ip: the address of this side.

@@ -41,7 +41,7 @@ class _Flush:
         self._asked = False
 
     def start(self) -> None:
-        """Register as a pull producer: it is asked at once, and at an empty buffer."""
+        """Register as a pull producer: called at once, and when the buffer is empty."""
         self._transport.registerProducer(self, False)
         self._transport.startWriting()
 

@@ -1,5 +1,5 @@
 """
-The outlet: writes to a Twisted transport, and counts bytes that it has yet to send.
+The outlet, by which a lent wire writes to its Twisted transport.
 """
 
 from __future__ import annotations

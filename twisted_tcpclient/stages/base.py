@@ -5,9 +5,9 @@ A connection becomes usable in stages: the server has agreed to start TLS; TLS h
 verified the server's certificate.  Each stage holds the connection until its condition
 is met, builds the next protocol on the same transport, and then only forwards to it.
 
-``transport.startTLS`` is not used, as a connection would count as made before its
-certificate is verified.  ``transport.protocol`` is not assigned, as a wrapped transport
-(TLS in Twisted is one) ignores that attribute.
+``transport.startTLS`` is not used: with it a connection would count as made before its
+certificate is verified.  ``transport.protocol`` is not assigned: a wrapped transport,
+such as TLS in Twisted, ignores that attribute.
 """
 
 from __future__ import annotations

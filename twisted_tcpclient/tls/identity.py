@@ -146,7 +146,7 @@ def may_certify(authority: x509.Certificate, identity: Identity) -> bool:
 def _within(
     subtrees: Iterable[x509.GeneralName] | None, identity: Identity
 ) -> list[bool]:
-    """Return whether an identity is in each of the subtrees of its own type."""
+    """Return, for each subtree of the identity's type, whether it has the identity."""
     if isinstance(identity, IPAddress_ID):
         return [
             identity.ip in network
