@@ -89,7 +89,7 @@ class Upload:
             self._failed(ConnectionBroken("the server does not read TLS's answers"))
 
     def _move(self, move: Callable[[], None]) -> None:
-        """Move bytes; if any have moved, record how much the server had sent by then."""
+        """Move bytes; if any moved, record how much the server had sent by then."""
         pump = self._pump
         taken, given = pump.taken, pump.given
         move()
