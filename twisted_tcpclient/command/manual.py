@@ -43,32 +43,33 @@ EXPLANATIONS = {
     """,
     "local-port": "The option has no effect on UNIX sockets.",
     "interface": """
-        Some systems cannot do this, and some allow it to root only.
+        This needs Linux, and before Linux 5.7 also root.
     """,
     "idle-timeout": """
-        The dialogue before STARTTLS as a whole, and the TLS handshake, may not take
-        longer either; with ``-E`` nor may connecting.  The option has no effect on a
-        *prog* that has the socket itself.
+        SECONDS also limits the whole STARTTLS dialogue, the TLS handshake, and with
+        ``-E`` connecting.  The option has no effect on a *prog* that has the socket
+        itself.
     """,
     "shutdown": """
-        **now**: for a server that only listens, or that answers after the end of its
-        input.  **never**: the server ends the session.  A number: the server has been
-        quiet for so many seconds, see `The end of a connection`_.  The option has no
-        effect on a *prog* that has the socket itself.
+        **now** is for a server that sends nothing, or that answers only after the end
+        of its input.  With **never** the server has to end the session.  With a number
+        the server is told after it has been quiet for so many seconds, see `The end of
+        a connection`_.  The option has no effect on a *prog* that has the socket itself.
     """,
     "tls": "With ``-s``, in any order, TLS begins after STARTTLS.",
     "starttls": """
         Other packages may add protocols: **tcpclient --help** lists them.
     """,
     "greeting": f"""
-        PROTOCOL must be {either(_GREETING)}.  In the others the client speaks first, or
-        the server greets within TLS.
+        PROTOCOL must be {either(_GREETING)}.  In the other protocols the client speaks
+        first, or the server greets within TLS.
     """,
     "certificate": """
-        The server gets it if it asks for one.  FILE is PEM with the certificate, its
-        chain and its key.  If the key is encrypted, the passphrase is read from the
-        terminal only.  An empty FILE is $TLS_CERTFILE; if that is not set,
-        clientcert.pem in the certificate directory; if that is absent, no certificate.
+        The server gets the certificate if it asks for one.  FILE is PEM with the
+        certificate, its chain and its key.  If the key is encrypted, the passphrase is
+        read from the terminal only.  An empty FILE stands for $TLS_CERTFILE; if that is
+        not set, for clientcert.pem in the certificate directory; if that is absent, for
+        no certificate.
     """,
     "certificate-directory": f"""
         The files are clientcert.pem, serverca.pem and servercrl.pem.  The default is
@@ -82,7 +83,7 @@ EXPLANATIONS = {
     """,
     "crl-file": """
         FILE is PEM.  It must have a current list of the CA that has issued the server's
-        certificate.  CAs above that one need none.  The default is $SERVERCRL, else
+        certificate.  CAs above that CA need no list.  The default is $SERVERCRL, else
         servercrl.pem in the certificate directory if it exists, else no list is
         checked.
     """,
@@ -116,7 +117,7 @@ EXPLANATIONS = {
     """,
     "system-names": "/etc/hosts is included.",
     "remote-info": "The protocol is that of RFC 1413.",
-    "lookup-timeout": "They run side by side.",
+    "lookup-timeout": "The look-ups run at the same time.",
 }
 
 #: The paragraph after the options of a group.
