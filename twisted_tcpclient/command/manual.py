@@ -54,7 +54,8 @@ EXPLANATIONS = {
         **now** is for a server that sends nothing, or that answers only after the end
         of its input.  With **never** the server has to end the session.  With a number
         the server is told after it has been quiet for so many seconds, see `The end of
-        a connection`_.  The option has no effect on a *prog* that has the socket itself.
+        a connection`_.  The option has no effect on a *prog* that has the socket
+        itself.
     """,
     "tls": "With ``-s``, in any order, TLS begins after STARTTLS.",
     "starttls": """
