@@ -1,8 +1,8 @@
 """
 The start of the command: ``tcpclient``, or ``python -m twisted_tcpclient``.
 
-The rest of the package is imported within :func:`main`, after SIGINT has its default
-action: Ctrl-C while it is loaded ends the process without a traceback.
+The rest of the package is imported within :func:`main`, after SIGINT was given its
+default action: Ctrl-C during the imports ends the process without a traceback.
 """
 
 import gc

@@ -1,10 +1,10 @@
 """
 The program's side of UCSPI: descriptors 6 and 7 as an endpoint.
 
-A UCSPI client or server runs its program with the connection on 6 (to read) and 7 (to
-write).  With this endpoint a Twisted program can be that program.  Without TLS both
-descriptors are one socket, which the reactor adopts.  With TLS they are pipes, and the
-addresses are in the environment.
+A UCSPI client runs its program with the connection on 6 (to read) and 7 (to write), a
+UCSPI server on 0 and 1.  With this endpoint a Twisted program can be that program.
+Without TLS both descriptors are one socket, which the reactor adopts.  With TLS they
+are pipes, and the addresses are in the environment.
 """
 
 from __future__ import annotations
@@ -302,7 +302,7 @@ class _Once(Factory):
 
 @implementer(IStreamClientEndpoint)
 class UCSPIEndpoint:
-    """An endpoint that adopts the descriptors of a UCSPI client or server."""
+    """An endpoint that adopts the descriptors which a UCSPI client has passed on."""
 
     def __init__(
         self,
@@ -313,8 +313,8 @@ class UCSPIEndpoint:
         """
         :param reactor: reads and writes the descriptors.
         :param descriptors: one to read from, one to write to; 6 and 7 by default,
-            which must have been inherited.  The endpoint closes them, so it connects
-            once.
+            which must have been inherited.  A UCSPI server passes 0 and 1.  The
+            endpoint closes them, so it connects once.
         :param environ: the environment with the addresses; that of the process by
             default.
         """
