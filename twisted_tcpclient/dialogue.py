@@ -90,7 +90,7 @@ class DialectFailed(NegotiationFailed):
 
 
 class Disconnected(NegotiationFailed):
-    """The connection ended within the dialogue."""
+    """The server closed the connection before the dialogue was over."""
 
 
 @dataclass(frozen=True)

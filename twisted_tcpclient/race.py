@@ -308,7 +308,7 @@ class Track:
             self._hurried = True
 
     def note_failure(self, address: str, why: str) -> None:
-        """Keep a failure for the report."""
+        """Append a failure to ``attempts``."""
         self.attempts.append(Attempt(address, why))
 
 

@@ -220,7 +220,7 @@ class _Parser:
 
 
 class STARTTLSParser(_Parser):
-    """``starttls:DIALECT:HOST[:PORT]``"""
+    """The parser of ``starttls:DIALECT:HOST[:PORT]``."""
 
     prefix = "starttls"
     names = ("dialect", "host", "port")
@@ -248,7 +248,7 @@ class STARTTLSParser(_Parser):
 
 
 class TCPClientParser(_Parser):
-    """``tcpclient:HOST:PORT``, with ``tls=yes`` or without."""
+    """The parser of ``tcpclient:HOST:PORT``, with ``tls=yes`` or without."""
 
     prefix = "tcpclient"
     names = ("host", "port")
@@ -268,7 +268,7 @@ class TCPClientParser(_Parser):
 
 
 class UCSPIParser(_Parser):
-    """``ucspi:``"""
+    """The parser of ``ucspi:``."""
 
     prefix = "ucspi"
 

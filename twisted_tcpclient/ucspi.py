@@ -197,7 +197,7 @@ class Pipes:
             self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """Forget the producer."""
+        """Stop pausing and resuming the producer."""
         self._producer = None
         if self._sink is not None:
             self._sink.unregisterProducer()

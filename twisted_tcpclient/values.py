@@ -81,7 +81,7 @@ def switch(text: str) -> bool:
 
 
 def port(text: str) -> int:
-    """Return the number of a port."""
+    """Return a port number, from 1 to 65535."""
     result = number(text)
     if not 0 < result < 65536:
         raise ValueError(f"not from 1 to 65535: {result}")
@@ -89,19 +89,19 @@ def port(text: str) -> int:
 
 
 def local_port(text: str) -> int:
-    """Return the number of a port to bind to; 0 is any."""
+    """Return a port number to bind to; 0 is any port."""
     return 0 if text == "0" else port(text)
 
 
 def address(text: str) -> str:
-    """Return an IP address, as typed."""
+    """Check an IP address, and return it as typed."""
     if not is_ip(text):
         raise _wrong("not an IP address", text)
     return text
 
 
 def host_name(text: str) -> str:
-    """Return a DNS name or an IP address, as typed."""
+    """Check a DNS name or an IP address, and return it as typed."""
     filled("name")(text)
     host = Host(text)
     try:

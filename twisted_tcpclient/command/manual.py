@@ -128,7 +128,7 @@ NOTES = {
 
 
 def _filled(text: str, indent: str = "") -> str:
-    """Return a paragraph."""
+    """Return a text as one paragraph, wrapped to the width of the page."""
     return textwrap.fill(
         " ".join(text.split()),
         92,
@@ -148,7 +148,7 @@ def _marked_up(text: str) -> str:
 
 
 def entry(option: Option) -> str:
-    """Return the entry of an option."""
+    """Return the entry of an option: its spellings, its effect, its explanation."""
     spellings = dict.fromkeys((option.spelling, f"--{option.name}"))
     value = "" if option.value is None else f" <{option.value.name}>"
     text = _marked_up(effect(option))
@@ -162,7 +162,7 @@ def entry(option: Option) -> str:
 
 
 def _section(group: Group) -> str:
-    """Return the section of a group."""
+    """Return the section of a group: heading, entries, and the note if there is one."""
     notes = [NOTES[group.title]] if group.title in NOTES else []
     heading = f"{group.title}\n{'-' * len(group.title)}"
     return "\n\n".join([heading, *map(entry, group.options), *notes])

@@ -47,7 +47,7 @@ class Messages:
         self._say(ERRORS, f"warning: {message}")
 
     def progress(self, message: str) -> None:
-        """Write what happens, for ``-v``."""
+        """Write a step of the run, if ``-v`` is given."""
         self._say(PROGRESS, message)
 
     def _say(self, level: int, message: str) -> None:

@@ -108,7 +108,7 @@ class Session:
     # Arguments for the library.
 
     def _command(self) -> program.Command:
-        """Return prog with what it inherits."""
+        """Return prog with the environment and the signals that it inherits."""
         given = self._inheritance
         command = program.command(self._settings.program, given.environment)
         return replace(command, blocked=given.blocked, ignored=given.ignored)
@@ -215,7 +215,7 @@ class Session:
         self._messages.warning(f"{self._target.where(self._peer)}{message}")
 
     def _complain(self, error: BaseException | None) -> None:
-        """Report an error."""
+        """Print an error, with the target that it is about."""
         complain(self._messages, error, self._target.where, self._peer)
 
     def _explain(self, failure: Failure) -> int:

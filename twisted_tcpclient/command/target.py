@@ -43,7 +43,7 @@ class Target(Protocol):
 
 
 class HostTarget:
-    """A host, whose addresses are raced (RFC 8305)."""
+    """The target for HOST and PORT; the addresses of the host are raced (RFC 8305)."""
 
     def __init__(self, settings: Settings, port: int) -> None:
         self._host = settings.host
@@ -68,7 +68,7 @@ class HostTarget:
 
 
 class SocketTarget:
-    """A UNIX socket."""
+    """The target for the path or the abstract name of a UNIX socket."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.host
@@ -90,7 +90,7 @@ class SocketTarget:
 
 
 class DescribedTarget:
-    """A description, as ``twisted.internet.endpoints.clientFromString`` reads it."""
+    """The target for a description, a string that ``clientFromString`` reads."""
 
     def __init__(self, settings: Settings, description: str) -> None:
         self._description = description

@@ -45,7 +45,7 @@ class Response:
 
     @property
     def whole(self) -> bytes:
-        """The condition and the text."""
+        """The condition and the text, for the ``server_text`` of errors."""
         return self.condition + b" " + self.text
 
 

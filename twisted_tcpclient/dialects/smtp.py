@@ -35,7 +35,7 @@ def negotiate(protocol: str, hello: bytes, parameters: Parameters) -> Dialogue:
 
 
 def dialogue(parameters: Parameters) -> Dialogue:
-    """Hold the dialogue of SMTP."""
+    """Hold the dialogue: greeting, EHLO, STARTTLS."""
     return negotiate("SMTP", b"EHLO", parameters)
 
 

@@ -109,7 +109,7 @@ class Resolution:
         self._looking: Deferred[Any] = looking
 
     def cancel(self) -> None:
-        """Drop the result."""
+        """Drop the result; the thread of a look-up continues."""
         self._looking.cancel()
 
     def report_to(self, receiver: IResolutionReceiver) -> None:

@@ -275,7 +275,7 @@ class Farewell:
         return next((row for row in _TABLE[self.phase] if row[0] in causes), None)
 
     def _causes(self, sight: Sight) -> set[Cause]:
-        """Return the causes that hold now."""
+        """Return the causes that hold in this state of the session."""
         complete = sight.unread is Unread.NONE or self._still(PENDING)
         holds = {
             Cause.SERVER_ENDED: sight.server_ended,

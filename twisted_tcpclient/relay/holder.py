@@ -193,7 +193,7 @@ class Holder(Protocol):
         return settled
 
     def _fire(self) -> None:
-        """Fire the Deferred of :meth:`_flushed`."""
+        """Fire the Deferred that :meth:`_flushed` has returned, once."""
         settled, self._settled = self._settled, None
         if settled is not None:
             settled.callback(None)

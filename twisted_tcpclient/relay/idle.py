@@ -44,7 +44,7 @@ class Idle:
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin to count the time."""
+        """Start the timer."""
         self._seen = self._progress()
         self._schedule()
 

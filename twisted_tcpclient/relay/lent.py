@@ -28,7 +28,7 @@ _LOOK = 1.0
 
 
 def _flow(transport: Any, wanted: bool) -> None:
-    """Resume or pause a transport."""
+    """Resume a transport if bytes are wanted; pause it otherwise."""
     if wanted:
         transport.resumeProducing()
     else:
@@ -58,7 +58,7 @@ class _Lookout:
         self._looking.start(_LOOK)
 
     def look(self) -> None:
-        """Look now."""
+        """Call ``found`` if close_notify has come and Twisted has answered it."""
         from twisted_tcpclient.tls import sessions
 
         # Twisted answers close_notify; it does not answer a fatal alert.
@@ -115,7 +115,7 @@ class Lent:
         self._watch.prompt()
 
     def lost(self, error: Exception | None) -> None:
-        """Handle the loss of the connection."""
+        """Handle the loss of the connection, with its error or None if in order."""
         self._outlet.lose()
         if error is not None:
             # The kernel closes the connection when its last descriptor is closed, which
@@ -143,7 +143,7 @@ class Lent:
         return Copy(self._read, write_to(sink))
 
     def sending(self, source: int | None, read: Read) -> Mover:
-        """Return a copy to the transport."""
+        """Return a mover that copies what ``read`` returns to the transport."""
         return Copy(read, self._write)
 
     def end(self) -> bytes:

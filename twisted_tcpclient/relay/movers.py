@@ -195,7 +195,7 @@ class Splice:
         return self._copy
 
     def widen(self) -> None:
-        """Let the pipe hold more."""
+        """Let the pipe hold ``CHUNK`` bytes, if that is possible."""
         widen(self._in)
 
     def close(self) -> None:

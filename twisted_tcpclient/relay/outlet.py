@@ -57,7 +57,7 @@ class Outlet:
         self._transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        """Give bytes to the transport."""
+        """Give bytes to the transport, and count them as untried."""
         self._transport.write(data)
         self.untried += len(data)
         self._turns = _TURNS
@@ -69,7 +69,7 @@ class Outlet:
         self.room = Room.GONE
 
     def stop(self) -> None:
-        """Schedule nothing more."""
+        """Stop counting turns of the reactor."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -89,7 +89,7 @@ class Outlet:
         """Do nothing: the transport's protocol reports the loss of the connection."""
 
     def _turned(self) -> None:
-        """Count a turn of the reactor."""
+        """Count a turn of the reactor; after the last one no byte is untried."""
         self._call = None
         self._turns -= 1
         if self._turns:

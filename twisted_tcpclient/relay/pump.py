@@ -120,7 +120,7 @@ class Pump:
             self.turn()
 
     def stop(self) -> None:
-        """Move nothing more."""
+        """Stop moving bytes, and drop those that are held."""
         if self.state is not State.DONE:
             self.state = State.DONE
             self._then = None

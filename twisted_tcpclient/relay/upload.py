@@ -171,7 +171,7 @@ class Upload:
         return self._heard() > self._answered_from
 
     def unread(self) -> Unread:
-        """Return whether there is unread input."""
+        """Return whether the input has bytes that were not read."""
         return unread(self._input.fd) if self._input.is_open else Unread.NONE
 
     def is_refused(self, ended: bool) -> bool:

@@ -32,7 +32,7 @@ class Watch(typing.Protocol):
         """Start or stop calling when bytes can be written, or an error has come."""
 
     def stop(self) -> None:
-        """Stop both."""
+        """Stop calling."""
 
 
 @implementer(IReadWriteDescriptor)
@@ -69,7 +69,7 @@ class Polled:
             change(self)
 
     def stop(self) -> None:
-        """Stop both."""
+        """Stop calling."""
         self.reading(False)
         self.writing(False)
 
@@ -143,7 +143,7 @@ class Prompted:
         self._schedule()
 
     def stop(self) -> None:
-        """Stop both."""
+        """Stop calling."""
         self._reads = self._writes = False
         self._cancel()
 

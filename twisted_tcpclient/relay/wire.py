@@ -223,12 +223,12 @@ class Secure:
         return self._clear.watch(reactor, readable, writable)
 
     def receiving(self, sink: int, reply: Reply) -> Mover:
-        """Return a copy that decrypts."""
+        """Return a mover that decrypts records and writes their plaintext."""
         read = partial(self._decrypted, reply)
         return Copy(read, write_to(sink), self._early)
 
     def sending(self, source: int | None, read: Read) -> Mover:
-        """Return a copy that encrypts, and first sends the rest of a handshake."""
+        """Return a mover that sends the rest of a handshake, then encrypted input."""
         left = self._records.pending()
         write = write_to(self._socket.fileno())
         return Copy(partial(self._encrypted, read), write, [left] if left else [])
@@ -352,7 +352,7 @@ class Ended:
         return False
 
     def unsent(self) -> int:
-        """Return 0."""
+        """Return 0: no byte was sent."""
         return 0
 
     def close(self, then: Callable[[], None]) -> None:

@@ -125,7 +125,7 @@ class Negotiation(LineReceiver, Stage):
         self._piece = b""
 
     def connectionMade(self) -> None:
-        """Start the dialogue."""
+        """Set the deadline, and start the dialogue."""
         Stage.connectionMade(self)
         self._follow(self._conversation.start())
 
@@ -147,7 +147,7 @@ class Negotiation(LineReceiver, Stage):
             self._hear(piece, rest)
 
     def loss_error(self, reason: Failure) -> Exception:
-        """Return a :class:`twisted_tcpclient.errors.Disconnected`."""
+        """Return the error for a server that has closed the connection before TLS."""
         return Disconnected("the server closed the connection before TLS")
 
     def refuse(self, error: BaseException) -> None:
