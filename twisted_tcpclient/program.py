@@ -72,7 +72,7 @@ def _located(name: bytes, search: bytes) -> bytes:
     """
     Return the path of a program: its name if that has a slash, else the first in PATH.
 
-    :raises LocalFailure: if no such file exists, or none of them may be executed.
+    :raises LocalFailure: if no such file exists, or no such file may be executed.
     """
     if b"/" in name:
         candidates = [name]
@@ -267,7 +267,7 @@ def command(arguments: Sequence[str], environment: Mapping[bytes, bytes]) -> Com
     """
     Return the program that a command line names.
 
-    :raises LocalFailure: if no such file exists, or none of them may be executed.
+    :raises LocalFailure: if no such file exists, or no such file may be executed.
     """
     words = tuple(os.fsencode(word) for word in arguments)
     path = _located(words[0], environment.get(b"PATH", os.fsencode(os.defpath)))

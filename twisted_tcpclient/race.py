@@ -180,7 +180,7 @@ class _Entrant(ClientFactory):
             return
         self._factory.clientConnectionLost(connector, reason)
         # If connectionMade() of the protocol has raised, HostnameEndpoint still waits
-        # for this attempt.  If the attempt has won, it ignores this call.
+        # for this attempt.  HostnameEndpoint ignores this call if the attempt has won.
         self._factory.clientConnectionFailed(connector, reason)
         self._track.hurry()
 

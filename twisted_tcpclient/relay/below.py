@@ -48,7 +48,7 @@ class Below:
         For a UNIX socket this is 0: SIOCOUTQ counts the memory of buffers there, which
         is more than the bytes in them.
 
-        :param tail: how many of the last bytes do not count.
+        :param tail: how many bytes to subtract: the last bytes, which are not input.
         """
         if self._socket is None or self._socket.family == socket.AF_UNIX:
             return 0

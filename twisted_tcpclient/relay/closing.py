@@ -40,8 +40,8 @@ class Closing:
         """
         Close the connection without waiting for the server.
 
-        The kernel still sends the bytes that it was given.  So the offset of an input
-        file stays behind those bytes.
+        The kernel still sends the bytes that it was given.  So the next process that
+        reads an input file begins after those bytes.
         """
         self._stop()
         self._wire.leave()

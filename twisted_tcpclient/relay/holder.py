@@ -3,8 +3,8 @@ The holder: the protocol that keeps a new connection until it is used.
 
 Twisted connects, negotiates and does the handshake.  After that the relay or prog uses
 the connection.  If the transport is a socket of Twisted's, or TLS of this package over
-one, the holder takes out the socket, and over TLS also the session.  Any other
-transport it lends to the relay as it is.
+one, the holder takes out the socket, and over TLS also the session.  It lends any other
+transport to the relay as it is.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Holder(Protocol):
     # From Twisted.
 
     def connectionMade(self) -> None:
-        """Pause the transport, after substitutes for missing methods are in place."""
+        """Substitute the methods that the transport lacks, and pause the transport."""
         if not is_complete(self.transport):
             from twisted_tcpclient.stages.foreign import Completed
 

@@ -192,7 +192,8 @@ class Pump:
         """
         Replace splice or sendfile by a copy after an error; return whether it was done.
 
-        Their errors do not show which end has failed; those of the copy do.
+        The error of splice or sendfile does not show which end has failed; the error
+        of the copy does.
         """
         if not isinstance(error, OSError) or is_final(error):
             return False

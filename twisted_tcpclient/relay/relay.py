@@ -3,9 +3,9 @@ The relay: a connection and two local descriptors, joined until both are done.
 
 The relay owns the two directions of a session.  Each direction is paused while its sink
 is slow, so that memory use is bounded.
-:class:`twisted_tcpclient.relay.farewell.Farewell` decides how the session ends: it gets
-the state of the session, and the relay takes the steps that it decides.  Bytes that
-were received before an error are delivered before the relay fails.
+:class:`twisted_tcpclient.relay.farewell.Farewell` decides from the state of the session
+how the session ends, and the relay takes the steps.  Bytes that were received before an
+error are delivered before the relay fails.
 """
 
 from __future__ import annotations

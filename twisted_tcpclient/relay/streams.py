@@ -152,8 +152,8 @@ class Sink(FileDescriptor):
         if self._fd < 0:
             return
         if not (self.disconnecting and reason.check(ConnectionDone)):
-            # Reactors also give ConnectionDone when the reader of a pipe is gone.  Only
-            # after loseConnection does it mean success.
+            # Reactors also give ConnectionDone when the reader of a pipe is gone.
+            # ConnectionDone means success only after loseConnection.
             self._error = self._error or broken_pipe()
         ended, error = self._ended, self._error
         self.close()

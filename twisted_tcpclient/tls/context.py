@@ -140,8 +140,8 @@ def _add_revocations(context: SSL.Context, path: str) -> None:
     """
     Have OpenSSL check each certificate against the CRLs in a file.
 
-    OpenSSL then reports a fault if its issuer has no CRL in the file.
-    :class:`twisted_tcpclient.tls.verdict.Judge` tolerates that for certificates of CAs.
+    OpenSSL reports a fault for a certificate whose issuer has no CRL in the file.
+    :class:`twisted_tcpclient.tls.verdict.Judge` tolerates that fault for CAs.
 
     :raises SettingsError: if the file holds no CRL.
     """
@@ -170,8 +170,7 @@ def _use_certificate(
     The file is read once, as it may be a pipe.
 
     :param key_path: the file with the key, if that is another one.
-    :raises SettingsError: if the first file holds no certificate, or the second no key
-        that belongs to it.
+    :raises SettingsError: if there is no certificate, or no key that belongs to it.
     """
     data = _read(path, "certificate")
     try:

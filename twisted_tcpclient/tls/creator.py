@@ -91,9 +91,10 @@ class ConnectionCreator:
         """
         Return whether the server asked for a client certificate that it did not get.
 
-        It is False if the settings name a certificate.  In TLS 1.2 a server that
-        requires one refuses during the handshake (RFC 5246, 7.4.6).  In TLS 1.3 it may
-        refuse after the handshake has succeeded on this side (RFC 8446, 4.4.2.4).
+        The result is False if the settings name a certificate.  A server that requires
+        a certificate refuses during the handshake in TLS 1.2 (RFC 5246, 7.4.6).  In TLS
+        1.3 it may refuse after the handshake has succeeded on this side (RFC 8446,
+        4.4.2.4).
         """
         return connection.verdict.asked
 

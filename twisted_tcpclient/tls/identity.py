@@ -2,7 +2,7 @@
 The names in a certificate, and the name that it has to have (RFC 9525).
 
 The common name counts only if the user asks for that.  service_identity compares the
-names.  It would accept some malformed names, so these are removed before.
+names.  It would accept some malformed names, so these are not passed to it.
 """
 
 from __future__ import annotations
