@@ -315,8 +315,9 @@ class Connection:
         Relay between the connection and the local side until both have ended.
 
         In TLS 1.3 a server that requires a client certificate may refuse after the
-        handshake has succeeded on this side (RFC 8446, 4.4.2.4).  So the error, or a
-        warning, names the missing certificate if the server ended without any data.
+        handshake has succeeded on this side (RFC 8446, 4.4.2.4).  So, if the server asked
+        for a certificate, got none, and ended without sending any data, the error or a
+        warning says that a certificate was missing.
         """
         relay = Relay(self._reactor, wire, ours, settings)
         try:
@@ -332,7 +333,8 @@ class Connection:
         """
         Return a Deferred for a coroutine of the holder, limited to ``settings.idle``.
 
-        The holder waits until the server has read the end of the handshake.
+        The holder first writes the end of the handshake, so a server that does not read
+        delays it.
         """
         answer = Deferred.fromCoroutine(using)
         if settings.idle is not None:
