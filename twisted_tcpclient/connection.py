@@ -315,9 +315,9 @@ class Connection:
         Relay between the connection and the local side until both have ended.
 
         In TLS 1.3 a server that requires a client certificate may refuse after the
-        handshake has succeeded on this side (RFC 8446, 4.4.2.4).  So, if the server asked
-        for a certificate, got none, and ended without sending any data, the error or a
-        warning says that a certificate was missing.
+        handshake has succeeded on this side (RFC 8446, 4.4.2.4).  So, if the server
+        asked for a certificate, got none, and ended without sending any data, the error
+        or a warning says that a certificate was missing.
         """
         relay = Relay(self._reactor, wire, ours, settings)
         try:

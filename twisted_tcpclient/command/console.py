@@ -169,7 +169,7 @@ class Console:
         return succeed(0)
 
     def _release_signals(self) -> None:
-        """Restore default actions, and send signals that were not handled again."""
+        """Restore default actions, and resend the signals that were not handled."""
         self._handle(signal.SIG_DFL)
         for pending in self._pending:
             os.kill(os.getpid(), pending)
