@@ -114,17 +114,16 @@ class Holder(Protocol):
 
     # The use.
 
-    async def take_socket(self, clock: IReactorTime) -> int | None:
+    async def take_socket(self, reactor: Any) -> int | None:
         """
         Take out the socket of a connection in clear from which nothing was read.
 
-        :param clock: the reactor.
         :returns: its descriptor, in blocking mode, which the caller closes; None for
             any other connection, which is left as it is.
         """
         if not self._is_bare():
             return None
-        await self._wait_until_settled(clock, self.transport)
+        await self._wait_until_settled(reactor, self.transport)
         if not self._is_bare() or self._lost:
             return None
         self._wire = Ended([], None)
@@ -132,7 +131,7 @@ class Holder(Protocol):
         taken.setblocking(True)
         return taken.detach()
 
-    async def wire(self, clock: IReactorTime) -> Wire:
+    async def wire(self, reactor: Any) -> Wire:
         """
         Return the connection as a wire, without its transport where that is possible.
 
@@ -141,8 +140,8 @@ class Holder(Protocol):
         """
         below = self._below()
         if below is not None:
-            await self._wait_until_settled(clock, below)
-        self._wire = self._made(clock)
+            await self._wait_until_settled(reactor, below)
+        self._wire = self._made(reactor)
         return self._wire
 
     def abort(self) -> None:
@@ -172,23 +171,23 @@ class Holder(Protocol):
                 return below if isinstance(below, Connection) else None
         return None
 
-    async def _wait_until_settled(self, clock: IReactorTime, below: Any) -> None:
+    async def _wait_until_settled(self, reactor: Any, below: Any) -> None:
         """
         Wait until the stages have delivered and the transport has written everything.
 
         A stage before this protocol, such as one for a greeting, delivers the data that
-        it holds by the next iteration of the reactor.
+        it holds by the next iteration of the reactor.  A transport with nothing to
+        write does not have to be watched by the reactor, so that prog sees a RST itself.
         """
-        await deferLater(clock, 0)
-        await self._flushed(below)
+        await deferLater(reactor, 0)
+        if below in reactor.getWriters():
+            await self._flushed(below)
 
     def _flushed(self, below: Any) -> Deferred[None]:
         """Wait until a transport has written all, or until the connection is lost."""
         settled: Deferred[None] = Deferred()
         self._settled = settled
-        if self._lost:
-            self._fire()
-        elif not below.disconnecting:
+        if not below.disconnecting:
             _Flush(below, self._fire).start()
         return settled
 
