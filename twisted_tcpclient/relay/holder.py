@@ -176,8 +176,9 @@ class Holder(Protocol):
         Wait until the stages have delivered and the transport has written everything.
 
         A stage before this protocol, such as one for a greeting, delivers the data that
-        it holds by the next iteration of the reactor.  A transport with nothing to
-        write does not have to be watched by the reactor, so that prog sees a RST itself.
+        it holds by the next iteration of the reactor.  A transport that has nothing to
+        write is not registered with the reactor for writing: the reactor would then
+        handle a RST that prog has to see.
         """
         await deferLater(reactor, 0)
         if below in reactor.getWriters():
