@@ -313,6 +313,14 @@ class HelpTests(SynchronousTestCase):
         self.assertEqual(helped.status, 0)
         self.assertEqual(helped.out, run("--help").out)
 
+    def test_unprintable(self) -> None:
+        """If the help cannot be written, that is one error, without a traceback."""
+        with open("/dev/full", "wb") as full:
+            outcome = finish(start("--help", command=TWIST, stdout=full))
+        reason = "Error: unable to write standard output: no space left on device"
+        self.assertEqual(outcome.status, 64)
+        self.assertEqual(outcome.err.splitlines()[0], reason)
+
     def test_elsewhere(self) -> None:
         """The command runs under ``twist`` from any directory."""
         process = start("--version", command=TWIST, cwd=Path("/"))

@@ -22,7 +22,8 @@ path of a UNIX socket (anything with a slash), or @NAME for an abstract one.
 """
 
 EPILOGUE = """\
-Exit status: 0; 100 wrong usage; 111 failed, may work later; or that of prog.
+Exit status: 0; 100 wrong usage; 111 failed, may work later; 128+n ended by
+signal n; or that of prog.
 """
 
 

@@ -123,7 +123,7 @@ EXPLANATIONS = {
 
 #: The paragraph after the options of a group.
 NOTES = {
-    "What prog is told": "Nothing is looked up without *prog*, nor for UNIX sockets."
+    "Environment of prog": "Nothing is looked up without *prog*, nor for UNIX sockets."
 }
 
 

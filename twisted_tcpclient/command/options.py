@@ -111,9 +111,18 @@ class Options(usage.Options):
             other error, it is a ``usage.UsageError``.
         """
         try:
+            self._parse(list(options))
+        except SettingsError as error:
+            if self.parent is None:
+                raise
+            raise usage.UsageError(str(error)) from None
+
+    def _parse(self, words: list[str]) -> None:
+        """Read each option and the arguments, and make the settings."""
+        try:
             # getopt() accepts any unique prefix of a long name, so that a new option
             # could break a script.  With each name listed twice no prefix is unique.
-            found, arguments = getopt(list(options), self.shortOpt, self.longOpt * 2)
+            found, arguments = getopt(words, self.shortOpt, self.longOpt * 2)
         except GetoptError as error:
             raise usage.UsageError(_full_names(error) or str(error)) from None
         for word, text in found:
@@ -144,12 +153,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Make the settings; under ``twist``, also keep the log off stdout."""
-        try:
-            self.settings = settings(self, self.given, os.environ)
-        except SettingsError as error:
-            if self.parent is None:
-                raise
-            raise usage.UsageError(str(error)) from None
+        self.settings = settings(self, self.given, os.environ)
         if self.parent is not None:
             self._quieten(self.parent)
 

@@ -317,7 +317,7 @@ GROUPS = (
     Group("Connecting", _CONNECTING),
     Group("TLS", _TLS),
     Group("Client mode", _CLIENT_MODE),
-    Group("What prog is told", _PROG),
+    Group("Environment of prog", _PROG),
 )
 
 OPTIONS = tuple(option for group in GROUPS for option in group.options)
