@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import itertools
 import os
 import socket
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import servers
 from tests.command import (
     AT_ONCE,
     PATIENCE,
@@ -28,8 +31,12 @@ from tests.command import (
     together,
 )
 from tests.test_ends import BY_DEFAULT
+from tests.test_prog import state
 
 FAREWELL = b"* BYE\r\n"
+
+#: The request for the bytes that a socket has not sent yet (linux/sockios.h).
+SIOCOUTQNSD = 0x894B
 
 #: More than the buffers of a pipe, a socket and a relay hold.
 LARGE = 16 * 2**20
@@ -62,6 +69,11 @@ class User:
         for pipe in (self._process.stdin, self._process.stdout):
             pipe.close()
         self._process.stdin = self._process.stdout = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command."""
+        return self._process.pid
 
     def write(self, data: bytes) -> None:
         """Write all of the data."""
@@ -236,13 +248,27 @@ class HangUpTests(SynchronousTestCase):
         )
 
 
+def is_stuck(user: User, peers: Sequence[Peer]) -> bool:
+    """
+    Return whether the command holds bytes that its user does not read.
+
+    It sleeps while the server cannot send, because the command's socket is full.
+    """
+    if not peers or state(user.pid) != "S":
+        return False
+    answer = fcntl.ioctl(peers[0].socket.fileno(), SIOCOUTQNSD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder) > 0
+
+
 class UndeliveredTests(SynchronousTestCase):
     """A user who hangs up before it has read all bytes from the server."""
 
     def check(self, kind: Kind, way: str) -> None:
         """The message tells that stdout could not be written."""
+        peers: list[Peer] = []
 
         def serve(peer: Peer) -> None:
+            peers.append(peer)
             with contextlib.suppress(OSError, SSL.Error):
                 peer.send(b"x" * LARGE)
                 peer.finish()
@@ -250,6 +276,7 @@ class UndeliveredTests(SynchronousTestCase):
         with kind.serve(serve, BY_DEFAULT) as server:
             user = User(way, *server.arguments)
             self.assertEqual(user.read(1), b"x")
+            servers.eventually(lambda: is_stuck(user, peers), "the command to be stuck")
             outcome = user.hang_up()
             self.assertEqual(outcome.status, 111)
             # A UNIX socket that is closed with bytes unread resets its peer.
