@@ -1,5 +1,5 @@
 """
-Run the tests with trial: ``python -m tests.run [-j N] [--versions] [NAME ...]``.
+Run the tests with trial: ``python -m tests.run [-j N] [--SELECTION] [NAME ...]``.
 
 A name is that of a package, module, class or test, as for ``trial``; the default is all
 tests.  They run in N processes side by side, two for each core by default; with
@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
@@ -53,12 +53,35 @@ INDEPENDENT = (
     "tests.torture.test_processes",
 )
 
+#: The modules in which CI measures coverage, as that makes tests slower by half: they
+#: reach more than 95 % of the package, the others repeat it with other parts.
+COVERED = (
+    *("tests.test_addresses", "tests.test_client_certificates"),
+    *("tests.test_client_mode", "tests.test_command", "tests.test_connection"),
+    *("tests.test_described", "tests.test_dialects", "tests.test_dialogue"),
+    *("tests.test_endpoints", "tests.test_facts", "tests.test_farewell"),
+    *("tests.test_greeting", "tests.test_holder", "tests.test_hosts"),
+    *("tests.test_idle", "tests.test_lookup", "tests.test_messages"),
+    *("tests.test_options", "tests.test_plugins", "tests.test_prog"),
+    *("tests.test_race", "tests.test_records", "tests.test_relay"),
+    *("tests.test_shared", "tests.test_stages", "tests.test_starttls"),
+    *("tests.test_strings", "tests.test_testing", "tests.test_tls"),
+    *("tests.test_twist", "tests.test_ucspi", "tests.test_wire"),
+)
+
+#: Selections of modules by name; each tells whether a module is selected.
+SELECTIONS: Mapping[str, Callable[[str], bool]] = {
+    "versions": lambda module: module not in INDEPENDENT,
+    "covered": lambda module: module in COVERED,
+    "uncovered": lambda module: module not in COVERED,
+}
+
 #: Processes for each core.  Most tests wait, for servers and for quiet times.
 PER_CORE = 2
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options: `jobs` and `names`."""
+    """Return the options: `jobs`, `selection` and `names`."""
     parser = argparse.ArgumentParser(prog="python -m tests.run")
     parser.add_argument(
         *("-j", "--jobs"),
@@ -66,11 +89,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=PER_CORE * (os.cpu_count() or 1),
         help="how many processes; 1 runs the tests in this one (default: %(default)s)",
     )
-    parser.add_argument(
-        "--versions",
-        action="store_true",
-        help="only what may depend on the versions of Python, Twisted and others",
-    )
+    for name in SELECTIONS:
+        parser.add_argument(
+            f"--{name}", dest="selection", action="store_const", const=name
+        )
     parser.add_argument("names", nargs="*", help="of modules, classes or tests")
     return parser.parse_args(arguments)
 
@@ -144,8 +166,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     options = parse(arguments)
     suite = load(options.names or ["tests"])
     found = units(suite)
-    if options.versions:
-        found = [unit for unit in found if unit.module not in INDEPENDENT]
+    if options.selection:
+        selected = SELECTIONS[options.selection]
+        found = [unit for unit in found if selected(unit.module)]
         suite = load([name for unit in found for name in unit.tests])
     jobs = min(options.jobs, len(found))
     report = run_here(suite) if jobs < 2 else run_side_by_side(found, jobs)
