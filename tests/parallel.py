@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import unittest
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -177,7 +178,9 @@ class Worker:
 def ended(status: int) -> str:
     """Return how a process has ended, in words."""
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        # The real-time signals have no names.
+        names = {int(each): each.name for each in signal.Signals}
+        return f"was killed by {names.get(-status, f'signal {-status}')}"
     return f"exited with status {status}"
 
 
@@ -206,13 +209,18 @@ class Pool:
             signal.signal(signal.SIGINT, before)
 
     def _drive(self, worker: Worker) -> None:
-        """Hand units to a worker as long as there are any."""
+        """Hand units to a worker as long as there are any, or until that fails."""
         module = ""
-        while unit := self._waiting.next(module):
-            module = unit.module
-            self._reports.put(worker.run(unit))
-        self._reports.put(worker.finish())
-        self._reports.put(None)
+        try:
+            while unit := self._waiting.next(module):
+                module = unit.module
+                self._reports.put(worker.run(unit))
+            self._reports.put(worker.finish())
+        except Exception:
+            self._reports.put(Report(failed=1, details=traceback.format_exc()))
+        finally:
+            # `run` waits for this, also after an error of this module.
+            self._reports.put(None)
 
     def _interrupt(self) -> None:
         self._waiting.clear()

@@ -463,11 +463,13 @@ class ConnectTests(ConnectionTestCase):
 
     @inlineCallbacks
     def test_abort(self) -> Any:
-        """abort() closes a connection that is not used."""
+        """abort() closes a connection that is not used; its facts stay known."""
         server, plain = self.serve(abandoned)
         connection = yield connect(reactor, secured(trusting(), plain, reactor, 60))
         connection.abort()
         yield self.result(server)
+        self.assertEqual(connection.facts.tls.subject, "CN=localhost")
+        self.assertTrue(connection.verified)
 
     @inlineCallbacks
     def test_failure(self) -> Any:

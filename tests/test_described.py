@@ -772,6 +772,24 @@ class PluginTests(SynchronousTestCase):
                 )
             self.assertEqual(outcome, Outcome(0, out, ""))
 
+    def test_pipes(self) -> None:
+        """Prog gets pipes, although the plugin has passed on a socket."""
+
+        def script(peer: Peer) -> bytes:
+            peer.line()
+            peer.send(b"welcome\n")
+            peer.line()
+            return peer.rest()
+
+        with serving(script) as server:
+            outcome = connect(
+                f"preface:{server.arguments[-1]}",
+                *sh("test -p /dev/fd/6 && test -p /dev/fd/7 && echo pipes"),
+                env=with_package(),
+            )
+            self.assertEqual(server.result(), b"")
+        self.assertEqual(outcome, Outcome(0, b"pipes\n", ""))
+
     def test_gone(self) -> None:
         """The end of prog ends the connection, although the server goes on."""
 

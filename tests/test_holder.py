@@ -15,10 +15,11 @@ from twisted.internet.endpoints import (
     quoteStringArgument,
     wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from tests import servers
 from tests.certificates import shared
@@ -45,6 +46,24 @@ def twisted_creator() -> Any:
     """Return a creator of Twisted's for connections to localhost."""
     trusted = Certificate.loadPEM(shared().ca.read_bytes())
     return optionsForClientTLS("localhost", trusted)
+
+
+@implementer(IStreamClientEndpoint)
+class Upgraded:
+    """An endpoint that begins TLS by ``startTLS``, as other packages may do."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        """:param endpoint: makes the connections, in clear."""
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Connect, and begin TLS."""
+
+        def begin(protocol: Any) -> Any:
+            protocol.transport.startTLS(twisted_creator())
+            return protocol
+
+        return self._endpoint.connect(protocolFactory).addCallback(begin)
 
 
 class HolderTests(TestCase):
@@ -119,14 +138,15 @@ class HolderTests(TestCase):
 
     def test_lent(self) -> Deferred[None]:
         """
-        TLS of Twisted's own, TLS within TLS, a connection of which something was read
-        already, and a process stay in Twisted's hands.
+        TLS of Twisted's own, also by startTLS, TLS within TLS, a connection of which
+        something was read already, and a process stay in Twisted's hands.
         """
         smtps = RacingEndpoint(reactor, "localhost", servers.postfix().smtps)
         inner = wrapClientTLS(twisted_creator(), smtps)
         return self.check(
             Lent,
             inner,
+            Upgraded(smtps),
             greeted(b"220 hello\r\n", self.clear(), reactor),
             ProcessEndpoint(reactor, sys.executable, [sys.executable, "-c", "input()"]),
         )

@@ -172,6 +172,7 @@ class WorkerTests(RunnerTests):
         """If a worker dies, its tests have failed, and the other tests still run."""
         for end, told in (
             ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+            ("os.kill(os.getpid(), 40)", "was killed by signal 40"),
             ("os._exit(3)", "exited with status 3"),
         ):
             body = f"def test_end(self): {end}\n{PASSING}"

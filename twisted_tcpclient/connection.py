@@ -51,20 +51,26 @@ def observe(transport: Any) -> Facts:
     :param transport: connected, in clear or with TLS of any package.
     :returns: the facts, without the host names and the ident user, which need look-ups.
     """
-    return replace(facts.address_facts(transport), tls=_session(transport))
+    tls = _session(transport, _handle(transport))
+    return replace(facts.address_facts(transport), tls=tls)
 
 
-def _session(transport: Any) -> TLSFacts | None:
+def _handle(transport: Any) -> Any:
+    """Return the handle of a transport's TLS session, None in clear."""
+    return transport.getHandle() if facts.is_secure(transport) else None
+
+
+def _session(transport: Any, handle: Any) -> TLSFacts | None:
     """Return the facts of a transport's TLS session, None in clear."""
     if not facts.is_secure(transport):
         return None
     creator = _creator_of(transport)
     if creator is not None:
-        known: TLSFacts = creator.session_facts(transport.getHandle())
+        known: TLSFacts = creator.session_facts(handle)
         return known
     from twisted_tcpclient.tls import sessions
 
-    return sessions.tls_facts(transport)
+    return sessions.tls_facts(handle)
 
 
 def _creator_of(transport: Any) -> Any:
@@ -121,22 +127,24 @@ class Connection:
         self._child: program.Program | None = None
         self._addresses = facts.address_facts(holder.transport)
         self.peer: IAddress | None = holder.transport.getPeer()
+        # A transport of Twisted has no handle after connectionLost.
+        self._handle = _handle(holder.transport)
         self._lacks_certificate = _lacks_certificate(holder.transport)
 
     @property
     def facts(self) -> Facts:
         """Both addresses, and the TLS session."""
-        return replace(self._addresses, tls=_session(self._holder.transport))
+        tls = _session(self._holder.transport, self._handle)
+        return replace(self._addresses, tls=tls)
 
     @property
     def verified(self) -> bool:
         """Whether the server's certificate was verified; True in clear."""
-        transport = self._holder.transport
-        if not facts.is_secure(transport):
+        if not facts.is_secure(self._holder.transport):
             return True
         from twisted_tcpclient.tls.sessions import is_verified
 
-        return is_verified(transport)
+        return is_verified(self._handle)
 
     # A program.
 

@@ -7,7 +7,13 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import clientFromString
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    clientFromString,
+)
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,9 +30,21 @@ from twisted_tcpclient.errors import (
     DescriptionError,
     TCPClientError,
 )
-from twisted_tcpclient.race import connect_reason
-from twisted_tcpclient.stages.base import Stage, StageFactory
+from twisted_tcpclient.race import RacingEndpoint, connect_reason
+from twisted_tcpclient.stages.base import Stage, StagedEndpoint, StageFactory
 from twisted_tcpclient.stages.foreign import Settled
+
+#: The endpoints of Twisted and of this package that connect a socket and put no other
+#: protocol on it.  An endpoint of another package may have a protocol that holds data,
+#: or changes them, so its socket stays its own.
+_DIRECT = (
+    HostnameEndpoint,
+    RacingEndpoint,
+    StagedEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+)
 
 
 def endpoint_from(reactor: Any, description: str) -> IStreamClientEndpoint:
@@ -98,8 +116,12 @@ class DescribedEndpoint:
         built: list[Settled] = []
 
         def build(factory: IProtocolFactory, address: IAddress | None) -> Stage:
-            built.append(Settled(factory, address, self._reactor, self._timeout))
-            return built[-1]
+            direct = type(self._endpoint) in _DIRECT
+            stage = Settled(
+                factory, address, self._reactor, self._timeout, direct=direct
+            )
+            built.append(stage)
+            return stage
 
         # Endpoints of some packages fire with a protocol of their own.
         return self._connect(StageFactory(build, protocolFactory)).addCallback(

@@ -153,7 +153,7 @@ class Holder(Protocol):
 
     def _is_bare(self) -> bool:
         """Return whether the transport is a socket, from which nothing was read."""
-        return isinstance(self.transport, Connection) and not self._early
+        return _is_socket(self.transport) and not self._early
 
     def _below(self) -> Any:
         """
@@ -168,7 +168,7 @@ class Holder(Protocol):
 
             if isinstance(self.transport, TLSTransport):
                 below = self.transport.transport
-                return below if isinstance(below, Connection) else None
+                return below if _is_socket(below) else None
         return None
 
     async def _wait_until_settled(self, reactor: Any, below: Any) -> None:
@@ -230,6 +230,16 @@ class Holder(Protocol):
         elif self._finished:
             self._lent.ended(None)
         return self._lent
+
+
+def _is_socket(transport: Any) -> bool:
+    """
+    Return whether a transport is a socket in clear.
+
+    A TCP transport whose ``startTLS`` was called, as endpoints of other packages may
+    do, has its socket below a TLS session of Twisted's.
+    """
+    return isinstance(transport, Connection) and not is_secure(transport)
 
 
 def _taken_out(transport: Any) -> socket.socket:

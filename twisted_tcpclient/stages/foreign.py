@@ -106,9 +106,15 @@ class Settled(Stage):
 
     awaited = "the TLS handshake"
 
-    def __init__(self, *args: Any) -> None:
-        """Create the stage; the parameters are those of :class:`Stage`."""
+    def __init__(self, *args: Any, direct: bool = True) -> None:
+        """
+        :param direct: whether a socket that the endpoint connects may be given away: no
+            protocol of another package holds its data, or changes them.
+
+        The other parameters are those of :class:`Stage`.
+        """
         super().__init__(*args)
+        self._direct = direct
         self._polling: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -155,7 +161,8 @@ class Settled(Stage):
             polling.cancel()
 
     def _complete(self) -> None:
-        if not (isinstance(self.transport, Completed) or is_complete(self.transport)):
+        usable = self._direct and is_complete(self.transport)
+        if not (usable or isinstance(self.transport, Completed)):
             self.transport = Completed(self.transport)
 
     def _poll(self) -> None:

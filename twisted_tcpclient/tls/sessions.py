@@ -22,10 +22,13 @@ def _openssl(transport: Any) -> SSL.Connection | None:
     return handle if isinstance(handle, SSL.Connection) else None
 
 
-def tls_facts(transport: Any) -> TLSFacts | None:
-    """Return the facts of a transport's session; None if its TLS is not OpenSSL's."""
-    session = _openssl(transport)
-    return None if session is None else session_facts(session)
+def tls_facts(handle: Any) -> TLSFacts | None:
+    """
+    Return the facts of a session; None if its TLS is not OpenSSL's.
+
+    :param handle: the handle of its transport.
+    """
+    return session_facts(handle) if isinstance(handle, SSL.Connection) else None
 
 
 def session_facts(session: SSL.Connection) -> TLSFacts:
@@ -58,14 +61,16 @@ def is_closing(transport: Any) -> bool:
     return session is not None and bool(session.get_shutdown() & SSL.SENT_SHUTDOWN)
 
 
-def is_verified(transport: Any) -> bool:
+def is_verified(handle: Any) -> bool:
     """
     Return whether the certificate was verified; True if the TLS is not OpenSSL's.
 
     With SSL_VERIFY_NONE it was not.
+
+    :param handle: the handle of the transport.
     """
-    session = _openssl(transport)
-    return session is None or session.get_verify_mode() != SSL.VERIFY_NONE
+    known = isinstance(handle, SSL.Connection)
+    return not known or handle.get_verify_mode() != SSL.VERIFY_NONE
 
 
 def alert(reason: Failure) -> ConnectionBroken | None:
