@@ -41,6 +41,7 @@ from tests.command import (
     together,
     trusting,
 )
+from tests.packages import find_program
 from tests.test_client_mode import MIB, noise, running, same
 from twisted_tcpclient.relay.descriptors import CHUNK, widen
 
@@ -290,10 +291,11 @@ class LeftTests(SynchronousTestCase):
 
     def test_device(self) -> None:
         """Unread bytes of a block device count, though its size is reported as 0."""
+        losetup = find_program("losetup", "mount")
         with tempfile.NamedTemporaryFile() as file:
             file.truncate(64 * MIB)
             made = subprocess.run(
-                ("losetup", "--show", "-f", file.name), capture_output=True, text=True
+                (losetup, "--show", "-f", file.name), capture_output=True, text=True
             )
             if made.returncode:
                 raise SkipTest("loop devices cannot be had here (only root can)")
@@ -303,7 +305,7 @@ class LeftTests(SynchronousTestCase):
                     with open(device, "rb", buffering=0) as disk:
                         self.refused(kind, stdin=disk, data=None)
             finally:
-                subprocess.run(("losetup", "-d", device), check=True)
+                subprocess.run((losetup, "-d", device), check=True)
 
     def test_open_input(self) -> None:
         """Input that stays open and is empty is not an error."""
