@@ -69,11 +69,20 @@ COVERED = (
     *("tests.test_twist", "tests.test_ucspi", "tests.test_wire"),
 )
 
-#: Selections of modules by name; each tells whether a module is selected.
-SELECTIONS: Mapping[str, Callable[[str], bool]] = {
-    "versions": lambda module: module not in INDEPENDENT,
-    "covered": lambda module: module in COVERED,
-    "uncovered": lambda module: module not in COVERED,
+#: Selections of modules by name: a description, and whether a module is selected.
+SELECTIONS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+    "versions": (
+        "only tests whose outcome may depend on the versions of Python and packages",
+        lambda module: module not in INDEPENDENT,
+    ),
+    "covered": (
+        "only the modules in which CI measures coverage",
+        lambda module: module in COVERED,
+    ),
+    "uncovered": (
+        "only the modules in which CI does not measure coverage",
+        lambda module: module not in COVERED,
+    ),
 }
 
 #: Processes for each core.  Most tests wait, for servers and for quiet times.
@@ -89,9 +98,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=PER_CORE * (os.cpu_count() or 1),
         help="how many processes; 1 runs the tests in this one (default: %(default)s)",
     )
-    for name in SELECTIONS:
+    for name, (text, _) in SELECTIONS.items():
         parser.add_argument(
-            f"--{name}", dest="selection", action="store_const", const=name
+            f"--{name}", dest="selection", action="store_const", const=name, help=text
         )
     parser.add_argument("names", nargs="*", help="of modules, classes or tests")
     return parser.parse_args(arguments)
@@ -167,7 +176,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     suite = load(options.names or ["tests"])
     found = units(suite)
     if options.selection:
-        selected = SELECTIONS[options.selection]
+        _, selected = SELECTIONS[options.selection]
         found = [unit for unit in found if selected(unit.module)]
         suite = load([name for unit in found for name in unit.tests])
     jobs = min(options.jobs, len(found))
